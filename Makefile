@@ -1,0 +1,97 @@
+# Everything a learner needs: `make run`, `make lab`, `make test`. Each sets up .venv if something is missing there.
+# Runs with GNU make 3.81 (macOS) and later.
+
+PYTHON   ?= python3
+# More for pip, e.g. on Linux without a GPU:  make run PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu"
+PIP_ARGS ?=
+# Parallel unit tests; the notebooks run one after the other, because their time and memory are measured.
+TEST_JOBS ?= 2
+# Seconds that one notebook cell may take.
+CELL_TIMEOUT ?= 120
+
+VENV := .venv
+BIN  := $(VENV)/bin
+OUT  ?= results/study
+NOTEBOOKS ?= notebooks
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help run test unit notebook-test lab lint notebooks clean ready ready-dev
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make run        a scaling study on this machine: plan, predict, train, score; report in $(OUT)/report.html"
+	@echo "make lab        open the course in JupyterLab"
+	@echo "make test       unit tests, then every notebook against its saved outputs"
+	@echo "make lint       ruff and mypy"
+	@echo "make notebooks  run the notebooks and save their outputs (NOTEBOOKS=notebooks/02_model_scaling.ipynb for one)"
+	@echo "make clean      remove caches and results (the installation in $(VENV) stays)"
+	@echo "Variables: PYTHON=python3.12, PIP_ARGS='...' for pip install"
+
+run: ready
+	@$(BIN)/scalept study --out $(OUT)
+	@echo "Report: $(OUT)/report.html"
+
+lab: ready
+	@$(BIN)/python -m jupyterlab notebooks/00_start_here.ipynb
+
+test: unit notebook-test
+
+unit: ready-dev
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_JOBS) --dist loadfile -m "not slow and not timing" tests
+	@$(BIN)/python -m pytest -q -m "timing and not slow" tests; status=$$?; \
+	  if [ $$status -ne 0 ] && [ $$status -ne 5 ]; then exit $$status; fi  # 5: there is none
+
+notebook-test: ready-dev
+	@$(BIN)/python -m pytest -q --nbval --nbval-current-env \
+	  --nbval-cell-timeout=$(CELL_TIMEOUT) $(NOTEBOOKS)
+
+lint: ready-dev
+	@$(BIN)/python -m ruff check .
+	@$(BIN)/python -m ruff format --check .
+	@$(BIN)/python -m mypy
+
+notebooks: ready-dev
+	@$(BIN)/scalept run --save $$(find $(NOTEBOOKS) -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*' | sort)
+
+clean:
+	@rm -rf results .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	@find . -path ./$(VENV) -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -exec rm -rf {} +
+
+# --- the installation ------------------------------------------------------------------------------------------
+# A stamp in .venv says what was installed for the pyproject.toml and constraints.txt of that moment. A stamp whose
+# installation no longer works (the folder was moved, Python was upgraded) is dropped first.
+
+ready:
+	@$(drop_broken_stamps)
+	@$(MAKE) --no-print-directory -s $(VENV)/.installed
+
+ready-dev:
+	@$(drop_broken_stamps)
+	@$(MAKE) --no-print-directory -s $(VENV)/.installed-dev
+
+drop_broken_stamps = if [ -e $(VENV)/.installed ] && ! (cd / && "$(CURDIR)/$(BIN)/python" -c "$(WORKS)") 2>/dev/null; then \
+  echo "The installation in $(VENV) does not work any more; mending it."; rm -f $(VENV)/.installed*; fi
+WORKS := import sys, importlib.util as u, scalept_lab as s; sys.exit(not (u.find_spec('torch') and s.__file__.startswith('$(CURDIR)/')))
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(call install,.)
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt
+	@$(call install,.[dev])
+	@touch $(VENV)/.installed $@
+
+define install
+set -e; \
+if ! $(BIN)/python -c "" >/dev/null 2>&1; then \
+  $(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11, 5))" || { \
+    echo "ScalePT Lab needs Python 3.11.5 or newer, and '$(PYTHON)' is not. Install one and name it: make PYTHON=python3.12 ..." >&2; exit 1; }; \
+  echo "Creating $(VENV) with $$($(PYTHON) --version)"; \
+  $(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); \
+    echo "Could not create $(VENV). On Debian and Ubuntu: sudo apt install python3-venv" >&2; exit 1; }; \
+fi; \
+$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip --upgrade >/dev/null; \
+echo "Installing $(1) into $(VENV) (once; a few minutes if torch has to be downloaded)"; \
+$(BIN)/python -m pip install --quiet --constraint constraints.txt $(PIP_ARGS) --editable '$(1)' || { \
+  echo "pip could not install ScalePT Lab; its last lines above say why. Check the network and run make again: what is there stays." >&2; exit 1; }
+endef

@@ -1,0 +1,42 @@
+"""ScalePT Lab: learn to scale pre-training by doing it, on the machine you have.
+
+    import scalept_lab as sl
+    study = sl.Study("mine", budget_flops=2e12)
+
+Names are imported when they are first used, so that `import scalept_lab` costs a worker process nothing.
+"""
+
+import importlib
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "ModelConfig": "config",
+    "TrainConfig": "config",
+    "RunRecord": "runs",
+    "Store": "runs",
+    "read_records": "runs",
+    "write_records": "runs",
+    "prepare": "data",
+    "recommend": "recipe",
+    "Transformer": "models",
+    "train": "train",
+    "Sweep": "sweep",
+    "Study": "study",
+    "fit_law": "fit",
+    "fit_records": "fit",
+    "LAWS": "laws",
+    "InputError": "errors",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str):
+    if name in _HOME:
+        return getattr(importlib.import_module(f"scalept_lab.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'scalept_lab' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

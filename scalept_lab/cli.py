@@ -1,0 +1,193 @@
+"""The command line: `scalept …`. Every subcommand takes --json; bad input ends with one line and exit status 2."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from scalept_lab.errors import InputError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        result, text = options.command(options)
+    except InputError as error:
+        print(f"scalept {options.name}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"scalept {options.name}: interrupted; what was finished is kept, run it again to go on", file=sys.stderr)
+        return 130
+    print(json.dumps(result) if options.json else text)
+    return 1 if isinstance(result, dict) and result.get("ok") is False else 0
+
+
+def check(options: argparse.Namespace) -> tuple[Any, str]:
+    from scalept_lab import machine
+
+    found = machine.check()
+    speed = f"{found['gflops']} GFLOP/s on one thread" if found["gflops"] else "speed unknown"
+    return found, (
+        f"Python {found['python']}, torch {found['torch']}, {found['cores']} cores, "
+        f"{found['memory_bytes'] / 1e9:.1f} GB of memory, device {found['device']}, {speed}\n"
+        + ("ready" if found["ok"] else "NOT ready: Python 3.10, torch and 1.5 GB of memory are needed")
+    )
+
+
+def study(options: argparse.Namespace) -> tuple[Any, str]:
+    from scalept_lab.standard import run_standard_study
+
+    started = time.perf_counter()
+    done = run_standard_study(options.out, options.budget_flops, seed=options.seed, quiet=options.json)
+    seconds = time.perf_counter() - started
+    return {**done.as_json(), "seconds": round(seconds, 1)}, f"{done}\nfinished in {seconds / 60:.1f} minutes"
+
+
+def fit(options: argparse.Namespace) -> tuple[Any, str]:
+    from scalept_lab.fit import fit_cli
+
+    found = fit_cli(options.points, form=options.form, bootstrap=options.bootstrap)
+    return found, _table(found)
+
+
+def count(options: argparse.Namespace) -> tuple[Any, str]:
+    from scalept_lab import costs
+
+    found = costs.count(options.model)
+    return found, _table(found)
+
+
+def memory(options: argparse.Namespace) -> tuple[Any, str]:
+    from scalept_lab import costs
+
+    found = costs.memory(options.params, gpus=options.gpus, zero=options.zero, precision=options.precision)
+    return found, "\n".join(f"{key:<10} {value / 1e9:>10.2f} GB per GPU" for key, value in found.items())
+
+
+def plan(options: argparse.Namespace) -> tuple[Any, str]:
+    from scalept_lab import laws
+
+    found = laws.plan(options.flops, law=options.law)
+    return found, _table(found)
+
+
+def train(options: argparse.Namespace) -> tuple[Any, str]:
+    import os
+
+    from scalept_lab.config import TrainConfig, parse
+
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("training in several processes is not built yet; start it without torchrun")
+    try:
+        values = json.loads(Path(options.config).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{options.config}: {error.strerror or error}; expected a JSON file with a run's config") from None
+    except ValueError as error:
+        raise InputError(f"{options.config}: not JSON ({error})") from None
+    config = parse(TrainConfig, values)
+    from tqdm.auto import tqdm
+
+    from scalept_lab.train import train as train_run
+
+    with tqdm(total=config.steps, unit="step", disable=options.json) as bar:
+        record = train_run(config, progress=lambda step: bar.update(step - bar.n))
+    loss = f"loss {record.L:.4f} nats per token" if record.L is not None else f"{record.status}: {record.error}"
+    return record.model_dump(), f"{record.N:,} parameters, {record.D:,} tokens, {record.C:.3g} FLOPs: {loss}"
+
+
+def merge(options: argparse.Namespace) -> tuple[Any, str]:
+    from scalept_lab import runs
+
+    found = runs.merge(options.folders, options.out)
+    lines = [f"{found['accepted']} records in {options.out}, {found['duplicates']} duplicates"]
+    lines += [f"rejected {r['file']}:{r['line']}: {r['reason']}" for r in found["rejected"]]
+    return found, "\n".join(lines)
+
+
+def run(options: argparse.Namespace) -> tuple[Any, str]:
+    from scalept_lab import notebooks
+
+    found = notebooks.run(options.notebooks, save=options.save)
+    return found, _table(found)
+
+
+def _table(values: Any, indent: str = "") -> str:
+    lines = []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            lines += [f"{indent}{key}", _table(value, indent + "  ")]
+        else:
+            lines.append(f"{indent}{key:<18} {value:,}" if isinstance(value, int) else f"{indent}{key:<18} {_short(value)}")
+    return "\n".join(lines)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, (list, tuple)) and all(isinstance(item, (int, float)) for item in value):
+        return " to ".join(f"{item:.6g}" for item in value)
+    return str(value)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Argument errors as the rest of the bad input: one line, exit status 2."""
+
+    def error(self, message: str) -> Any:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="scalept", description="Learn to scale pre-training by doing it.")
+    subcommands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND")
+
+    def add(name: str, command: Callable, text: str) -> argparse.ArgumentParser:
+        sub = subcommands.add_parser(name, help=text, description=text)
+        sub.add_argument("--json", action="store_true", help="print one JSON object")
+        sub.set_defaults(command=command)
+        return sub
+
+    add("check", check, "what this machine is, and whether it is enough")
+
+    sub = add("study", study, "the live scaling study: sweep, law, sealed prediction, hero run, report")
+    sub.add_argument("--budget-flops", type=float, default=None, metavar="X", help="FLOPs for the sweep (default 5e12)")
+    sub.add_argument("--out", default="results/study", metavar="DIR", help="folder of the study (default results/study)")
+    sub.add_argument("--seed", type=int, default=0, help="seed of every run (default 0)")
+
+    sub = add("fit", fit, "fit a scaling law to a CSV of runs (columns params,tokens,loss)")
+    sub.add_argument("points", metavar="POINTS.csv")
+    sub.add_argument("--form", default="chinchilla", help="chinchilla, power or data_constrained")
+    sub.add_argument("--bootstrap", type=int, default=0, metavar="K", help="refits for the intervals (default 0)")
+
+    sub = add("count", count, "parameters and FLOPs per token of a model")
+    sub.add_argument("model", metavar="NAME", help="gpt2, bert-base, vit-b16, … or a config.json")
+
+    sub = add("memory", memory, "bytes per GPU for parameters, gradients and optimizer")
+    sub.add_argument("--params", type=float, required=True, metavar="N")
+    sub.add_argument("--gpus", type=int, default=1, metavar="G")
+    sub.add_argument("--zero", type=int, default=0, help="ZeRO stage, 0 to 3")
+    sub.add_argument("--precision", default="mixed", help="mixed, fp32 or bf16")
+
+    sub = add("plan", plan, "the compute-optimal model and data for a budget")
+    sub.add_argument("--flops", type=float, required=True, metavar="C")
+    sub.add_argument("--law", default="hoffmann", help="hoffmann, besiroglu, kaplan, or a JSON file of a fit")
+
+    sub = add("train", train, "train one run from a config file")
+    sub.add_argument("config", metavar="CONFIG.json")
+
+    sub = add("merge", merge, "pool run records from many folders into one file")
+    sub.add_argument("folders", nargs="+", metavar="DIR")
+    sub.add_argument("--out", required=True, metavar="FILE", help="a .jsonl or .parquet file")
+
+    sub = add("run", run, "run notebooks; time and memory of each")
+    sub.add_argument("notebooks", nargs="+", metavar="NOTEBOOK")
+    sub.add_argument("--save", action="store_true", help="write the outputs into the notebooks")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""What a run is: the model, the data, the recipe. Plain data, no torch, so that everything can read it.
+
+A config is frozen and validated, and its hash names the run: the same config is the same run, trained once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from scalept_lab.errors import InputError
+
+HEAD_DIM = 16  # every family member has heads of this width, so that only their number grows
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def replace(self, **changes: Any):
+        """A copy with `changes`, validated again (pydantic's own `model_copy` does not validate)."""
+        return parse(type(self), {**self.model_dump(), **changes})
+
+
+class ModelConfig(_Frozen):
+    """The shape of a transformer.
+
+    `width` is the residual stream (d_model), `depth` the number of blocks, `context` the window in tokens.
+    `causal=True` is a decoder (GPT), `False` an encoder (BERT).
+    """
+
+    vocab_size: int = Field(256, ge=2)
+    context: int = Field(64, ge=2)
+    width: int = Field(32, ge=4)
+    depth: int = Field(2, ge=1)
+    heads: int = Field(2, ge=1)
+    mlp_ratio: int = Field(4, ge=1)
+    positions: Literal["rotary", "learned"] = "rotary"
+    causal: bool = True
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> ModelConfig:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        if self.positions == "rotary" and (self.width // self.heads) % 2:
+            raise ValueError(f"rotary positions need an even head size, got {self.width // self.heads}")
+        return self
+
+    @classmethod
+    def family(cls, width: int, **changes: Any) -> ModelConfig:
+        """Our family by one dial: heads of 16 channels, and a block for every 64 channels, but at least two.
+
+        Width 16 has 6,144 parameters, 96 has 221,184. GPT-2 has the same 64 channels per block; Kaplan et al. 2020
+        (§3.1, fig. 5) find that at a given parameter count the shape matters little.
+        """
+        if width % HEAD_DIM:
+            raise InputError(f"width: expected a multiple of {HEAD_DIM}, got {width}; take {round_width(width)}")
+        shape = {"width": width, "heads": width // HEAD_DIM, "depth": max(2, round(width / 64))}
+        return parse(cls, {**shape, **changes})
+
+
+class TrainConfig(_Frozen):
+    """One run: model, data and recipe. `tokens` is the budget D; the schedule ends exactly there."""
+
+    model: ModelConfig = ModelConfig()
+    corpus: str = "python"
+    tokens: int = Field(500_000, ge=1)
+    unique_tokens: int | None = Field(None, ge=1)  # None: every token is seen at most once (while the corpus lasts)
+    batch: int = Field(4, ge=1)  # sequences per step
+    lr: float = Field(0.01, gt=0)  # peak; optim.param_groups says what each tensor makes of it
+    parametrization: Literal["mup", "standard"] = "mup"
+    optimizer: Literal["adamw"] = "adamw"
+    beta2: float = Field(0.99, gt=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0)
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    warmup: float = Field(0.1, ge=0, lt=1)  # share of the steps
+    clip: float = Field(1.0, gt=0)  # largest gradient norm
+    seed: int = 0
+    eval_windows: int = Field(1024, ge=1)  # held-out windows of `context` tokens, the same for every run
+    dtype: Literal["float32"] = "float32"
+
+    @property
+    def tokens_per_step(self) -> int:
+        return self.batch * self.model.context
+
+    @property
+    def steps(self) -> int:
+        return max(1, round(self.tokens / self.tokens_per_step))
+
+    def id(self) -> str:
+        """Sixteen hexadecimal digits that name this run: the hash of its canonical JSON."""
+        text = json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def round_width(width: float) -> int:
+    """The nearest width of the family (a multiple of 16, at least 16)."""
+    return max(HEAD_DIM, HEAD_DIM * round(width / HEAD_DIM))
+
+
+def parse(cls: type, values: Any):
+    """Validate `values` as a `cls`, and say in one line what is wrong with them if they are not.
+
+    Raises: InputError.
+    """
+    try:
+        return cls.model_validate(values)
+    except ValidationError as error:
+        raise InputError(first_line(error, cls.__name__)) from None
+
+
+def first_line(error: ValidationError, what: str) -> str:
+    """pydantic's report of a failed validation, shortened to the first fault in one line."""
+    fault = error.errors()[0]
+    where = ".".join(str(part) for part in fault["loc"]) or what
+    got = fault.get("input")
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    seen = "" if isinstance(got, dict) else f", got {got!r}"
+    return f"{what}: {where}: {fault['msg']}{seen}{more}"

@@ -1,0 +1,125 @@
+"""What this machine is and how fast: for `scalept check`, for estimates, and for the provenance of a record."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from functools import cache
+from importlib import metadata
+
+PACKAGES = ("torch", "numpy", "transformers", "datasets")
+
+
+def cores() -> int:
+    """Cores this process may use (a container or a scheduler may have set fewer than the machine has)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def memory_bytes() -> int:
+    """Memory this process may use: the machine's, or the container's limit where that is smaller."""
+    import psutil
+
+    total = psutil.virtual_memory().total
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            with open(path) as file:
+                total = min(total, int(file.read()))
+        except (OSError, ValueError):
+            continue
+    return total
+
+
+def device() -> str:
+    """The device to train on: "cuda" when there is a usable GPU, else "cpu"."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def gflops(size: int = 256, seconds: float = 0.2) -> float:
+    """Speed of one thread (or of the GPU) in billions of floating-point operations a second: a timed float32 product."""
+    import torch
+
+    where, threads = device(), torch.get_num_threads()
+    size = 4096 if where == "cuda" else size
+    a = torch.randn(size, size, device=where)
+    b = torch.randn(size, size, device=where)
+    torch.set_num_threads(1)
+    try:
+        (a @ b).sum().item()
+        started, products = time.perf_counter(), 0
+        while time.perf_counter() - started < seconds:
+            (a @ b)[0, 0].item()
+            products += 1
+        return 2 * size**3 * products / (time.perf_counter() - started) / 1e9
+    finally:
+        torch.set_num_threads(threads)
+
+
+def check() -> dict:
+    """`scalept check`: what is here, and whether it is enough (Python, torch and 1.5 GB of memory)."""
+    report = {"python": platform.python_version(), "torch": version("torch"), "cores": cores(),
+              "memory_bytes": memory_bytes(), "device": None, "gflops": None}  # fmt: skip
+    if report["torch"]:
+        report |= {"device": device(), "gflops": round(gflops(), 1)}
+    ok = sys.version_info >= (3, 10) and report["torch"] is not None and report["memory_bytes"] > 1.5e9
+    return {"ok": ok, **report}
+
+
+def version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+@cache
+def provenance() -> dict:
+    """Where a record was made: versions, machine, processor. Nothing that names a person."""
+    from scalept_lab import __version__
+
+    versions = {name: found for name in PACKAGES if (found := version(name))}
+    return {
+        "commit": _commit(),
+        "versions": {"scalept-lab": __version__, "python": platform.python_version(), **versions},
+        "machine": f"{platform.system()} {platform.machine()}, {_processor()}, {cores()} cores",
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or "unknown processor"
+
+
+def _commit() -> str | None:
+    """The commit of a checkout that this package runs from, or None when it is installed as a wheel."""
+    import subprocess
+    from pathlib import Path
+
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=root, capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None
+
+
+def peak_rss_bytes() -> int:
+    """The most memory this process has held so far."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
+
+        return psutil.Process().memory_info().peak_wset
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,129 @@
+"""A small transformer that reads like the paper: decoder (GPT) or encoder, with rotary or learned positions.
+
+Shape suffixes: B sequences, L positions, D width, H heads, K head size, F hidden units of the MLP, V vocabulary.
+The model knows nothing of devices, optimizers, precision or processes: those wrap it.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from scalept_lab.config import ModelConfig
+
+ROTARY_BASE = 100.0  # wavelengths from 6 to 350 tokens: measured a little better than 1,000 at a context of 64
+
+
+class Transformer(nn.Module):
+    """Tokens (B, L) in, logits (B, L, V) out.
+
+    Pre-norm blocks (Xiong et al. 2020), layer norm without gain or bias, no biases anywhere, untied output layer.
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.config = config
+        self.embed = nn.Embedding(config.vocab_size, config.width)
+        if config.positions == "learned":
+            self.position = nn.Embedding(config.context, config.width)
+        else:
+            cos_LxK, sin_LxK = rotary_table(config.context, config.width // config.heads)
+            self.register_buffer("cos", cos_LxK, persistent=False)
+            self.register_buffer("sin", sin_LxK, persistent=False)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.head = nn.Linear(config.width, config.vocab_size, bias=False)
+        self.apply(_init)
+        for block in self.blocks:  # 2·depth branches add up in the residual stream (Radford et al. 2019, §2.3)
+            for out in (block.attention.out, block.mlp.down):
+                out.weight.data.div_(math.sqrt(2 * config.depth))
+        nn.init.zeros_(self.head.weight)  # the first prediction is uniform: the loss starts at log(vocab_size)
+
+    def forward(self, tokens_BxL: Tensor) -> Tensor:
+        length = tokens_BxL.shape[1]
+        x_BxLxD = self.embed(tokens_BxL)
+        rotary = None
+        if self.config.positions == "learned":
+            x_BxLxD = x_BxLxD + self.position.weight[:length]
+        else:
+            rotary = (self.cos[:length], self.sin[:length])
+        for block in self.blocks:
+            x_BxLxD = block(x_BxLxD, rotary)
+        return self.head(norm(x_BxLxD))
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x))."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.attention = Attention(config)
+        self.mlp = MLP(config)
+
+    def forward(self, x_BxLxD: Tensor, rotary: tuple[Tensor, Tensor] | None) -> Tensor:
+        x_BxLxD = x_BxLxD + self.attention(norm(x_BxLxD), rotary)
+        return x_BxLxD + self.mlp(norm(x_BxLxD))
+
+
+class Attention(nn.Module):
+    """softmax(Q Kᵀ / √K) V over H heads (Vaswani et al. 2017, eq. 1)."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.heads, self.causal = config.heads, config.causal
+        self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
+        self.out = nn.Linear(config.width, config.width, bias=False)
+
+    def forward(self, x_BxLxD: Tensor, rotary: tuple[Tensor, Tensor] | None) -> Tensor:
+        B, L, D = x_BxLxD.shape
+        qkv_BxLx3xHxK = self.qkv(x_BxLxD).view(B, L, 3, self.heads, D // self.heads)
+        q_BxHxLxK, k_BxHxLxK, v_BxHxLxK = qkv_BxLx3xHxK.permute(2, 0, 3, 1, 4).unbind(0)
+        if rotary is not None:
+            q_BxHxLxK, k_BxHxLxK = rotate(q_BxHxLxK, *rotary), rotate(k_BxHxLxK, *rotary)
+        mixed_BxHxLxK = F.scaled_dot_product_attention(q_BxHxLxK, k_BxHxLxK, v_BxHxLxK, is_causal=self.causal)
+        return self.out(mixed_BxHxLxK.transpose(1, 2).reshape(B, L, D))
+
+
+class MLP(nn.Module):
+    """One hidden layer with GELU."""
+
+    def __init__(self, config: ModelConfig):
+        super().__init__()
+        self.up = nn.Linear(config.width, config.mlp_ratio * config.width, bias=False)
+        self.down = nn.Linear(config.mlp_ratio * config.width, config.width, bias=False)
+
+    def forward(self, x_BxLxD: Tensor) -> Tensor:
+        return self.down(F.gelu(self.up(x_BxLxD), approximate="tanh"))
+
+
+def norm(x_BxLxD: Tensor) -> Tensor:
+    return F.layer_norm(x_BxLxD, x_BxLxD.shape[-1:])
+
+
+def rotary_table(length: int, head_dim: int) -> tuple[Tensor, Tensor]:
+    """cos and sin of position × frequency, each (L, K), the two halves of K alike (Su et al. 2021, eq. 34)."""
+    frequency_k = ROTARY_BASE ** (-torch.arange(0, head_dim, 2).float() / head_dim)
+    angle_Lxk = torch.arange(length).float()[:, None] * frequency_k
+    angle_LxK = torch.cat([angle_Lxk, angle_Lxk], dim=-1)
+    return angle_LxK.cos(), angle_LxK.sin()
+
+
+def rotate(x_BxHxLxK: Tensor, cos_LxK: Tensor, sin_LxK: Tensor) -> Tensor:
+    """Turn each pair of channels by an angle that grows with position: dot products then see only distance."""
+    first, second = x_BxHxLxK.chunk(2, dim=-1)
+    return x_BxHxLxK * cos_LxK + torch.cat([-second, first], dim=-1) * sin_LxK
+
+
+def cross_entropy(logits_BxLxV: Tensor, targets_BxL: Tensor) -> Tensor:
+    """Mean negative log-likelihood in nats per token."""
+    return F.cross_entropy(logits_BxLxV.flatten(0, 1), targets_BxL.flatten())
+
+
+def _init(module: nn.Module) -> None:
+    """Variance 1/fan_in for matrices, 1 for embeddings: activations of order one at every width."""
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=1 / math.sqrt(module.in_features))
+    elif isinstance(module, nn.Embedding):
+        nn.init.normal_(module.weight, std=1.0)

@@ -1,0 +1,196 @@
+"""Run records: the seam between training and everything that reads results. No torch here.
+
+One JSON file per run, named by the hash of its config. A file is written under a temporary name, flushed to disk and
+renamed, so that a reader never sees half a record and no lock is needed, not even on a network home folder.
+Nothing that is read from a file is executed or unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from scalept_lab.config import first_line
+from scalept_lab.errors import InputError
+
+SCHEMA_VERSION = 1
+
+
+class RunRecord(BaseModel):
+    """One training run. N counts non-embedding parameters; D tokens; C floating-point operations; L nats per token.
+
+    `L` is the held-out loss after the last step; it is None when the run diverged or failed.
+    `curve` holds (step, tokens seen, training loss) along the way.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    id: str = Field(pattern=r"^[0-9a-f]{16}$")
+    config: dict[str, Any]
+    N: int = Field(ge=0)
+    N_total: int = Field(ge=0)
+    D: int = Field(ge=0)
+    C: float = Field(ge=0, allow_inf_nan=False)
+    L: float | None = Field(gt=0, allow_inf_nan=False)
+    curve: list[tuple[int, int, float]] = []
+    metrics: dict[str, float] = {}
+    seconds: float = Field(ge=0, allow_inf_nan=False)
+    peak_rss_bytes: int = Field(ge=0)
+    status: Literal["ok", "diverged", "failed"] = "ok"
+    error: str | None = None
+    provenance: dict[str, Any] = {}
+    origin: Literal["live", "recorded", "classmate"] = "live"
+
+    @model_validator(mode="after")
+    def _status_matches_loss(self) -> RunRecord:
+        if (self.status == "ok") != (self.L is not None):
+            raise ValueError(f"status {self.status!r} does not go with L = {self.L}")
+        return self
+
+    @property
+    def ok(self) -> bool:
+        return self.status == "ok"
+
+    @property
+    def corpus(self) -> str:
+        """The fingerprint of the tokens trained on: losses compare only where this agrees."""
+        return str(self.provenance.get("corpus_sha256", ""))
+
+
+class Store:
+    """A folder with one record per file. Any number of processes may write to it at once."""
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+
+    def path(self, run_id: str) -> Path:
+        return self.folder / f"{run_id}.json"
+
+    def get(self, run_id: str) -> RunRecord | None:
+        """The finished run of this id, or None. A file that cannot be read counts as missing: it is trained again."""
+        try:
+            return parse_record(self.path(run_id).read_text(encoding="utf-8"))
+        except (OSError, InputError):
+            return None
+
+    def save(self, record: RunRecord) -> Path:
+        path = self.path(record.id)
+        write_atomically(path, record.model_dump_json(indent=1) + "\n")
+        return path
+
+    def records(self) -> list[RunRecord]:
+        """All records, in the order of their compute."""
+        found = [self.get(path.stem) for path in sorted(self.folder.glob("*.json"))]
+        return sorted((record for record in found if record), key=lambda record: (record.C, record.id))
+
+
+def parse_record(text: str) -> RunRecord:
+    """Raises: InputError with the first fault, in one line."""
+    try:
+        return RunRecord.model_validate_json(text)
+    except ValidationError as error:
+        raise InputError(first_line(error, "run record")) from None
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write `text` so that `path` holds either all of it or what was there before, even if the power goes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def read_records(path: str | Path) -> list[RunRecord]:
+    """Records from a folder of .json files, a .jsonl file or a .parquet file.
+
+    Raises: InputError naming the file and the line of the first record that is not one.
+    """
+    records = []
+    for file, line, text in _texts(Path(path)):
+        try:
+            records.append(parse_record(text))
+        except InputError as error:
+            raise InputError(f"{file}:{line}: {error}") from None
+    return records
+
+
+def write_records(records: Iterable[RunRecord], path: str | Path) -> None:
+    """Many records in one file to ship: .jsonl (a record a line) or .parquet (a column of the same JSON)."""
+    path, lines = Path(path), [record.model_dump_json() for record in records]
+    if path.suffix == ".parquet":
+        import pandas as pd
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        frame = pd.DataFrame({"id": [json.loads(line)["id"] for line in lines], "record": lines})
+        temporary = path.with_suffix(".parquet.tmp")
+        frame.to_parquet(temporary)
+        os.replace(temporary, path)
+    elif path.suffix == ".jsonl":
+        write_atomically(path, "".join(line + "\n" for line in lines))
+    else:
+        raise InputError(f"expected a .jsonl or .parquet file to write, got {path.name!r}")
+
+
+def merge(folders: Iterable[str | Path], out: str | Path) -> dict[str, Any]:
+    """Pool the records of a class: the same run counts once, a bad record is named and left out.
+
+    Returns: accepted, duplicates, and rejected as a list of {file, line, reason}; the accepted go to `out`.
+    """
+    accepted: dict[str, RunRecord] = {}
+    duplicates, rejected = 0, []
+    for folder in folders:
+        for file, line, text in _texts(Path(folder)):
+            try:
+                record = parse_record(text)
+                _plausible(record)
+            except InputError as error:
+                rejected.append({"file": str(file), "line": line, "reason": str(error)})
+                continue
+            duplicates += record.id in accepted
+            accepted.setdefault(record.id, record.model_copy(update={"origin": "classmate"}))
+    write_records(accepted.values(), out)
+    return {"accepted": len(accepted), "duplicates": duplicates, "rejected": rejected}
+
+
+def _plausible(record: RunRecord) -> None:
+    """A loss far above the uniform guess, or an empty run, is a slip of the pen rather than a measurement."""
+    vocabulary = record.config.get("model", {}).get("vocab_size", 256) if isinstance(record.config, dict) else 256
+    if record.L is not None and record.L > 2 * math.log(vocabulary):
+        raise InputError(f"L: expected at most {2 * math.log(vocabulary):.2f} nats per token, got {record.L}")
+
+
+def _texts(path: Path) -> Iterator[tuple[Path, int, str]]:
+    """(file, line, JSON text) of every record under `path`."""
+    if path.is_dir():
+        for file in sorted([*path.glob("*.json"), *path.glob("*.jsonl"), *path.glob("*.parquet")]):
+            yield from _texts(file)
+    elif not path.exists():
+        raise InputError(f"no such file or folder: {path}; give a folder of run records, a .jsonl or a .parquet file")
+    elif path.suffix == ".parquet":
+        import pandas as pd
+
+        try:
+            column = pd.read_parquet(path)["record"]
+        except (KeyError, ValueError, OSError) as error:
+            raise InputError(f"{path}: expected a Parquet file with a column 'record' ({error})") from None
+        yield from ((path, number, str(text)) for number, text in enumerate(column, 1))
+    elif path.suffix == ".jsonl":
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        yield from ((path, number, text) for number, text in enumerate(lines, 1) if text.strip())
+    else:
+        yield path, 1, path.read_text(encoding="utf-8", errors="replace")

@@ -1,0 +1,184 @@
+"""Text to token streams: byte and BPE tokenizers, the document-level split, packing, and deterministic batches."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from scalept_lab.errors import InputError
+
+SEPARATOR = 0  # token between documents, in both tokenizers; it never occurs inside one
+
+
+class Tokenizer(Protocol):
+    """What packing needs of a tokenizer. Token 0 is reserved for the document separator."""
+
+    vocab_size: int
+
+    def encode(self, text: str) -> np.ndarray: ...
+    def decode(self, tokens: Iterable[int]) -> str: ...
+
+
+class ByteTokenizer:
+    """UTF-8 bytes as tokens: 256 of them, nothing to train, one token per byte (so nats per token are nats per byte)."""
+
+    vocab_size = 256
+
+    def encode(self, text: str) -> np.ndarray:
+        """uint8 array of the UTF-8 bytes; NUL characters are dropped, byte 0 separates documents."""
+        return np.frombuffer(text.encode("utf-8", errors="replace").replace(b"\0", b""), dtype=np.uint8)
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """Text of the tokens; separators vanish, a character cut in half shows as U+FFFD."""
+        return bytes(int(t) for t in tokens if t != SEPARATOR).decode("utf-8", errors="replace")
+
+
+class BPETokenizer:
+    """Byte-level byte-pair encoding (Sennrich et al. 2016, section 3.2) by the ``tokenizers`` library. Token 0 is the separator."""
+
+    def __init__(self, inner) -> None:  # a tokenizers.Tokenizer
+        self.inner = inner
+        self.vocab_size: int = inner.get_vocab_size()
+
+    def encode(self, text: str) -> np.ndarray:
+        """uint16 array of token ids."""
+        return np.array(self.inner.encode(text.replace("\0", "")).ids, dtype=np.uint16)
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        """Text of the tokens; separators vanish."""
+        return self.inner.decode([int(t) for t in tokens if t != SEPARATOR])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the tokenizer as the ``tokenizer.json`` that every Hugging Face tool reads."""
+        self.inner.save(os.fspath(path))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> BPETokenizer:
+        from tokenizers import Tokenizer as Inner
+
+        if not Path(path).is_file():
+            raise InputError(f"{path}: no such tokenizer file")
+        return cls(Inner.from_file(os.fspath(path)))
+
+
+def train_bpe(texts: Iterable[str], vocab_size: int = 1024) -> BPETokenizer:
+    """Train a byte-level BPE with ``vocab_size`` tokens: the separator, 256 bytes, and the merges. Needs 257 < vocab_size <= 65536."""
+    if not 257 < vocab_size <= 65536:
+        raise InputError(
+            f"vocab_size {vocab_size}: expected 258 to 65536 (separator and 256 bytes come first; ids are stored in 16 bits)"
+        )
+    from tokenizers import Tokenizer as Inner
+    from tokenizers import decoders, models, pre_tokenizers, trainers
+
+    inner = Inner(models.BPE())
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=["<|sep|>"],
+        show_progress=False,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+    )
+    inner.train_from_iterator(texts, trainer)
+    return BPETokenizer(inner)
+
+
+def on_heldout_side(identity: str, fraction: float = 0.05, salt: str = "scalept") -> bool:
+    """Whether a document is held out: a hash of its identity, so adding documents never moves another across the line."""
+    digest = hashlib.sha256(f"{salt}\0{identity}".encode("utf-8", errors="replace")).digest()
+    return int.from_bytes(digest[:8], "big") < fraction * 2**64
+
+
+def pack(texts: Sequence[str], tokenizer: Tokenizer, seed: int = 0) -> np.ndarray:
+    """All documents in a seeded shuffle, each followed by the separator, as one 1-D stream (uint8 for bytes, else uint16)."""
+    dtype = np.uint8 if tokenizer.vocab_size <= 256 else np.uint16
+    separator = np.array([SEPARATOR], dtype=dtype)
+    parts: list[np.ndarray] = []
+    for index in np.random.default_rng(seed).permutation(len(texts)):
+        parts += [tokenizer.encode(texts[index]).astype(dtype, copy=False), separator]
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=dtype)
+
+
+def window_count(tokens: np.ndarray, context: int) -> int:
+    """How many disjoint windows of ``context`` inputs (and their shifted targets) the stream holds."""
+    return max(0, (len(tokens) - 1) // context)
+
+
+def batches(
+    tokens: np.ndarray, *, batch: int, context: int, steps: int, seed: int, unique_tokens: int | None = None
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield ``steps`` pairs (x_BxL, y_BxL) of int64; y is x shifted by one token.
+
+    The stream is cut into disjoint windows; an epoch visits each exactly once, in a permutation seeded by (seed, epoch). With
+    ``unique_tokens`` only the first ``ceil(unique_tokens / context)`` windows of the seed's first permutation are used, over and
+    over: the smaller set is part of the larger, so runs differ in how much they repeat and in nothing else.
+    Raises InputError when the stream is shorter than one window, or has fewer windows than asked for.
+    """
+    windows = window_count(tokens, context)
+    if windows == 0 or batch < 1 or context < 1:
+        raise InputError(
+            f"{len(tokens)} tokens give no window of {context} + 1; use a longer corpus or a shorter context"
+        )
+    flat = np.asarray(tokens)
+    xs, ys = (
+        flat[: windows * context].reshape(windows, context),
+        flat[1 : windows * context + 1].reshape(windows, context),
+    )
+    first = np.random.default_rng([seed, 0]).permutation(windows)
+    if unique_tokens is not None:
+        unique = -(-unique_tokens // context)
+        if not 1 <= unique <= windows:
+            raise InputError(
+                f"unique_tokens {unique_tokens}: expected 1 to {windows * context}, what this corpus holds"
+            )
+        first = first[:unique]
+    return _draw(xs, ys, first, batch, steps, seed)
+
+
+def _draw(xs, ys, first, batch, steps, seed) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    order, at, epoch = first, 0, 0
+    for _ in range(steps):
+        rows = order[at : at + batch]
+        at += batch
+        while len(rows) < batch:  # the epoch ended inside this batch: go on with the next permutation
+            epoch += 1
+            order = first[np.random.default_rng([seed, epoch]).permutation(len(first))]
+            at = batch - len(rows)
+            rows = np.concatenate([rows, order[:at]])
+        yield xs[rows].astype(np.int64), ys[rows].astype(np.int64)
+
+
+def eval_windows(heldout: np.ndarray, context: int, windows: int) -> tuple[np.ndarray, np.ndarray]:
+    """(x, y), each int64 of shape (windows, context): evenly spaced and disjoint, the same for every model; fewer when the stream is short."""
+    available = window_count(heldout, context)
+    if available == 0 or windows < 1:
+        raise InputError(
+            f"{len(heldout)} held-out tokens give no window of {context} + 1; use a longer corpus or a shorter context"
+        )
+    rows = np.linspace(0, available - 1, min(windows, available)).round().astype(np.int64)
+    flat = np.asarray(heldout)
+    index = rows[:, None] * context + np.arange(context + 1)
+    both = flat[index].astype(np.int64)
+    return both[:, :-1], both[:, 1:]
+
+
+def plant_canary(tokens: np.ndarray, canary: np.ndarray, repetitions: int, seed: int = 0) -> np.ndarray:
+    """A copy of the stream with ``canary`` written over it at ``repetitions`` random, non-overlapping places (same length).
+
+    For memorisation studies (Carlini et al. 2019, "The Secret Sharer"): the stream stays as long, so compute and steps stay equal.
+    """
+    size = len(canary)
+    slots = len(tokens) // size if size else 0
+    if not size or not 0 <= repetitions <= slots:
+        raise InputError(
+            f"{repetitions} repetitions of a {size}-token canary do not fit into {len(tokens)} tokens"
+        )
+    out = np.array(tokens)
+    for slot in np.random.default_rng(seed).choice(slots, size=repetitions, replace=False):
+        out[slot * size : slot * size + size] = canary
+    return out
