@@ -1,7 +1,9 @@
-"""Cleaning: quality filters, removal of secrets and addresses, exact and near duplicates, each with counts of what it did and why.
+"""Cleaning: quality filters, removal of secrets and addresses, exact and near duplicates, each with counts
+of what it did and why.
 
-The order matters and is the usual one: drop what is not worth reading, redact what must not be learned, then remove copies.
-Every removed document keeps its reason, so a learner can look at what a rule threw away before believing in it.
+The order matters and is the usual one: drop what is not worth reading, redact what must not be learned,
+then remove copies. Every removed document keeps its reason, so a learner can look at what a rule threw away
+before believing in it.
 """
 
 from __future__ import annotations
@@ -63,7 +65,8 @@ def compression_ratio(data: bytes) -> float:
 
 
 def literal_lines(data: bytes) -> float:
-    """Share of the lines that hold nothing but literals: what a table of data looks like inside a source file."""
+    """Share of the lines that hold nothing but literals: what a table of data looks like inside a source
+    file."""
     return len(_LITERAL_LINE.findall(data)) / max(1, data.count(b"\n"))
 
 
@@ -79,8 +82,9 @@ def quality_rules(
 ) -> tuple[Rule, ...]:
     """The rules in the order they are tried; a document is counted under the first that drops it.
 
-    Line lengths, generated files and a low share of letters follow the filter of Chen et al. 2021 (Codex, section 3.1); the
-    compression ratio stands for the repetition measures of Rae et al. 2021 (Gopher, appendix A.1).
+    Line lengths, generated files and a low share of letters follow the filter of Chen et al. 2021 (Codex,
+    section 3.1); the compression ratio stands for the repetition measures of Rae et al. 2021 (Gopher,
+    appendix A.1).
     """
     return (
         Rule(
@@ -177,7 +181,8 @@ _REDACTIONS: tuple[tuple[str, re.Pattern[str], str, re.Pattern[str]], ...] = (
 
 
 def redact(text: str) -> tuple[str, dict[str, int]]:
-    """Text with e-mail addresses, private keys, access tokens, assigned secrets and long hex strings replaced, and the counts."""
+    """Text with e-mail addresses, private keys, access tokens, assigned secrets and long hex strings
+    replaced, and the counts."""
     counts: dict[str, int] = {}
     for name, pattern, replacement, hint in _REDACTIONS:
         if hint.search(text):
@@ -231,9 +236,10 @@ def near_duplicates(
 ) -> list[tuple[int, int, float]]:
     """(removed, kept, Jaccard) for every document that is nearly an earlier, kept one.
 
-    MinHash signatures in a locality-sensitive hash (Broder 1997; Leskovec, Rajaraman and Ullman, Mining of Massive Datasets,
-    chapter 3) find candidates without comparing all pairs; the true Jaccard similarity of the shingles then decides, so the
-    result has no false positives, and misses a pair of similarity 0.7 with probability 0.012, one of 0.8 with 0.0002.
+    MinHash signatures in a locality-sensitive hash (Broder 1997; Leskovec, Rajaraman and Ullman, Mining of
+    Massive Datasets, chapter 3) find candidates without comparing all pairs; the true Jaccard similarity of
+    the shingles then decides, so the result has no false positives, and misses a pair of similarity 0.7
+    with probability 0.012, one of 0.8 with 0.0002.
     """
     from datasketch import MinHash, MinHashLSH
 
@@ -261,7 +267,8 @@ def near_duplicates(
 
 @dataclass
 class CleaningReport:
-    """What cleaning did. ``steps`` holds one row per rule: name, documents, bytes, why; ``removed`` each document's fate."""
+    """What cleaning did. ``steps`` holds one row per rule: name, documents, bytes, why; ``removed`` each
+    document's fate."""
 
     documents_before: int = 0
     bytes_before: int = 0
@@ -278,13 +285,15 @@ class CleaningReport:
         self.removed.append({"path": path, "rule": rule, "bytes": size, **more})
 
     def examples(self, rule: str, n: int = 5) -> list[dict]:
-        """The largest documents that a rule removed: path, bytes, and for near duplicates what they resemble and how much."""
+        """The largest documents that a rule removed: path, bytes, and for near duplicates what they
+        resemble and how much."""
         return sorted((r for r in self.removed if r["rule"] == rule), key=lambda r: (-r["bytes"], r["path"]))[
             :n
         ]
 
     def table(self) -> pd.DataFrame:
-        """One row per rule with documents and bytes removed, the share of all bytes, the reason, and one example."""
+        """One row per rule with documents and bytes removed, the share of all bytes, the reason, and one
+        example."""
         import pandas as pd
 
         rows = [
@@ -326,10 +335,11 @@ def clean(
     near: float | None = 0.7,
     progress: bool = True,
 ) -> tuple[datasets.Dataset, CleaningReport]:
-    """Filter, redact and deduplicate; returns the cleaned dataset (same columns, order kept) and the report.
+    """Filter, redact and deduplicate; returns the cleaned dataset (same columns, order kept) and the
+    report.
 
-    ``near`` is the Jaccard similarity from which two documents count as the same (None: keep near duplicates). Of copies the
-    first in the dataset's order stays.
+    ``near`` is the Jaccard similarity from which two documents count as the same (None: keep near
+    duplicates). Of copies the first in the dataset's order stays.
     """
     report = CleaningReport(
         steps={rule.name: {"documents": 0, "bytes": 0, "why": rule.why} for rule in rules}
@@ -400,11 +410,13 @@ def _subset(dataset: datasets.Dataset, rows: Sequence[int], texts: Sequence[str]
 def mix(
     dataset: datasets.Dataset, weights: dict[str, float], total_bytes: int | None = None, seed: int = 0
 ) -> datasets.Dataset:
-    """A subset in which each package has about its share of the bytes: ``weights`` maps package to relative weight.
+    """A subset in which each package has about its share of the bytes: ``weights`` maps package to relative
+    weight.
 
-    Documents of a package are taken whole, in a seeded order, until its share is reached, and keep the dataset's order.
-    Without ``total_bytes`` the mix is as large as it can be without repeating any document. Raises InputError for a package that
-    the dataset does not have, weights that are not positive, or a total that the documents cannot fill.
+    Documents of a package are taken whole, in a seeded order, until its share is reached, and keep the
+    dataset's order. Without ``total_bytes`` the mix is as large as it can be without repeating any
+    document. Raises InputError for a package that the dataset does not have, weights that are not positive,
+    or a total that the documents cannot fill.
     """
     packages = np.array(dataset["package"])
     if not weights or any(not np.isfinite(w) or w <= 0 for w in weights.values()):

@@ -20,6 +20,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"scalept {options.name}: {error}", file=sys.stderr)
         return 2
+    except OSError as error:  # a folder where a file should be, no right to write, a full disk
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"scalept {options.name}: {where}{error.strerror or error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(f"scalept {options.name}: interrupted; what was finished is kept, run it again to go on", file=sys.stderr)
         return 130
@@ -35,7 +39,7 @@ def check(options: argparse.Namespace) -> tuple[Any, str]:
     return found, (
         f"Python {found['python']}, torch {found['torch']}, {found['cores']} cores, "
         f"{found['memory_bytes'] / 1e9:.1f} GB of memory, device {found['device']}, {speed}\n"
-        + ("ready" if found["ok"] else "NOT ready: Python 3.10, torch and 1.5 GB of memory are needed")
+        + ("ready" if found["ok"] else "NOT ready: Python 3.11, torch and 1.5 GB of memory are needed")
     )
 
 
@@ -87,14 +91,14 @@ def train(options: argparse.Namespace) -> tuple[Any, str]:
         values = json.loads(Path(options.config).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{options.config}: {error.strerror or error}; expected a JSON file with a run's config") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{options.config}: not JSON ({error})") from None
     config = parse(TrainConfig, values)
     from tqdm.auto import tqdm
 
     from scalept_lab.train import train as train_run
 
-    with tqdm(total=config.steps, unit="step", disable=options.json) as bar:
+    with tqdm(total=config.steps, unit="step", disable=options.json, delay=0.5) as bar:  # no bar before an error
         record = train_run(config, progress=lambda step: bar.update(step - bar.n))
     loss = f"loss {record.L:.4f} nats per token" if record.L is not None else f"{record.status}: {record.error}"
     return record.model_dump(), f"{record.N:,} parameters, {record.D:,} tokens, {record.C:.3g} FLOPs: {loss}"

@@ -13,11 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from scalept_lab.errors import InputError
 
-HEAD_DIM = 16  # every family member has heads of this width, so that only their number grows
+HEAD_DIM = 8  # every family member has heads of this width, so that only their number grows
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def replace(self, **changes: Any):
         """A copy with `changes`, validated again (pydantic's own `model_copy` does not validate)."""
@@ -50,7 +50,7 @@ class ModelConfig(_Frozen):
 
     @classmethod
     def family(cls, width: int, **changes: Any) -> ModelConfig:
-        """Our family by one dial: heads of 16 channels, and a block for every 64 channels, but at least two.
+        """Our family by one dial: heads of 8 channels, and a block for every 64 channels, but at least two.
 
         Width 16 has 6,144 parameters, 96 has 221,184. GPT-2 has the same 64 channels per block; Kaplan et al. 2020
         (§3.1, fig. 5) find that at a given parameter count the shape matters little.
@@ -65,7 +65,7 @@ class TrainConfig(_Frozen):
     """One run: model, data and recipe. `tokens` is the budget D; the schedule ends exactly there."""
 
     model: ModelConfig = ModelConfig()
-    corpus: str = "python"
+    corpus: str = Field("python", min_length=1)
     tokens: int = Field(500_000, ge=1)
     unique_tokens: int | None = Field(None, ge=1)  # None: every token is seen at most once (while the corpus lasts)
     batch: int = Field(4, ge=1)  # sequences per step
@@ -77,7 +77,7 @@ class TrainConfig(_Frozen):
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup: float = Field(0.1, ge=0, lt=1)  # share of the steps
     clip: float = Field(1.0, gt=0)  # largest gradient norm
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**63)
     eval_windows: int = Field(1024, ge=1)  # held-out windows of `context` tokens, the same for every run
     dtype: Literal["float32"] = "float32"
 
@@ -96,7 +96,7 @@ class TrainConfig(_Frozen):
 
 
 def round_width(width: float) -> int:
-    """The nearest width of the family (a multiple of 16, at least 16)."""
+    """The nearest width of the family (a multiple of 8, at least 8)."""
     return max(HEAD_DIM, HEAD_DIM * round(width / HEAD_DIM))
 
 
@@ -117,5 +117,10 @@ def first_line(error: ValidationError, what: str) -> str:
     where = ".".join(str(part) for part in fault["loc"]) or what
     got = fault.get("input")
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    seen = "" if isinstance(got, dict) else f", got {got!r}"
-    return f"{what}: {where}: {fault['msg']}{seen}{more}"
+    seen = "" if isinstance(got, dict) else f", got {_short(repr(got))}"
+    said = fault["msg"].removeprefix("Value error, ")
+    return " ".join(f"{what}: {where}: {said}{seen}{more}".split())
+
+
+def _short(text: str, most: int = 60) -> str:
+    return text if len(text) <= most else f"{text[:most]}…"

@@ -1,11 +1,12 @@
 """Where the text comes from: pinned Python wheels, local files, or any dataset on the hub.
 
-Every source ends as the same ``datasets.Dataset`` with the columns ``text, package, module, path, licence``, sorted, so that what
-follows (cleaning, mixing, tokenizing) does not care where a document was born.
+Every source ends as the same ``datasets.Dataset`` with the columns ``text, package, module, path,
+licence``, sorted, so that what follows (cleaning, mixing, tokenizing) does not care where a document was
+born.
 
-The built-in sources are pure-Python packages that this kit installs anyway. A pin names the version, the sha256 of the wheel and
-the sha256 of the selected files, which makes the corpus the same bytes on every machine. Nothing is imported or executed: the
-files are read as data.
+The built-in sources are pure-Python packages that this kit installs anyway. A pin names the version, the
+sha256 of the wheel and the sha256 of the selected files, which makes the corpus the same bytes on every
+machine. Nothing is imported or executed: the files are read as data.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ Files = list[tuple[str, bytes]]  # (path inside the wheel, content), sorted by p
 
 @dataclass(frozen=True)
 class Source:
-    """One pinned wheel. ``content_sha256`` covers the selected .py files alone (see :func:`content_hash`)."""
+    """One pinned wheel. ``content_sha256`` covers the selected .py files alone (see
+    :func:`content_hash`)."""
 
     package: str
     version: str
@@ -45,7 +47,8 @@ class Source:
     content_sha256: str
 
     def selects(self, path: str) -> bool:
-        """Sources of the package itself; test files are left out, they repeat the same idioms thousands of times."""
+        """Sources of the package itself; test files are left out, they repeat the same idioms thousands of
+        times."""
         return path.startswith(self.package + "/") and path.endswith(".py") and "/tests/" not in path
 
 
@@ -97,7 +100,8 @@ SOURCES: dict[str, Source] = {
 
 
 def cache_dir(cache: str | os.PathLike[str] | None = None) -> Path:
-    """Folder for everything downloaded or prepared: ``cache``, else ``$SCALEPT_CACHE``, else ``~/.cache/scalept-lab``."""
+    """Folder for everything downloaded or prepared: ``cache``, else ``$SCALEPT_CACHE``, else
+    ``~/.cache/scalept-lab``."""
     if cache is not None:
         return Path(cache).expanduser()
     return Path(os.environ.get("SCALEPT_CACHE") or "~/.cache/scalept-lab").expanduser()
@@ -133,7 +137,8 @@ def _file_sha256(path: Path) -> str:
 
 
 def _pip_download(source: Source, folder: Path) -> None:
-    """Fetch exactly the pinned wheel; pip brings the user's index, proxy and certificates. Raises on any failure."""
+    """Fetch exactly the pinned wheel; pip brings the user's index, proxy and certificates. Raises on any
+    failure."""
     command = [
         sys.executable,
         "-m",
@@ -157,7 +162,8 @@ def _pip_download(source: Source, folder: Path) -> None:
 
 
 def _wheel_files(source: Source, cache: Path) -> Files | None:
-    """The source's files from the exact wheel (cached, else downloaded), read from the zip; None when it cannot be had.
+    """The source's files from the exact wheel (cached, else downloaded), read from the zip; None when it
+    cannot be had.
 
     Raises InputError when a wheel of that name is there but its sha256 is not the pinned one.
     """
@@ -193,12 +199,14 @@ def _wheel_files(source: Source, cache: Path) -> Files | None:
 
 
 def source_files(source: Source, cache: str | os.PathLike[str] | None = None) -> Files | None:
-    """The pinned files, from site-packages when they match, else from the exact wheel; None when neither can be had."""
+    """The pinned files, from site-packages when they match, else from the exact wheel; None when neither
+    can be had."""
     return _installed_files(source) or _wheel_files(source, cache_dir(cache))
 
 
 def stdlib_files() -> Files:
-    """The interpreter's own library without its tests: text that is always there, but differs between Python versions."""
+    """The interpreter's own library without its tests: text that is always there, but differs between
+    Python versions."""
     root = Path(sysconfig.get_paths()["stdlib"])
     skip = {"test", "tests", "idle_test", "site-packages", "dist-packages", "lib2to3", "__pycache__"}
     files: Files = []
@@ -250,8 +258,9 @@ def collect(
 ) -> datasets.Dataset:
     """Python sources of the pinned packages, sorted by package and path: the same rows on every machine.
 
-    Where a pinned source can be had neither from site-packages nor from the index, the standard library takes the place of
-    all of them, with one warning (``package`` is then ``"stdlib"``). Raises InputError for an unknown source.
+    Where a pinned source can be had neither from site-packages nor from the index, the standard library
+    takes the place of all of them, with one warning (``package`` is then ``"stdlib"``). Raises InputError
+    for an unknown source.
     """
     unknown = [s for s in sources if s not in SOURCES]
     if unknown:
@@ -262,8 +271,8 @@ def collect(
         files = source_files(source, cache)
         if files is None:
             warnings.warn(
-                f"{source.package} {source.version} is not installed and cannot be downloaded: using this interpreter's "
-                "standard library instead; results will differ from those of the pinned corpus",
+                f"{source.package} {source.version} is not installed and cannot be downloaded: using this "
+                "interpreter's standard library instead; results will differ from those of the pinned corpus",
                 stacklevel=2,
             )
             return collect_stdlib()
@@ -275,11 +284,13 @@ def collect(
 
 _TEXT_SUFFIXES = (".txt", ".md", ".py", ".rst", ".tex")
 _TABLE_LOADERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet"}
-_PIECE = 8192  # characters; a long text file is cut into pieces of about this size, so that both sides of a split get some
+# Characters: a long text file is cut into pieces of about this size, so that both sides of a split get some.
+_PIECE = 8192
 
 
 def is_path(name: str) -> bool:
-    """Whether a corpus name means a local path: ``./x``, ``../x``, ``/x``, ``~/x``, a known file ending, or something that exists."""
+    """Whether a corpus name means a local path: ``./x``, ``../x``, ``/x``, ``~/x``, a known file ending, or
+    something that exists."""
     return (
         name.startswith(("./", "../", "/", "~", ".\\"))
         or os.path.isabs(name)
@@ -289,7 +300,8 @@ def is_path(name: str) -> bool:
 
 
 def cut(text: str, size: int = _PIECE) -> list[str]:
-    """Cut at the last blank line (else line end, else blank) before every ``size`` characters. ``"".join(cut(t)) == t``."""
+    """Cut at the last blank line (else line end, else blank) before every ``size`` characters.
+    ``"".join(cut(t)) == t``."""
     pieces, start = [], 0
     while len(text) - start > size:
         window = text[start : start + size]
@@ -302,7 +314,8 @@ def cut(text: str, size: int = _PIECE) -> list[str]:
 
 
 def local_files(path: str | os.PathLike[str]) -> list[Path]:
-    """The readable files of a path, sorted. Raises InputError when there is no such path or nothing to read in it."""
+    """The readable files of a path, sorted. Raises InputError when there is no such path or nothing to read
+    in it."""
     root = Path(path).expanduser()
     if not root.exists():
         raise InputError(
@@ -328,11 +341,13 @@ def collect_from(
     max_bytes: int = 64_000_000,
     cache: str | os.PathLike[str] | None = None,
 ) -> datasets.Dataset:
-    """Documents from a local file or folder (text, JSONL, Parquet) or from the hub (``"owner/name"`` or ``"owner/name:config"``).
+    """Documents from a local file or folder (text, JSONL, Parquet) or from the hub (``"owner/name"`` or
+    ``"owner/name:config"``).
 
-    Local tables and hub datasets go through one ``datasets.load_dataset`` call. Reading stops after ``max_bytes`` of text, and the
-    hub is streamed, so a corpus of terabytes costs no more than that. ``text_column`` defaults to ``text``, else to all string
-    columns joined by line breaks. Raises InputError when the path is missing or empty, or the hub cannot be reached.
+    Local tables and hub datasets go through one ``datasets.load_dataset`` call. Reading stops after
+    ``max_bytes`` of text, and the hub is streamed, so a corpus of terabytes costs no more than that.
+    ``text_column`` defaults to ``text``, else to all string columns joined by line breaks. Raises
+    InputError when the path is missing or empty, or the hub cannot be reached.
     """
     if not is_path(name):
         dataset, _, config = name.partition(":")
@@ -366,7 +381,8 @@ def collect_from(
 
 
 def _hub_reachable(timeout: float = 5) -> bool:
-    """One request through the user's proxy settings: the hub's own client would retry for half a minute first."""
+    """One request through the user's proxy settings: the hub's own client would retry for half a minute
+    first."""
     import urllib.error
     import urllib.request
 
@@ -412,7 +428,9 @@ def _load(
                     return _dataset([rows])
     except InputError:
         raise
-    except Exception as error:  # the loaders raise a dozen unrelated types for "not there", "not reachable" and "not parseable"
+    except (
+        Exception
+    ) as error:  # the loaders raise unrelated types for "not there", "not reachable", "not parseable"
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         if is_path(name):
             raise InputError(f"{name}: cannot be read as a dataset of documents ({reason})") from error

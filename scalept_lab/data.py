@@ -1,7 +1,8 @@
-"""From a corpus name to token streams on disk: collect, clean, deduplicate, split, tokenize, pack; built once, then memory-mapped.
+"""From a corpus name to token streams on disk: collect, clean, deduplicate, split, tokenize, pack; built
+once, then memory-mapped.
 
-``prepare("python")`` is all that training needs. The second call reads three small headers and imports neither ``datasets`` nor
-``torch``, so that a hundred short runs pay for the corpus once.
+``prepare("python")`` is all that training needs. The second call reads three small headers and imports
+neither ``datasets`` nor ``torch``, so that a hundred short runs pay for the corpus once.
 """
 
 from __future__ import annotations
@@ -59,13 +60,22 @@ CORPORA: dict[str, Recipe] = {
     "stdlib": Recipe((), True, "the running interpreter's standard library; differs between Python versions"),
 }
 
-# sha256 of the byte-token streams when built from the pinned wheels: what everybody's run records should say.
-FINGERPRINTS: dict[str, str] = {}
+# sha256 of the byte-token streams when built from the pinned wheels: what everybody's run records should
+# say.
+FINGERPRINTS = {
+    "python": "4c3cbecd2e5498e3ae3a1ab53494fd59d8171e06cd5acd4f1c181131d1e53787",
+    "python-small": "3fbda08e933635089b9c658aa6d8d8482deb2a7560486fb73132d519b8f6c271",
+    "python-raw": "d0ab7842c0cb15e7ffa2add03f95deae46aa4cae1ecc56db7770c9d57c62b9a1",
+    "transformers": "05f69f37cf0c005c7db5474d8ba9913aa897499135ca4d2ff4b9494540ac445c",
+    "transformers-raw": "364e76829ace50d4b4364250dbf903a982a0855b7e7c7efffb41936db24c1a0d",
+    "language": "7c64bc323f2cd275b1b9082eb97f43d788325be88c7e925dd37d4950770a96bc",
+}
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A corpus ready for training. ``train`` and ``heldout`` are 1-D, uint8 or uint16, memory-mapped and read-only."""
+    """A corpus ready for training. ``train`` and ``heldout`` are 1-D, uint8 or uint16, memory-mapped and
+    read-only."""
 
     name: str
     train: np.ndarray
@@ -76,7 +86,8 @@ class Prepared:
     folder: Path
 
     def tokenizer(self) -> tokens.Tokenizer:
-        """The tokenizer that made the streams, to encode a prompt or read a batch (the language is its own)."""
+        """The tokenizer that made the streams, to encode a prompt or read a batch (the language is its
+        own)."""
         if "language_seed" in self.card:
             from scalept_lab.language import Language
 
@@ -86,7 +97,8 @@ class Prepared:
 
 
 def fingerprint(train: np.ndarray, heldout: np.ndarray) -> str:
-    """sha256 over the little-endian token bytes of both streams: equal exactly when two people hold the same corpus."""
+    """sha256 over the little-endian token bytes of both streams: equal exactly when two people hold the
+    same corpus."""
     digest = hashlib.sha256()
     for stream in (train, heldout):
         little = np.ascontiguousarray(stream, dtype=stream.dtype.newbyteorder("<"))
@@ -98,7 +110,8 @@ def fingerprint(train: np.ndarray, heldout: np.ndarray) -> str:
 def split(
     texts: Sequence[str], identities: Sequence[str], heldout: float = HELDOUT
 ) -> tuple[list[int], list[int]]:
-    """Row numbers of the training and of the held-out documents, decided by a hash of each document's identity (its path)."""
+    """Row numbers of the training and of the held-out documents, decided by a hash of each document's
+    identity (its path)."""
     sides: tuple[list[int], list[int]] = ([], [])
     for row, identity in enumerate(identities):
         sides[tokens.on_heldout_side(identity, heldout)].append(row)
@@ -146,10 +159,11 @@ def _load(name: str, folder: Path) -> Prepared | None:
 def prepare(name: str, cache: str | os.PathLike[str] | None = None, tokenizer: str = "bytes") -> Prepared:
     """The corpus as two token streams, built on the first call and memory-mapped afterwards.
 
-    ``name``: one of ``CORPORA``, ``"language"`` or ``"language/SEED"`` (generated, of known entropy), a local file or folder
-    (text, JSONL, Parquet), or a hub dataset (``"owner/name"`` or ``"owner/name:config"``). ``tokenizer``: ``"bytes"`` or
-    ``"bpe-SIZE"``, trained on the training side only. The result is put in place by one rename, so a killed build leaves nothing
-    half done and two processes may build at once. Raises InputError for a missing or empty path, an unreachable hub, or an
+    ``name``: one of ``CORPORA``, ``"language"`` or ``"language/SEED"`` (generated, of known entropy), a
+    local file or folder (text, JSONL, Parquet), or a hub dataset (``"owner/name"`` or
+    ``"owner/name:config"``). ``tokenizer``: ``"bytes"`` or ``"bpe-SIZE"``, trained on the training side
+    only. The result is put in place by one rename, so a killed build leaves nothing half done and two
+    processes may build at once. Raises InputError for a missing or empty path, an unreachable hub, or an
     unknown tokenizer.
     """
     kind, _, size = tokenizer.partition("-")
@@ -268,7 +282,8 @@ def _build(name: str, root: Path, tokenizer: str) -> tuple[Streams, dict[str, An
 def documents(
     name: str, cache: str | os.PathLike[str] | None = None, progress: bool = True
 ) -> tuple[Any, CleaningReport | None, str]:
-    """(dataset, cleaning report or None, origin) of a corpus, before splitting: what notebooks look into."""
+    """(dataset, cleaning report or None, origin) of a corpus, before splitting: what notebooks look
+    into."""
     from scalept_lab import clean
 
     if name in CORPORA:
@@ -324,13 +339,15 @@ def _language(name: str, tokenizer: str) -> tuple[Streams, dict[str, Any], Any]:
 
 
 def data_card(cards: Sequence[dict[str, Any]]) -> str:
-    """The Markdown of data/README.md from prepared corpora's cards: what each holds, from where, under which licence."""
+    """The Markdown of data/README.md from prepared corpora's cards: what each holds, from where, under
+    which licence."""
     lines = [
         "# Data cards",
         "",
-        "Written by `python -m scalept_lab.data data/README.md`; do not edit by hand. None of the text is in the repository: it is built",
-        "from the pinned wheels on first use (read, never imported or executed) and is the same bytes on every machine, which",
-        "the fingerprint proves. Tokens are bytes; byte 0 ends a document; a hash of its path puts each document on one side.",
+        "Written by `python -m scalept_lab.data data/README.md`; do not edit by hand. None of the text is in the",
+        "repository: it is built from the pinned wheels on first use (read, never imported or executed) and is the",
+        "same bytes on every machine, which the fingerprint proves. Tokens are bytes; byte 0 ends a document; a hash",
+        "of its path puts each document on one side.",
         "",
         "## Sources",
         "",
@@ -343,8 +360,9 @@ def data_card(cards: Sequence[dict[str, Any]]) -> str:
     ]
     lines += [
         "",
-        "Test files are left out. Where a pinned package is not installed and its wheel cannot be fetched, the interpreter's",
-        "standard library (PSF-2.0) serves instead; the card and a warning say so, and its fingerprint is another.",
+        "Test files are left out. Where a pinned package is not installed and its wheel cannot be fetched, the",
+        "interpreter's standard library (PSF-2.0) serves instead; the card and a warning say so, and its",
+        "fingerprint is another.",
         "",
         "## Corpora",
         "",
@@ -352,7 +370,8 @@ def data_card(cards: Sequence[dict[str, Any]]) -> str:
         "|---|--:|--:|--:|---|",
     ]
     lines += [
-        f"| `{c['name']}` | {c['documents'] or 'endless'} | {c['train_tokens']:,} | {c['heldout_tokens']:,} | `{c['sha256']}` |"
+        f"| `{c['name']}` | {c['documents'] or 'endless'} | {c['train_tokens']:,} | {c['heldout_tokens']:,} "
+        f"| `{c['sha256']}` |"
         for c in cards
     ]
     for card in cards:
@@ -366,7 +385,8 @@ def data_card(cards: Sequence[dict[str, Any]]) -> str:
         ]
         if "entropy_rate" in card:
             lines += [
-                f"Entropy rate {card['entropy_rate']:.6f} nats per token, from its stationary distribution. Irreducible loss of a "
+                f"Entropy rate {card['entropy_rate']:.6f} nats per token, from its stationary distribution. "
+                "Irreducible loss of a "
                 "model that sees windows of "
                 + ", ".join(f"{k}: {v:.6f}" for k, v in card["window_entropy"].items())
                 + ". Entropy of a letter given the 0, 1, 2, … before it: "

@@ -83,7 +83,9 @@ class Law:
         noise = np.random.default_rng(0).standard_normal(
             (8, K)
         )  # several draws for each: a smoother quantile
-        drawn = (spread[..., None, :] * np.exp(self.samples["sigma"] * noise)).reshape(*spread.shape[:-1], -1)
+        drawn = (spread[..., None, :] * np.exp(np.clip(self.samples["sigma"] * noise, -100, 100))).reshape(
+            *spread.shape[:-1], -1
+        )
         low, high = np.quantile(drawn, (0.025, 0.975), axis=-1)
         loss = self(N, D, unique)
         return (
@@ -122,7 +124,7 @@ class Law:
 
 def interval(values: np.ndarray) -> tuple[float, float]:
     """The central 95 % of bootstrap values."""
-    low, high = np.nanquantile(values, (0.025, 0.975))
+    low, high = np.nanquantile(np.clip(values, -1e300, 1e300), (0.025, 0.975))
     return float(low), float(high)
 
 
@@ -181,7 +183,10 @@ def fit_law(
 
 def _status(law: Law, problem: Problem, theta: np.ndarray, done: bool) -> tuple[str, str]:
     if not done:
-        return "not converged", "no start came to rest at a minimum; look for outliers"
+        return (
+            "not converged",
+            "no start came to rest at a minimum; losses that hardly vary or wild outliers do that",
+        )
     low, high = theta <= problem.low, theta >= problem.high
     held = [name for name, at in zip(problem.names, low | high, strict=True) if at]
     if held:

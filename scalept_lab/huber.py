@@ -20,17 +20,16 @@ from dataclasses import dataclass, field
 import numpy as np
 
 DELTA = 1e-3
-STRAIGHT = (
-    12  # steps before the curvature of the law itself is worth computing: most problems are done by then
-)
+SHORT = 40  # steps after which the few problems still on their way are gathered into fewer chunks
+STRAIGHT = 12  # steps before the curvature of the law itself is worth computing: most are done by then
 CHUNK = 128  # problems advanced together: their arrays of 240 points then stay in the processor's cache
 
 
 @dataclass(frozen=True)
 class Problem:
-    """P points of one form, ready to fit. theta = (log A', alpha[, log B', beta], log E[, log R_D]); a prime
-    marks
-    centring: log A' = log A − alpha · mean(log N).
+    """P points of one form, ready to fit.
+
+    theta = (log A', alpha[, log B', beta], log E[, log R_D]), log A' = log A − alpha · mean(log N).
     """
 
     form: str  # chinchilla, power or data_constrained
@@ -132,24 +131,24 @@ def minimise(
     problem: Problem, starts: np.ndarray, delta: float = DELTA, weights: np.ndarray | None = None,
     y: np.ndarray | None = None, steps: int = 500, tolerance: float = 1e-10,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
-    """From every start (K, F) to a minimum inside the bounds: theta (K, F), objective (K,), converged (K,)
-    bool.
+    """From every start (K, F) to a minimum inside the bounds: theta (K, F), objective (K,), converged (K,).
 
-    `weights` and `y` as in `objective`. Chunks of problems are independent; a problem that converged leaves
-    its chunk.
+    `weights` and `y` as in `objective`: every row is a problem of its own.
     """
     K = len(starts)
     theta, value, done = np.array(starts, float), np.empty(K), np.zeros(K, bool)
-    for first in range(0, K, CHUNK):
-        part = slice(first, min(first + CHUNK, K))
-        w, targets = (v[part] if v is not None and v.ndim == 2 else v for v in (weights, y))
-        theta[part], value[part], done[part] = _descend(
-            problem, theta[part], delta, w, targets, steps, tolerance
-        )
+    for taken in (range(min(steps, SHORT)), range(SHORT, steps)):
+        left = np.flatnonzero(~done)
+        for first in range(0, len(left), CHUNK):
+            part = left[first : first + CHUNK]
+            w, targets = (v[part] if v is not None and v.ndim == 2 else v for v in (weights, y))
+            theta[part], value[part], done[part] = _descend(
+                problem, theta[part], delta, w, targets, taken, tolerance
+            )
     return theta, value, done
 
 
-def _descend(problem, start, delta, weights, y, steps, tolerance):
+def _descend(problem, start, delta, weights, y, counts, tolerance):
     K = len(start)
     y = problem.y if y is None else y
     w = np.ones_like(problem.y) if weights is None else weights
@@ -158,7 +157,7 @@ def _descend(problem, start, delta, weights, y, steps, tolerance):
     log_f, J = problem.predict(theta)
     r = log_f - y
     value = _huber(r, delta, w)
-    for count in range(steps):
+    for count in counts:
         step, expected = _step(problem, theta, J, r, w, delta, caution, bent=count >= STRAIGHT)
         trial = np.clip(theta + np.clip(step, -2.0, 2.0), problem.low, problem.high)
         log_f, J_new = problem.predict(trial)

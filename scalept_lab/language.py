@@ -1,17 +1,22 @@
-"""A generated language whose entropy rate is known exactly, so that a fitted irreducible loss ``E`` can be held against the truth.
+"""A generated language whose entropy rate is known exactly, so that a fitted irreducible loss ``E`` can be
+held against the truth.
 
-A Markov chain over letters, of order ``k``, built like a back-off model: every text of ``k`` letters (a *state*) owns 256 slots, each
-holding one letter, and the next letter is drawn from them at random. Some slots belong to every letter alike (noise), some are
-shared by all states that end in the same letter, some by those that end in the same two letters, and so on. The deeper the level,
-the more states there are to learn and the less each is worth; letters have Zipf frequencies, so states are of very unequal use. A
-learner always has something left to learn, a little rarer than what it knows: this is what makes its loss fall like a power law.
+A Markov chain over letters, of order ``k``, built like a back-off model: every text of ``k`` letters (a
+*state*) owns 256 slots, each holding one letter, and the next letter is drawn from them at random. Some
+slots belong to every letter alike (noise), some are shared by all states that end in the same letter, some
+by those that end in the same two letters, and so on. The deeper the level, the more states there are to
+learn and the less each is worth; letters have Zipf frequencies, so states are of very unequal use. A
+learner always has something left to learn, a little rarer than what it knows: this is what makes its loss
+fall like a power law.
 
-The chain is irreducible and aperiodic (noise reaches every letter from every state), so it has one stationary distribution pi, and
+The chain is irreducible and aperiodic (noise reaches every letter from every state), so it has one
+stationary distribution pi, and
 
     h = sum over states s of  pi(s) H(next letter | s)          (nats per token)
 
-is the entropy rate (Cover and Thomas, Elements of Information Theory, section 4.2): no model whatever does better on average. A model
-that sees a window of L tokens lacks the letters before it for its first predictions; :meth:`Language.window_entropy` counts that in.
+is the entropy rate (Cover and Thomas, Elements of Information Theory, section 4.2): no model whatever does
+better on average. A model that sees a window of L tokens lacks the letters before it for its first
+predictions; :meth:`Language.window_entropy` counts that in.
 """
 
 from __future__ import annotations
@@ -41,14 +46,16 @@ class Language:
     Args:
         seed: equal seeds and sizes give equal languages.
         letters: size of the alphabet (2 to 52).
-        slots: of the 256 slots, how many belong to the noise (a multiple of ``letters``), to the last letter, to the last two, …;
-            the order of the chain is ``len(slots) - 1``.
-        favourites: among how many letters the slots of level 1, 2, … are shared out, each getting half of its predecessor's.
+        slots: of the 256 slots, how many belong to the noise (a multiple of ``letters``), to the last letter,
+            to the last two, …; the order of the chain is ``len(slots) - 1``.
+        favourites: among how many letters the slots of level 1, 2, … are shared out, each getting half of
+            its predecessor's.
         zipf: exponent of the letter frequencies from which favourites are drawn.
 
     Attributes:
         entropy_rate: h in nats per token.
-        P: next-letter probabilities, shape (letters**order, letters); a state's row number reads its letters as digits, oldest first.
+        P: next-letter probabilities, shape (letters**order, letters); a state's row number reads its letters
+            as digits, oldest first.
         pi: stationary probabilities of the states.
 
     Raises InputError when the sizes do not fit together.
@@ -58,10 +65,10 @@ class Language:
         self,
         seed: int = 0,
         *,
-        letters: int = 32,
-        slots: tuple[int, ...] = (64, 104, 88),
-        favourites: tuple[int, ...] = (6, 2),
-        zipf: float = 1.0,
+        letters: int = 40,
+        slots: tuple[int, ...] = (80, 102, 74),
+        favourites: tuple[int, ...] = (6, 3),
+        zipf: float = 1.5,
     ) -> None:
         order = len(slots) - 1
         if not (
@@ -78,7 +85,8 @@ class Language:
                 f"slots {slots}: expected positive numbers with the sum {SLOTS}, the first a multiple of {letters}"
             )
         self.seed, self.order, self.vocab_size = int(seed), order, letters
-        # Only rng.random() is used: of numpy's generators it is the stream least likely to change between versions.
+        # Only rng.random() is used: of numpy's generators it is the stream least likely to change between
+        # versions.
         rng = np.random.default_rng([self.seed, 2718])
         frequency = np.cumsum(np.arange(1, letters + 1.0) ** -zipf)
         states = np.arange(letters**order)
@@ -113,7 +121,8 @@ class Language:
         return after / after.sum()
 
     def entropy_given(self, k: int) -> float:
-        """Exact entropy of a letter given the ``k`` before it: what a perfect k-th order model reaches. ``k >= order`` gives h."""
+        """Exact entropy of a letter given the ``k`` before it: what a perfect k-th order model reaches. ``k
+        >= order`` gives h."""
         if k < 0:
             raise InputError(f"k {k}: expected 0 or more letters")
         joint = self._joint(min(k, self.order) + 1)
@@ -155,7 +164,8 @@ class Language:
         return "".join(ALPHABET[int(t)] for t in tokens)
 
     def encode(self, text: str) -> np.ndarray:
-        """The tokens of a text; raises InputError for a character that is not one of the language's letters."""
+        """The tokens of a text; raises InputError for a character that is not one of the language's
+        letters."""
         letters = ALPHABET[: self.vocab_size]
         if strange := [c for c in text if c not in letters]:
             raise InputError(f"{strange[0]!r}: this language is written with the letters {letters} alone")
@@ -164,7 +174,8 @@ class Language:
     # -------------------------------------------------------- what is irreducible
 
     def check_entropy_rate(self, n_tokens: int = 1_000_000, seed: int = 1) -> Estimate:
-        """Mean -log p of a long sample under the language itself: must agree with ``entropy_rate`` within its error."""
+        """Mean -log p of a long sample under the language itself: must agree with ``entropy_rate`` within
+        its error."""
         text = self.sample(n_tokens, seed)
         nats = self._losses(text[None, :])[0, self.order :]
         blocks = np.array(
@@ -173,7 +184,8 @@ class Language:
         return Estimate(float(nats.mean()), float(blocks.std(ddof=1) / 10))
 
     def _losses(self, text_BxT: np.ndarray) -> np.ndarray:
-        """-log P(token t | the tokens before it in its row), shape (B, T), exact at the start of the rows too."""
+        """-log P(token t | the tokens before it in its row), shape (B, T), exact at the start of the rows
+        too."""
         text = np.asarray(text_BxT, dtype=np.int64)
         if text.size and not 0 <= text.min() <= text.max() < self.vocab_size:
             raise InputError(
@@ -195,16 +207,19 @@ class Language:
         return text_BxT @ self.vocab_size ** np.arange(text_BxT.shape[1])[::-1]
 
     def window_losses(self, x_BxL: np.ndarray, y_BxL: np.ndarray) -> np.ndarray:
-        """Exact loss of the best possible predictor on these very windows, shape (B,), nats per token: the floor of every model.
+        """Exact loss of the best possible predictor on these very windows, shape (B,), nats per token: the
+        floor of every model.
 
         It knows the language and sees the window from ``x[:, 0]`` on, nothing before it.
         """
         return self._losses(np.concatenate([x_BxL, y_BxL[:, -1:]], axis=1))[:, 1:].mean(1)
 
     def window_entropy(self, context: int) -> float:
-        """Expected value of :meth:`window_losses` for windows of ``context`` tokens, in closed form: the irreducible loss at that context.
+        """Expected value of :meth:`window_losses` for windows of ``context`` tokens, in closed form: the
+        irreducible loss at that context.
 
-        The t-th prediction of a window knows t letters, so the mean is over ``entropy_given(min(t, order))`` for t = 1 … context.
+        The t-th prediction of a window knows t letters, so the mean is over ``entropy_given(min(t,
+        order))`` for t = 1 … context.
         """
         if context < 1:
             raise InputError(f"context {context}: expected at least 1")

@@ -165,12 +165,12 @@ def split(
     k = 6.0 if callable(flops_per_token) else flops_per_token
     if form == "kaplan":  # d/dN of (N_c/N)^r + D_c·k·N/C = 0
         r = p["alpha_N"] / p["alpha_D"]
-        N = (r * p["N_c"] ** r * C / (k * p["D_c"])) ** (1 / (1 + r))
+        log_N = (np.log(r * C / (k * p["D_c"])) + r * np.log(p["N_c"])) / (1 + r)
     else:
-        total = p["alpha"] + p["beta"]
-        G = (p["alpha"] * p["A"] / (p["beta"] * p["B"])) ** (1 / total)
-        N = G * (C / k) ** (p["beta"] / total)
-    N = np.asarray(N, float)
+        ratio = np.log(p["alpha"] * p["A"]) - np.log(p["beta"] * p["B"])
+        log_N = (ratio + p["beta"] * np.log(C / k)) / (p["alpha"] + p["beta"])
+    log_N = np.clip(log_N, -300, 300)  # two exponents near 0 would leave the range of a float
+    N = np.exp(log_N)
     limited = unique is not None and form == "data_constrained"
     if not callable(flops_per_token) and not limited:
         return N, C / (k * N)
@@ -180,7 +180,7 @@ def split(
         n = np.exp(t)
         return loss(form, p, n, C / per_token(n), unique)
 
-    best = np.exp(_golden(at, np.log(N) - np.log(1e4), np.log(N) + np.log(1e4)))
+    best = np.exp(_golden(at, log_N - np.log(1e4), log_N + np.log(1e4)))
     return best, C / per_token(best)
 
 

@@ -66,7 +66,7 @@ def check() -> dict:
               "memory_bytes": memory_bytes(), "device": None, "gflops": None}  # fmt: skip
     if report["torch"]:
         report |= {"device": device(), "gflops": round(gflops(), 1)}
-    ok = sys.version_info >= (3, 10) and report["torch"] is not None and report["memory_bytes"] > 1.5e9
+    ok = sys.version_info >= (3, 11) and report["torch"] is not None and report["memory_bytes"] > 1.5e9
     return {"ok": ok, **report}
 
 

@@ -7,10 +7,11 @@ Nothing that is read from a file is executed or unpickled.
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
-import tempfile
+import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -30,7 +31,7 @@ class RunRecord(BaseModel):
     `curve` holds (step, tokens seen, training loss) along the way.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     schema_version: Literal[1] = 1
     id: str = Field(pattern=r"^[0-9a-f]{16}$")
@@ -38,11 +39,11 @@ class RunRecord(BaseModel):
     N: int = Field(ge=0)
     N_total: int = Field(ge=0)
     D: int = Field(ge=0)
-    C: float = Field(ge=0, allow_inf_nan=False)
-    L: float | None = Field(gt=0, allow_inf_nan=False)
+    C: float = Field(ge=0)
+    L: float | None = Field(gt=0)
     curve: list[tuple[int, int, float]] = []
     metrics: dict[str, float] = {}
-    seconds: float = Field(ge=0, allow_inf_nan=False)
+    seconds: float = Field(ge=0)
     peak_rss_bytes: int = Field(ge=0)
     status: Literal["ok", "diverged", "failed"] = "ok"
     error: str | None = None
@@ -77,9 +78,10 @@ class Store:
     def get(self, run_id: str) -> RunRecord | None:
         """The finished run of this id, or None. A file that cannot be read counts as missing: it is trained again."""
         try:
-            return parse_record(self.path(run_id).read_text(encoding="utf-8"))
-        except (OSError, InputError):
+            record = parse_record(self.path(run_id).read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # ValueError: not UTF-8, or not a record
             return None
+        return record if record.id == run_id else None  # a file under another run's name is not that run
 
     def save(self, record: RunRecord) -> Path:
         path = self.path(record.id)
@@ -100,18 +102,18 @@ def parse_record(text: str) -> RunRecord:
         raise InputError(first_line(error, "run record")) from None
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write `text` so that `path` holds either all of it or what was there before, even if the power goes."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write `content` so that `path` holds either all of it or what was there before, even if the power goes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # mkstemp's is readable by its owner only
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with open(temporary, "xb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -121,11 +123,12 @@ def read_records(path: str | Path) -> list[RunRecord]:
     Raises: InputError naming the file and the line of the first record that is not one.
     """
     records = []
-    for file, line, text in _texts(Path(path)):
-        try:
-            records.append(parse_record(text))
-        except InputError as error:
-            raise InputError(f"{file}:{line}: {error}") from None
+    for file in _files(Path(path)):
+        for line, text in _texts(file):
+            try:
+                records.append(parse_record(text))
+            except InputError as error:
+                raise InputError(f"{file}:{line}: {error}") from None
     return records
 
 
@@ -135,11 +138,9 @@ def write_records(records: Iterable[RunRecord], path: str | Path) -> None:
     if path.suffix == ".parquet":
         import pandas as pd
 
-        path.parent.mkdir(parents=True, exist_ok=True)
-        frame = pd.DataFrame({"id": [json.loads(line)["id"] for line in lines], "record": lines})
-        temporary = path.with_suffix(".parquet.tmp")
-        frame.to_parquet(temporary)
-        os.replace(temporary, path)
+        buffer = io.BytesIO()
+        pd.DataFrame({"id": [json.loads(line)["id"] for line in lines], "record": lines}).to_parquet(buffer)
+        write_atomically(path, buffer.getvalue())
     elif path.suffix == ".jsonl":
         write_atomically(path, "".join(line + "\n" for line in lines))
     else:
@@ -153,44 +154,86 @@ def merge(folders: Iterable[str | Path], out: str | Path) -> dict[str, Any]:
     """
     accepted: dict[str, RunRecord] = {}
     duplicates, rejected = 0, []
-    for folder in folders:
-        for file, line, text in _texts(Path(folder)):
-            try:
-                record = parse_record(text)
-                _plausible(record)
-            except InputError as error:
-                rejected.append({"file": str(file), "line": line, "reason": str(error)})
-                continue
-            duplicates += record.id in accepted
-            accepted.setdefault(record.id, record.model_copy(update={"origin": "classmate"}))
+    for file in [file for folder in folders for file in _files(Path(folder))]:
+        line = 1
+        try:
+            for line, text in _texts(file):
+                try:
+                    record = parse_record(text)
+                    _plausible(record)
+                except InputError as error:
+                    rejected.append({"file": str(file), "line": line, "reason": str(error)})
+                    continue
+                known = accepted.get(record.id)
+                duplicates += known is not None
+                if known is None or known.status == "failed":
+                    accepted[record.id] = record.model_copy(update={"origin": "classmate"})
+        except InputError as error:  # the file as a whole
+            rejected.append({"file": str(file), "line": line, "reason": str(error)})
     write_records(accepted.values(), out)
     return {"accepted": len(accepted), "duplicates": duplicates, "rejected": rejected}
 
 
 def _plausible(record: RunRecord) -> None:
     """A loss far above the uniform guess, or an empty run, is a slip of the pen rather than a measurement."""
-    vocabulary = record.config.get("model", {}).get("vocab_size", 256) if isinstance(record.config, dict) else 256
-    if record.L is not None and record.L > 2 * math.log(vocabulary):
-        raise InputError(f"L: expected at most {2 * math.log(vocabulary):.2f} nats per token, got {record.L}")
+    model = record.config.get("model")
+    vocabulary = model.get("vocab_size") if isinstance(model, dict) else None
+    if not isinstance(vocabulary, int) or vocabulary < 2:
+        vocabulary = 256
+    most = 2 * math.log(vocabulary)
+    if (record.L or 0.0) > most:
+        raise InputError(f"L: expected at most {most:.2f} nats per token, got {record.L}")
+    if record.ok and not (record.N and record.D and record.C):
+        raise InputError(f"expected N, D and C above 0 of a finished run, got {record.N}, {record.D} and {record.C:g}")
 
 
-def _texts(path: Path) -> Iterator[tuple[Path, int, str]]:
-    """(file, line, JSON text) of every record under `path`."""
+def _files(path: Path) -> list[Path]:
+    """The files with records in a folder, or the one file that `path` is."""
     if path.is_dir():
-        for file in sorted([*path.glob("*.json"), *path.glob("*.jsonl"), *path.glob("*.parquet")]):
-            yield from _texts(file)
-    elif not path.exists():
+        kinds = (".json", ".jsonl", ".parquet")
+        return sorted(file for file in path.iterdir() if file.suffix in kinds and file.is_file())
+    if not path.exists():
         raise InputError(f"no such file or folder: {path}; give a folder of run records, a .jsonl or a .parquet file")
-    elif path.suffix == ".parquet":
+    return [path]
+
+
+def _texts(path: Path) -> Iterator[tuple[int, str]]:
+    """(line, JSON text) of every record in a file. Raises: InputError if it cannot be read at all."""
+    if path.suffix == ".parquet":
         import pandas as pd
 
         try:
-            column = pd.read_parquet(path)["record"]
-        except (KeyError, ValueError, OSError) as error:
-            raise InputError(f"{path}: expected a Parquet file with a column 'record' ({error})") from None
-        yield from ((path, number, str(text)) for number, text in enumerate(column, 1))
-    elif path.suffix == ".jsonl":
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        yield from ((path, number, text) for number, text in enumerate(lines, 1) if text.strip())
+            column = pd.read_parquet(path, columns=["record"])["record"]
+        except Exception as error:  # pyarrow has many kinds
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(f"{path}: expected a Parquet file with a column 'record' ({reason})") from None
+        yield from ((number, str(text)) for number, text in enumerate(column, 1))
+        return
+    try:
+        content = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from None
+    if path.suffix == ".jsonl":  # not splitlines(): a text inside a record may hold other kinds of line ends
+        yield from ((number, text) for number, text in enumerate(content.split("\n"), 1) if text.strip())
     else:
-        yield path, 1, path.read_text(encoding="utf-8", errors="replace")
+        yield 1, content
+
+
+def recorded(name: str) -> list[RunRecord]:
+    """The runs of a sweep that ships with the kit, by the name of its file in `data/records` (without .jsonl).
+
+    Raises: InputError listing the names there are.
+    """
+    folder = data_folder() / "records"
+    path = folder / f"{name}.jsonl"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in folder.glob("*.jsonl"))) or "none"
+        raise InputError(f"no recorded sweep {name!r}; there are: {known}")
+    return read_records(path)
+
+
+def data_folder() -> Path:
+    """The kit's `data/`: beside the package in a checkout, inside it when installed as a wheel."""
+    package = Path(__file__).resolve().parent
+    inside = package / "shipped"
+    return inside if inside.is_dir() else package.parent / "data"

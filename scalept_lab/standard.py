@@ -14,11 +14,11 @@ from scalept_lab.sweep import Sweep
 
 # FLOPs of each slice and the widths tried in it: the best width near the middle of its list (data/records/recipe.jsonl)
 SLICES: dict[float, tuple[int, ...]] = {
-    1e10: (16, 32),
-    3e10: (16, 32, 48),
-    1e11: (16, 32, 48),
-    3e11: (16, 32, 48, 64),
-    1e12: (32, 48, 64),
+    1e10: (8, 16, 24),
+    3.16e10: (16, 24, 32),
+    1e11: (16, 24, 32, 40),
+    3.16e11: (24, 32, 48),
+    1e12: (40, 56, 72),
 }
 HERO_FACTOR = 5.0  # times the compute of the largest run fitted
 DEFAULT_BUDGET = 6e12
@@ -77,7 +77,7 @@ def standard_sweep(budget: float, seed: int = 0, **fields: Any) -> Sweep:
         if sweep.flops <= budget:
             return sweep
     raise InputError(
-        f"budget_flops: expected at least {sweep.flops * 1.001:.2g}, what the smallest study costs, got {budget:g}; "
+        f"budget_flops: expected at least {sweep.flops * 1.01:.3g}, what the smallest study costs, got {budget:g}; "
         f"the whole study takes {DEFAULT_BUDGET:g}"
     )
 
@@ -85,8 +85,9 @@ def standard_sweep(budget: float, seed: int = 0, **fields: Any) -> Sweep:
 def run_standard_study(out: str | Path, budget: float | None = None, seed: int = 0, quiet: bool = False) -> Done:
     """Sweep, fit, seal, hero, report, each step told as it happens. Run again after a kill, it goes on where it was."""
     folder = Path(out)
-    known = (folder / "study.json").exists()
-    study = Study(folder.name, budget_flops=None if known and budget is None else (budget or DEFAULT_BUDGET), folder=folder)
+    if budget is None and not (folder / "study.json").exists():
+        budget = DEFAULT_BUDGET
+    study = Study(folder.name, budget_flops=budget, folder=folder)
     sweep = standard_sweep(study.budget, seed=seed)
     say = (lambda *_: None) if quiet else print
     say(f"1. plan     {study.estimate(sweep)}")

@@ -22,7 +22,7 @@ from scalept_lab import costs, fit
 from scalept_lab.config import HEAD_DIM, TrainConfig, parse
 from scalept_lab.errors import InputError
 from scalept_lab.runs import RunRecord, Store, write_atomically
-from scalept_lab.sweep import Sweep, at_flops, flops_of, run_all
+from scalept_lab.sweep import Sweep, at_flops, flops_of, prepare_corpora, run_all
 
 
 @dataclass(frozen=True)
@@ -164,12 +164,14 @@ class Study:
 
         Raises: InputError, before anything trains, if what is missing costs more than what is left of the budget.
         """
-        cost = sum(map(flops_of, self._todo(sweep)))
+        todo = self._todo(sweep)
+        cost = sum(map(flops_of, todo))
         if cost > self.left * (1 + 1e-9):
             raise InputError(
                 f"the sweep costs {cost:.3g} FLOPs and {self.left:.3g} of the budget {self.budget:.3g} are left; "
                 f"drop its largest runs (study.estimate(sweep) is free)"
             )
+        prepare_corpora(todo)
         self._write_budget()
         return run_all(sweep, self.store, executor, progress)
 
@@ -196,7 +198,11 @@ class Study:
         costs.positive("flops", flops)
         law = law or self.fit()
         records = self.records()
-        like = TrainConfig(**records[-1].config)
+        if not records:
+            raise InputError("no run of this study is finished, so there is nothing to foretell from; run a sweep first")
+        if law.form == "power":
+            raise InputError("a power law has one variable and cannot choose a model; fit form chinchilla")
+        like = parse(TrainConfig, records[-1].config)
         config = best_recipe(law, flops, like)
         if self.heroes.get(config.id()) is not None:
             return self.sealed(config.id())
@@ -232,7 +238,9 @@ class Study:
             shot = parse(Shot, json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             raise InputError(f"no prediction is sealed for run {run_id}; call study.call_shot(flops=…) first") from None
-        if shot.digest() != shot.seal:
+        except ValueError:  # not JSON, or not a shot
+            shot = None
+        if shot is None or shot.id != run_id or shot.digest() != shot.seal:
             raise InputError(f"the seal of {path.name} is broken: the file was changed after it was written")
         return shot
 
@@ -259,7 +267,7 @@ class Study:
     def _read_budget(self) -> float | None:
         path = self.folder / "study.json"
         try:
-            return float(json.loads(path.read_text(encoding="utf-8"))["budget_flops"])
+            return costs.positive("budget_flops", json.loads(path.read_text(encoding="utf-8"))["budget_flops"])
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError):
@@ -272,11 +280,14 @@ class Study:
 
 
 def best_recipe(law: fit.Law, flops: float, like: TrainConfig) -> TrainConfig:
-    """The member of the family with the lowest predicted loss at `flops`, on the corpus and with the seed of `like`.
+    """The member of the family with the lowest predicted loss at `flops`, with corpus, scoring text and seed of `like`.
 
     Compute is counted in full (attention and the output layer included), not as 6ND: at our sizes these are half of it.
     """
-    fixed = {"corpus": like.corpus, "seed": like.seed, "vocab_size": like.model.vocab_size, "context": like.model.context}
+    fixed = {
+        "corpus": like.corpus, "eval_windows": like.eval_windows, "seed": like.seed,
+        "vocab_size": like.model.vocab_size, "context": like.model.context,
+    }  # fmt: skip
     candidates = []
     for width in range(HEAD_DIM, 513, HEAD_DIM):
         try:

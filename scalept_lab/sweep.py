@@ -7,6 +7,7 @@ import itertools
 import multiprocessing
 import multiprocessing.connection
 import os
+import signal
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -62,7 +63,8 @@ class Sweep:
 
 
 def at_flops(width: int, flops: float, **fields: Any) -> TrainConfig:
-    """The run of this width that costs `flops` (to within one step)."""
+    """The run of this width that costs `flops` (to within one step). Raises: InputError if that is not one step."""
+    flops = costs.positive("flops", flops)
     per_token = costs.flops_per_token(recommend(width, 1e6, **fields).model)
     return recommend(width, max(1.0, flops / per_token), **fields)
 
@@ -84,7 +86,7 @@ def run_all(
     configs = list(configs)
     todo = [config for config in configs if not _finished(store, config)]
     if todo:
-        _prepare_corpora(todo)
+        prepare_corpora(todo)
         todo.sort(key=flops_of, reverse=True)  # the longest first, so that no core waits long at the end
         if executor is not None:
             _run(todo, store, executor, progress)
@@ -101,14 +103,20 @@ def train_and_save(config: TrainConfig, folder: str) -> str:
 
     beat = _heartbeat(folder, config.id())
     beat.parent.mkdir(parents=True, exist_ok=True)
+
+    def tell(step: int) -> None:
+        beat.write_text(str(step / config.steps))
+
     try:
-        record = train(config, progress=lambda step: beat.write_text(str(step / config.steps)))
+        tell(0)  # over what a killed process may have left
+        record = train(config, progress=tell)
     except InputError:
         raise  # the learner can mend this; it must not be stored as a result
     except Exception as error:
         record = _failed(config, error)
+    finally:
+        beat.unlink(missing_ok=True)
     Store(folder).save(record)
-    beat.unlink(missing_ok=True)
     return record.id
 
 
@@ -135,6 +143,7 @@ def _start_worker() -> None:
     import torch
 
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
     parent = multiprocessing.parent_process()
     if parent is not None:  # a worker whose parent was killed would otherwise wait for work for ever
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
@@ -149,16 +158,24 @@ def _run(todo: list[TrainConfig], store: Store, executor: futures.Executor, prog
     folder = str(store.folder)
     pending = {executor.submit(train_and_save, config, folder): config for config in todo}
     done = 0.0
-    with tqdm(
-        total=sum(map(flops_of, todo)), unit="FLOP", unit_scale=True, desc=f"training {len(todo)} runs", disable=not progress
-    ) as bar:
-        while pending:
-            finished, _ = futures.wait(pending, timeout=0.5, return_when=futures.FIRST_COMPLETED)
-            for future in finished:
-                done += flops_of(pending.pop(future))
-                future.result()
-            bar.n = done + sum(flops_of(config) * _share(store, config) for config in pending.values())
-            bar.refresh()
+    total, title = sum(map(flops_of, todo)), f"training {len(todo)} runs"
+    try:
+        with tqdm(total=total, unit="FLOP", unit_scale=True, desc=title, disable=not progress) as bar:
+            while pending:
+                finished, _ = futures.wait(pending, timeout=0.5, return_when=futures.FIRST_COMPLETED)
+                for future in finished:
+                    done += flops_of(pending.pop(future))
+                    future.result()
+                bar.n = done + sum(flops_of(config) * _share(store, config) for config in pending.values())
+                bar.refresh()
+    except futures.BrokenExecutor:
+        raise InputError(
+            "a worker process was killed (out of memory?); finished runs are kept: run it again to go on, "
+            "with an executor of fewer workers if it ends here again"
+        ) from None
+    finally:
+        for future in pending:  # after an error or an interrupt, start nothing more
+            future.cancel()
 
 
 def _heartbeat(folder: str | Path, run_id: str) -> Path:
@@ -178,8 +195,8 @@ def _finished(store: Store, config: TrainConfig) -> bool:
     return record is not None and record.status != "failed"
 
 
-def _prepare_corpora(configs: list[TrainConfig]) -> None:
-    """Build each corpus once, here, with its progress shown, rather than in every worker."""
+def prepare_corpora(configs: Iterable[TrainConfig]) -> None:
+    """Build each corpus once, here, with its progress shown, rather than in every worker. Raises: InputError."""
     from scalept_lab.data import prepare
 
     for name in sorted({config.corpus for config in configs}):

@@ -1,4 +1,5 @@
-"""Text to token streams: byte and BPE tokenizers, the document-level split, packing, and deterministic batches."""
+"""Text to token streams: byte and BPE tokenizers, the document-level split, packing, and deterministic
+batches."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ class Tokenizer(Protocol):
 
 
 class ByteTokenizer:
-    """UTF-8 bytes as tokens: 256 of them, nothing to train, one token per byte (so nats per token are nats per byte)."""
+    """UTF-8 bytes as tokens: 256 of them, nothing to train, one token per byte (so nats per token are nats
+    per byte)."""
 
     vocab_size = 256
 
@@ -39,7 +41,8 @@ class ByteTokenizer:
 
 
 class BPETokenizer:
-    """Byte-level byte-pair encoding (Sennrich et al. 2016, section 3.2) by the ``tokenizers`` library. Token 0 is the separator."""
+    """Byte-level byte-pair encoding (Sennrich et al. 2016, section 3.2) by the ``tokenizers`` library.
+    Token 0 is the separator."""
 
     def __init__(self, inner) -> None:  # a tokenizers.Tokenizer
         self.inner = inner
@@ -67,10 +70,11 @@ class BPETokenizer:
 
 
 def train_bpe(texts: Iterable[str], vocab_size: int = 1024) -> BPETokenizer:
-    """Train a byte-level BPE with ``vocab_size`` tokens: the separator, 256 bytes, and the merges. Needs 257 < vocab_size <= 65536."""
+    """Train a byte-level BPE with ``vocab_size`` tokens: the separator, 256 bytes, and the merges. Needs
+    257 < vocab_size <= 65536."""
     if not 257 < vocab_size <= 65536:
         raise InputError(
-            f"vocab_size {vocab_size}: expected 258 to 65536 (separator and 256 bytes come first; ids are stored in 16 bits)"
+            f"vocab_size {vocab_size}: expected 258 to 65536 (the separator and 256 bytes come first; ids have 16 bits)"
         )
     from tokenizers import Tokenizer as Inner
     from tokenizers import decoders, models, pre_tokenizers, trainers
@@ -89,13 +93,15 @@ def train_bpe(texts: Iterable[str], vocab_size: int = 1024) -> BPETokenizer:
 
 
 def on_heldout_side(identity: str, fraction: float = 0.05, salt: str = "scalept") -> bool:
-    """Whether a document is held out: a hash of its identity, so adding documents never moves another across the line."""
+    """Whether a document is held out: a hash of its identity, so adding documents never moves another
+    across the line."""
     digest = hashlib.sha256(f"{salt}\0{identity}".encode("utf-8", errors="replace")).digest()
     return int.from_bytes(digest[:8], "big") < fraction * 2**64
 
 
 def pack(texts: Sequence[str], tokenizer: Tokenizer, seed: int = 0) -> np.ndarray:
-    """All documents in a seeded shuffle, each followed by the separator, as one 1-D stream (uint8 for bytes, else uint16)."""
+    """All documents in a seeded shuffle, each followed by the separator, as one 1-D stream (uint8 for
+    bytes, else uint16)."""
     dtype = np.uint8 if tokenizer.vocab_size <= 256 else np.uint16
     separator = np.array([SEPARATOR], dtype=dtype)
     parts: list[np.ndarray] = []
@@ -114,10 +120,11 @@ def batches(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield ``steps`` pairs (x_BxL, y_BxL) of int64; y is x shifted by one token.
 
-    The stream is cut into disjoint windows; an epoch visits each exactly once, in a permutation seeded by (seed, epoch). With
-    ``unique_tokens`` only the first ``ceil(unique_tokens / context)`` windows of the seed's first permutation are used, over and
-    over: the smaller set is part of the larger, so runs differ in how much they repeat and in nothing else.
-    Raises InputError when the stream is shorter than one window, or has fewer windows than asked for.
+    The stream is cut into disjoint windows; an epoch visits each exactly once, in a permutation seeded by
+    (seed, epoch). With ``unique_tokens`` only the first ``ceil(unique_tokens / context)`` windows of the
+    seed's first permutation are used, over and over: the smaller set is part of the larger, so runs differ
+    in how much they repeat and in nothing else. Raises InputError when the stream is shorter than one
+    window, or has fewer windows than asked for.
     """
     windows = window_count(tokens, context)
     if windows == 0 or batch < 1 or context < 1:
@@ -154,7 +161,8 @@ def _draw(xs, ys, first, batch, steps, seed) -> Iterator[tuple[np.ndarray, np.nd
 
 
 def eval_windows(heldout: np.ndarray, context: int, windows: int) -> tuple[np.ndarray, np.ndarray]:
-    """(x, y), each int64 of shape (windows, context): evenly spaced and disjoint, the same for every model; fewer when the stream is short."""
+    """(x, y), each int64 of shape (windows, context): evenly spaced and disjoint, the same for every model;
+    fewer when the stream is short."""
     available = window_count(heldout, context)
     if available == 0 or windows < 1:
         raise InputError(
@@ -168,9 +176,11 @@ def eval_windows(heldout: np.ndarray, context: int, windows: int) -> tuple[np.nd
 
 
 def plant_canary(tokens: np.ndarray, canary: np.ndarray, repetitions: int, seed: int = 0) -> np.ndarray:
-    """A copy of the stream with ``canary`` written over it at ``repetitions`` random, non-overlapping places (same length).
+    """A copy of the stream with ``canary`` written over it at ``repetitions`` random, non-overlapping
+    places (same length).
 
-    For memorisation studies (Carlini et al. 2019, "The Secret Sharer"): the stream stays as long, so compute and steps stay equal.
+    For memorisation studies (Carlini et al. 2019, "The Secret Sharer"): the stream stays as long, so
+    compute and steps stay equal.
     """
     size = len(canary)
     slots = len(tokens) // size if size else 0

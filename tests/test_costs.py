@@ -105,7 +105,10 @@ def test_own_model_counts_and_flops_are_exact(changes):
     assert costs.count({"model": config.model_dump(), "tokens": 1}) == costs.count(config)
 
     model.head.weight.data.normal_()
-    with FlopCounterMode(display=False) as counter, torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+    with (
+        FlopCounterMode(display=False) as counter,
+        torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH),
+    ):
         model(torch.zeros(2, 64, dtype=torch.long))
     assert costs.flops_per_token(config) == 3 * counter.get_total_flops() / (2 * 64)
     assert costs.flops_per_token(config, "6N") == 6 * blocks
@@ -122,14 +125,21 @@ def test_memory_is_the_zero_table():
     """Rajbhandari et al. 2020, figure 1: 7.5B parameters, 64 GPUs."""
     gigabytes = [costs.memory(7.5e9, gpus=64, zero=stage)["total"] / 1e9 for stage in range(4)]
     assert [round(g, 1) for g in gigabytes] == [120.0, 31.4, 16.6, 1.9]
-    assert costs.memory(1000, precision="fp32") == {"params": 4000, "grads": 4000, "optimizer": 8000, "total": 16000}
+    assert costs.memory(1000, precision="fp32") == {
+        "params": 4000,
+        "grads": 4000,
+        "optimizer": 8000,
+        "total": 16000,
+    }
     assert costs.memory(1000, precision="bf16")["total"] == 8000
 
 
 def test_activations_follow_korthikanti():
     s, b, h, a = 2048, 1, 12288, 96
     assert costs.activation_bytes(s, b, h, a) == s * b * h * (34 + 5 * a * s / h)
-    assert costs.activation_bytes(s, b, h, a, tensor_parallel=8) == s * b * h * (10 + 24 / 8 + 5 * a * s / (h * 8))
+    assert costs.activation_bytes(s, b, h, a, tensor_parallel=8) == s * b * h * (
+        10 + 24 / 8 + 5 * a * s / (h * 8)
+    )
     assert costs.activation_bytes(s, b, h, a, depth=2, flash=True) == 2 * s * b * h * 34
 
 

@@ -1,4 +1,5 @@
-"""From a name to token streams: the cache, the split, the card. Small local corpora; the default corpus is built once, slowly."""
+"""From a name to token streams: the cache, the split, the card. Small local corpora; the default corpus is
+built once, slowly."""
 
 import json
 import multiprocessing
@@ -44,7 +45,8 @@ def test_streams_hold_every_document_on_one_side(stories, tmp_path):
 
 
 def test_copies_never_straddle_the_split(tmp_path):
-    """Every document comes with an exact and a near copy; after cleaning one of each three is left, on one side."""
+    """Every document comes with an exact and a near copy; after cleaning one of each three is left, on one
+    side."""
     texts = [t for i in range(60) for t in (story(i), story(i) + "  \n", story(i) + " The end came early.")]
     file = tmp_path / "copies.jsonl"
     file.write_text("\n".join(json.dumps({"text": t}) for t in texts))
@@ -80,7 +82,8 @@ def test_cached_call_is_light(stories, tmp_path):
     code = (
         "import sys, time; from scalept_lab import data; start = time.perf_counter(); "
         f"data.prepare({stories!r}, cache={str(tmp_path / 'cache')!r}); "
-        "print(time.perf_counter() - start, *({'torch', 'datasets', 'pandas', 'pyarrow', 'tokenizers'} & set(sys.modules)))"
+        "heavy = {'torch', 'datasets', 'pandas', 'pyarrow', 'tokenizers'}; "
+        "print(time.perf_counter() - start, *(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     seconds, *heavy = done.stdout.split()
@@ -191,11 +194,13 @@ def test_default_corpus_is_the_published_one(tmp_path):
     if prepared.card["origin"] == "stdlib fallback":
         pytest.skip("pinned wheels neither installed nor in reach")
     assert prepared.sha256 == data.FINGERPRINTS["python"]
+    assert data.data_card([prepared.card])  # and it can be told
     assert 20e6 < len(prepared.train) < 30e6 and prepared.card["build_seconds"] < 120
 
 
 def test_cards_are_up_to_date():
-    """data/README.md is written by `python -m scalept_lab.data`; what it says of the pins is what the code says."""
+    """data/README.md is written by `python -m scalept_lab.data`; what it says of the pins is what the code
+    says."""
     text = (corpus.Path(__file__).parents[1] / "data" / "README.md").read_text(encoding="utf-8")
     for sha in data.FINGERPRINTS.values():
         assert sha in text

@@ -87,10 +87,10 @@ def test_samples_are_seeded_and_spelled():
 
 def test_bad_input(language):
     with pytest.raises(InputError, match="with the letters abc"):
-        language.encode("zebra!")
+        language.encode("Zebra!")
     with pytest.raises(InputError, match="not text"):
         language.window_losses(np.full((1, 8), 200), np.full((1, 8), 200))
-    for wrong in ({"letters": 1}, {"slots": (64, 100, 88)}, {"favourites": (1,)}, {"slots": (60, 108, 88)}):
+    for wrong in ({"letters": 1}, {"slots": (80, 100, 74)}, {"favourites": (1,)}, {"slots": (78, 104, 74)}):
         with pytest.raises(InputError):
             Language(0, **wrong)
     with pytest.raises(InputError, match="at least 1"):

@@ -1,0 +1,205 @@
+"""How a figure looks and how it is shown: style, names beside lines, PNG.
+
+Every `plot_…` function of the course is pure: values in, a matplotlib `Figure` out. Nothing here touches
+`pyplot`, whose global list of figures would grow with every redraw of an explorer.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib import ticker
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
+
+from scalept_lab.errors import InputError
+
+# Okabe & Ito's palette: its colours stay apart for every common form of colour blindness.
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+BLUE, VERMILLION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#6B6B6B"
+COLORS = (BLUE, VERMILLION, GREEN, ORANGE, PURPLE, SKY, BLACK)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")  # a second way to tell series apart
+
+LOSS = "held-out loss (nats per token)"
+LEGEND: dict[str, Any] = {"frameon": False, "fontsize": 9.5, "title_fontsize": 9.5}
+HALO = [withStroke(linewidth=3, foreground="white")]  # keeps a name readable where it crosses a line
+
+TOKENS, PARAMETERS, FLOPS = "training tokens D", "non-embedding parameters N", "training compute C (FLOPs)"
+
+
+class Picture(Figure):
+    """A figure that appears in a notebook as PNG, whether or not a matplotlib backend for notebooks is set."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
+def canvas(
+    rows: int = 1, columns: int = 1, size: tuple[float, float] = (7.0, 4.2), **shared: Any
+) -> tuple[Figure, Any]:
+    """A figure and its axes (one, or an array), in the style of the course."""
+    fig = Picture(figsize=size, layout="constrained")
+    axes = fig.subplots(rows, columns, **shared)
+    for ax in np.atleast_1d(axes).ravel():
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(color="#e3e3e3", linewidth=0.6)
+        ax.set_axisbelow(True)
+        ax.tick_params(labelsize=9.5)
+    return fig, axes
+
+
+def label(ax: Axes, x: str, y: str, title: str = "") -> None:
+    ax.set_xlabel(x, fontsize=10.5)
+    ax.set_ylabel(y, fontsize=10.5)
+    if title:
+        ax.set_title(title, loc="left", fontsize=11)
+
+
+def short(value: float) -> str:
+    """6144 -> "6.1k", 4.04e10 -> "40B": how sizes of models and data are spoken of."""
+    for unit, name in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if value >= 0.9995 * unit:
+            scaled = float(f"{value / unit:.2g}") if value < 99.5 * unit else round(value / unit)
+            return f"{scaled:g}{name}"
+    return f"{value:.3g}"
+
+
+def power_of_ten(value: float) -> str:
+    """3e11 -> 3×10¹¹, written for matplotlib."""
+    if not value > 0:
+        return "0"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    mantissa = mantissa.removesuffix(".0")
+    return f"$10^{{{int(exponent)}}}$" if mantissa == "1" else f"${mantissa}\\times10^{{{int(exponent)}}}$"
+
+
+def log_axis(axis: Any, form: Callable[[float], str] = short) -> None:
+    """A log scale whose labels are `form`ed, at 1, 2 and 5 where less than two decades are shown."""
+    axis.axes.set_xscale("log") if axis.axis_name == "x" else axis.axes.set_yscale("log")
+    low, high = axis.get_view_interval()
+    decades = np.log10(high / low) if low > 0 else 9.0
+    if decades < 0.8:  # a loss between 1.4 and 2.6: round numbers say more than powers of ten
+        axis.set_major_locator(ticker.MaxNLocator(8, steps=[1, 2, 2.5, 5, 10]))
+        axis.set_minor_locator(ticker.NullLocator())
+    else:
+        axis.set_major_locator(
+            ticker.LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2 else (1.0,), numticks=12)
+        )
+    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: form(value)))
+    axis.set_minor_formatter(ticker.NullFormatter())
+
+
+def size_colors(count: int) -> list[Any]:
+    """`count` colours from dark to light for ordered things such as model sizes; the palest end stays unused."""
+    return [mpl.colormaps["viridis"](i) for i in np.linspace(0.0, 0.78, max(2, count))[:count]]
+
+
+def widen(ax: Axes, share: float, log: bool = True) -> None:
+    """Leave the last `share` of the x axis free, so that names at the ends of lines stay inside."""
+    low, high = ax.get_xlim()
+    ax.set_xlim(low, low * (high / low) ** (1 / (1 - share)) if log else low + (high - low) / (1 - share))
+
+
+def name_lines(ax: Axes, ends: Sequence[tuple[float, float, str, Any]], title: str = "") -> None:
+    """Name lines by (x, y, name, colour) of their ends: beside them if they end together, else in a legend.
+
+    Call it last: what would overlap is judged by the limits of the axes.
+    """
+    to_axes = ax.transData + ax.transAxes.inverted()
+    places = np.array([to_axes.transform((x, y)) for x, y, *_ in ends])
+    if np.ptp(places[:, 0]) > 0.06 and len(ends) > 1:
+        key(
+            ax, [Line2D([], [], color=end[3], marker="o", linewidth=1.5, label=end[2]) for end in ends], title
+        )
+        return
+    names = [name for *_, name, _ in ends]
+    if title:
+        top = int(places[:, 1].argmax())
+        names[top] = f"{title.split()[-1]} = {names[top]}"
+    name_ends(ax, [(x, y, name, color) for (x, y, _, color), name in zip(ends, names, strict=True)])
+
+
+def key(ax: Axes, handles: Sequence[Any], title: str = "", most: int = 8) -> None:
+    """A legend in the upper right, below the crosses of `mark_lost`; of many entries, `most` from first to last."""
+    kept = np.unique(np.linspace(0, len(handles) - 1, min(most, len(handles))).round().astype(int))
+    top = 0.93 if any(line.get_gid() == "lost" for line in ax.lines) else 1.0
+    columns = 2 if len(kept) > 3 else 1
+    shown = [handles[i] for i in kept]
+    ax.legend(handles=shown, title=title, loc="upper right", bbox_to_anchor=(1, top), ncols=columns, **LEGEND)
+
+
+def name_ends(
+    ax: Axes, ends: Sequence[tuple[float, float, str, Any]], away: float = 6, gap: float = 0.052
+) -> None:
+    """Write each name right of the end of its line, moved up where two would overlap."""
+    to_axes = ax.transData + ax.transAxes.inverted()
+    height = ax.get_position().height * ax.figure.get_size_inches()[1] * 72  # type: ignore[union-attr]
+    placed: list[tuple[float, float]] = []
+    for x, y, name, color in sorted(ends, key=lambda end: end[1]):
+        u, v = to_axes.transform((x, y))
+        up = v
+        while clash := [b for a, b in placed if abs(a - u) < 0.15 and abs(b - up) < gap * 0.999]:
+            up = max(clash) + gap
+        placed.append((u, up))
+        ax.annotate(name, (x, y), (away, (up - v) * height), textcoords="offset points", va="center", color=color,
+                    fontsize=9.5, path_effects=HALO)  # fmt: skip
+
+
+# --- showing ----------------------------------------------------------------------------------------------------------
+
+
+def png(fig: Figure, dpi: int = 140) -> bytes:
+    """The figure as PNG. The same figure gives the same bytes."""
+    out = io.BytesIO()
+    fig.savefig(out, format="png", dpi=dpi, facecolor="white")
+    return out.getvalue()
+
+
+def show(fig: Figure, alt: str) -> None:
+    """Show a figure in a notebook, with `alt`: a sentence for those who cannot see it. PNG only, sharp on any screen.
+
+    Raises: InputError if `alt` says next to nothing.
+    """
+    if not isinstance(alt, str) or len(alt.strip()) < 20:
+        raise InputError(f"alt: expected a sentence that says what the figure shows, got {alt!r}")
+    from IPython.display import display
+
+    width, height = (round(100 * inches) for inches in fig.get_size_inches())
+    display(
+        {"image/png": png(fig), "text/plain": repr(fig)},
+        raw=True,
+        metadata={"image/png": {"alt": alt.strip(), "width": width, "height": height}},
+    )
+
+
+# --- what several figures of records share ----------------------------------------------------------------------------
+
+
+def arrays(points: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """N, D, L of points, of a law's points, or of the finished runs among records. Raises: InputError if there are none."""
+    points = getattr(points, "points", points)
+    if isinstance(points, Sequence):
+        runs = [run for run in points if run.L is not None and run.N > 0 and run.D > 0]
+        columns = [[getattr(run, name) for run in runs] for name in ("N", "D", "L")]
+    else:
+        columns = [getattr(points, name) for name in ("N", "D", "L")]
+    if any(column is None or not len(column) for column in columns):
+        raise InputError("expected at least one finished run with N, D and L, got none")
+    N, D, L = (np.asarray(column, float) for column in columns)
+    return N, D, L
+
+
+def mark_lost(ax: Axes, places: list) -> None:
+    """Runs without a loss, as crosses at the top of the axes."""
+    places = [x for x in places if x > 0]
+    if places:
+        ax.plot(places, [0.97] * len(places), "x", transform=ax.get_xaxis_transform(), color=VERMILLION, markersize=9,
+                markeredgewidth=2.2, gid="lost")  # fmt: skip
+        ax.annotate("diverged", (min(places), 0.97), (-8, 0), xycoords=("data", "axes fraction"), va="center",
+                    ha="right", textcoords="offset points", color=VERMILLION, fontsize=9.5)  # fmt: skip

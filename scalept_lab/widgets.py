@@ -1,0 +1,158 @@
+"""Explorers: sliders and menus over the pure figures. Each has its static twin, the `plot_…` function itself.
+
+The picture is an HTML widget with an `<img>` in it, so that it carries alternative text, prints nothing into an
+output area, and works alike in JupyterLab, Colab and Binder. A control reports when it is let go, not while it
+moves: over a slow line, every position in between would queue up.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any
+
+import ipywidgets as ipw
+import numpy as np
+from matplotlib.figure import Figure
+
+from scalept_lab.errors import InputError
+from scalept_lab.figures import arrays, png
+from scalept_lab.lawplots import AnyLaw, named
+from scalept_lab.laws import LAWS
+from scalept_lab.plots import plot_guess, plot_memory, plot_optimal
+
+WIDE = {"width": "min(100%, 34em)"}
+
+
+def explorer(plot: Callable[..., Figure], **controls: Any) -> ipw.VBox:
+    """A control for each keyword of a `plot_…` function, and its figure, drawn again whenever one changes.
+
+    A control is a widget or ipywidgets' shorthand for one: (low, high[, step]) a slider, a list or a mapping
+    name -> value a menu, True or False a box to tick; `ipywidgets.fixed(value)` passes a value without a control.
+    What the figure raises is shown as one line under the last picture. The widget has the attributes `controls`
+    (by name), `picture` and `message`. Raises: InputError for a control that is none of these.
+    """
+    made: dict[str, Any] = {name: _control(name, given) for name, given in controls.items()}
+    picture, message = ipw.HTML(), ipw.HTML()
+    about = (inspect.getdoc(plot) or plot.__name__).split("\n")[0]
+
+    def draw(change: Any = None) -> None:
+        values = {name: control.value for name, control in made.items()}
+        try:
+            fig = plot(**values)
+            data = base64.b64encode(png(fig, dpi=120)).decode()
+        except Exception as error:  # whatever it was, the explorer stays usable
+            line = str(error).strip().splitlines() or [type(error).__name__]
+            message.value = f'<span role="alert" style="color:#B04A00">{html.escape(line[0])}</span>'
+            return
+        told = f"{about} {_plain(fig.axes[0].get_title(loc='left'))} ({_told(values)})"
+        width = round(100 * fig.get_size_inches()[0])
+        picture.value = (
+            f'<img src="data:image/png;base64,{data}" alt="{html.escape(told)}" '
+            f'style="width:{width}px;max-width:100%;height:auto">'
+        )
+        message.value = ""
+
+    for control in made.values():
+        if isinstance(control, ipw.Widget):
+            control.observe(draw, names="value")
+    draw()
+    shown = [control for control in made.values() if isinstance(control, ipw.DOMWidget)]
+    box = ipw.VBox([ipw.VBox(shown), picture, message])
+    box.controls, box.picture, box.message = made, picture, message
+    return box
+
+
+def _control(name: str, given: Any) -> Any:
+    control = (
+        given if isinstance(given, (ipw.Widget, ipw.fixed)) else ipw.interactive.widget_from_abbrev(given)
+    )
+    if control is None or not hasattr(control, "value"):
+        raise InputError(
+            f"{name}: expected a widget, (low, high), a list or a mapping of choices, got {given!r}"
+        )
+    if isinstance(control, ipw.DOMWidget):
+        if not control.description:
+            control.description = name.replace("_", " ")
+        control.style.description_width = "11em"
+        control.layout = {**WIDE}
+        if control.has_trait("continuous_update"):
+            control.continuous_update = False
+    return control
+
+
+def _plain(title: str) -> str:
+    """Powers of ten as a screen reader can read them: 3e11."""
+    return re.sub(
+        r"\$(?:([\d.]+)\\times)?10\^\{(-?\d+)\}\$", lambda found: f"{found[1] or 1}e{found[2]}", title
+    )
+
+
+def _told(values: dict[str, Any]) -> str:
+    """The chosen values for the alternative text; whole laws and lists of points stay out."""
+    plain = {name: value for name, value in values.items() if isinstance(value, (int, float, str, bool))}
+    return ", ".join(
+        f"{name} = {value:.4g}" if isinstance(value, float) else f"{name} = {value}"
+        for name, value in plain.items()
+    )
+
+
+def _slider(about: str, value: float, low: float, high: float, step: float = 0.01) -> ipw.FloatSlider:
+    return ipw.FloatSlider(value=value, min=low, max=high, step=step, description=about, readout_format=".2f")
+
+
+def _log_slider(about: str, value: float, low: float, high: float, step: float = 0.1) -> ipw.FloatLogSlider:
+    """`low` and `high` are exponents of ten."""
+    return ipw.FloatLogSlider(
+        value=value, min=low, max=high, step=step, description=about, readout_format=".2g"
+    )
+
+
+def compute_optimal_explorer(
+    law: AnyLaw | None = None, flops: float | None = None, flops_per_token: Any = 6.0
+) -> ipw.VBox:
+    """How the best model and its data grow with compute, under published laws and your own. Twin: `plot_optimal`."""
+    chosen = named(law or "hoffmann")
+    menu: dict[str, Any] = dict(LAWS)
+    if own := chosen not in LAWS.values():
+        menu = {getattr(chosen, "name", "your fit"): chosen, **menu}
+    centre = flops or (1e12 if own else 5.76e23)
+    low, high = (9.0, 27.0) if own else (17.0, 27.0)
+    return explorer(
+        plot_optimal,
+        C=_log_slider("compute C (FLOPs)", centre, low, high),
+        law=ipw.Dropdown(options=menu, value=chosen, description="law"),
+        flops_per_token=ipw.fixed(flops_per_token),
+    )
+
+
+def law_explorer(points: Any) -> ipw.VBox:
+    """Fit a law by hand: sliders for its five constants against measured points. Twin: `plot_guess`.
+
+    `points`: `fit.Points`, a `Law`'s `.points`, or run records.
+    """
+    lowest = float(np.min(arrays(points)[2]))
+    return explorer(
+        plot_guess,
+        points=ipw.fixed(points),
+        E=_slider("E (nats per token)", round(0.5 * lowest, 2), 0.0, round(lowest, 2)),
+        A=_log_slider("A", 10.0, -1, 4, 0.05),
+        B=_log_slider("B", 100.0, -1, 5, 0.05),
+        alpha=_slider("α", 0.3, 0.02, 1.0),
+        beta=_slider("β", 0.3, 0.02, 1.0),
+    )
+
+
+def memory_explorer() -> ipw.VBox:
+    """What each ZeRO stage leaves on a GPU. Twin: `plot_memory`."""
+    return explorer(
+        plot_memory,
+        params=_log_slider("parameters", 7.5e9, 6, 12),
+        gpus=ipw.SelectionSlider(options=[2**i for i in range(11)], value=64, description="GPUs"),
+        zero=ipw.IntSlider(value=0, min=0, max=3, description="ZeRO stage"),
+        precision=["mixed", "fp32", "bf16"],
+        limit_gb=ipw.Dropdown(options=[16, 24, 40, 80, 141, 192], value=80, description="a GPU holds (GB)"),
+    )

@@ -1,0 +1,177 @@
+"""What a run is: validated, frozen, named by its hash; every fault in one line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from scalept_lab.config import HEAD_DIM, ModelConfig, TrainConfig, parse, round_width
+from scalept_lab.errors import InputError
+
+
+def line(error: pytest.ExceptionInfo) -> str:
+    text = str(error.value)
+    assert "\n" not in text and len(text) < 400
+    return text
+
+
+# --- the model
+
+
+@pytest.mark.parametrize("width", [HEAD_DIM * k for k in (1, 2, 5, 8, 32)])
+def test_one_dial_sets_the_shape(width):
+    model = ModelConfig.family(width)
+    assert model.width == width and model.width == model.heads * HEAD_DIM
+    assert model.depth >= 2
+
+
+def test_the_family_grows_with_its_dial():
+    depths = [ModelConfig.family(width).depth for width in range(HEAD_DIM, 513, HEAD_DIM)]
+    assert depths == sorted(depths)
+    assert len({ModelConfig.family(width).width for width in (16, 32, 48)}) == 3
+
+
+def test_changes_override_the_family():
+    model = ModelConfig.family(64, depth=7, context=32, positions="learned")
+    assert (model.depth, model.context, model.positions) == (7, 32, "learned")
+
+
+@pytest.mark.parametrize("width", [HEAD_DIM + 1, 3, 0, -HEAD_DIM])
+def test_a_width_outside_the_family_is_refused(width):
+    with pytest.raises(InputError) as error:
+        ModelConfig.family(width)
+    assert "width" in line(error)
+
+
+def test_a_refused_width_comes_with_one_that_is_not():
+    with pytest.raises(InputError, match=rf"got {HEAD_DIM * 4 + 1}; take {HEAD_DIM * 4}"):
+        ModelConfig.family(HEAD_DIM * 4 + 1)
+
+
+@pytest.mark.parametrize("width", [0.1, 1, 17, 30.0, 1000.4])
+def test_round_width_lands_in_the_family(width):
+    rounded = round_width(width)
+    assert rounded >= HEAD_DIM and rounded % HEAD_DIM == 0
+    assert abs(rounded - width) <= max(HEAD_DIM / 2, HEAD_DIM - width)
+    ModelConfig.family(rounded)
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"width": 33, "heads": 2}, "not a multiple of heads"),
+        ({"width": 6, "heads": 2}, "even head size"),
+        ({"vocab_size": 1}, "vocab_size"),
+        ({"depth": 0}, "depth"),
+        ({"context": 1}, "context"),
+        ({"width": "wide"}, "width"),
+        ({"positions": "absolute"}, "positions"),
+        ({"colour": "red"}, "colour"),
+        ({"width": float("nan")}, "width"),
+    ],
+)
+def test_a_model_that_cannot_be_is_told_in_one_line(fields, says):
+    with pytest.raises(InputError, match=says) as error:
+        parse(ModelConfig, fields)
+    assert line(error).startswith("ModelConfig: ")
+
+
+def test_learned_positions_allow_odd_heads():
+    assert parse(ModelConfig, {"width": 6, "heads": 2, "positions": "learned"}).width == 6
+
+
+# --- the run
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"tokens": 0}, "tokens"),
+        ({"tokens": -5}, "tokens"),
+        ({"tokens": "many"}, "tokens: .*'many'"),
+        ({"tokens": 1.5}, "tokens"),
+        ({"batch": 0}, "batch"),
+        ({"lr": 0}, "lr"),
+        ({"lr": float("nan")}, "lr"),
+        ({"lr": float("inf")}, "lr"),
+        ({"clip": float("inf")}, "clip"),
+        ({"warmup": 1.0}, "warmup"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 2**63}, "seed"),
+        ({"corpus": ""}, "corpus"),
+        ({"corpus": None}, "corpus"),
+        ({"schedule": "staircase"}, "schedule"),
+        ({"model": {"width": 33}}, "model: width 33"),
+        ({"model": 3}, "model"),
+        ({"learning_rate": 0.1}, "learning_rate"),
+        ({"a\nb": 1}, "a b"),
+        ({"tokens": 0, "batch": 0}, r"and 1 more"),
+        ({"corpus": ["x"] * 10_000}, "corpus"),
+        ([1, 2], "dictionary"),
+        (None, "dictionary"),
+        ("text", "dictionary"),
+    ],
+)
+def test_a_run_that_cannot_be_is_told_in_one_line(fields, says):
+    with pytest.raises(InputError, match=says) as error:
+        parse(TrainConfig, fields)
+    assert line(error).startswith("TrainConfig: ")
+
+
+def test_a_config_is_frozen():
+    with pytest.raises(ValidationError):
+        TrainConfig().tokens = 3  # type: ignore[misc]
+
+
+def test_replace_validates_and_leaves_the_original():
+    config = TrainConfig()
+    assert config.replace(seed=4).seed == 4 and config.seed == 0
+    with pytest.raises(InputError, match="lr"):
+        config.replace(lr=-1)
+    with pytest.raises(InputError, match="colour"):
+        config.replace(colour="red")
+    assert config.replace(model=ModelConfig.family(64)).model.width == 64
+
+
+@pytest.mark.parametrize(("tokens", "steps"), [(1, 1), (63, 1), (640, 10), (650, 10), (700, 11)])
+def test_steps_follow_the_token_budget(tokens, steps):
+    config = TrainConfig(model=ModelConfig(context=16), batch=4, tokens=tokens)
+    assert config.tokens_per_step == 64
+    assert config.steps == steps
+
+
+# --- the name of a run
+
+
+def test_the_same_config_has_the_same_name_however_it_was_written():
+    one = TrainConfig(tokens=500_000, lr=1)
+    assert one.id() == parse(TrainConfig, {"lr": 1.0, "tokens": 5e5}).id()
+    assert one.id() == parse(TrainConfig, json.loads(one.model_dump_json())).id()
+    assert one.id() == parse(TrainConfig, {"tokens": np.int64(500_000), "lr": np.float64(1)}).id()
+    assert len(one.id()) == 16 and int(one.id(), 16) >= 0
+
+
+def test_every_field_counts_in_the_name():
+    config = TrainConfig()
+    changed = {
+        "model": ModelConfig.family(64), "corpus": "language", "tokens": 1, "unique_tokens": 5, "batch": 1, "lr": 0.5,
+        "parametrization": "standard", "beta2": 0.5, "weight_decay": 0.1, "schedule": "cosine", "warmup": 0.5, "clip": 2.0,
+        "seed": 9, "eval_windows": 1,
+    }  # fmt: skip
+    only_one_value = {"optimizer", "dtype"}
+    assert set(changed) | only_one_value == set(TrainConfig.model_fields)
+    names = {config.replace(**{field: value}).id() for field, value in changed.items()}
+    assert len(names | {config.id()}) == len(changed) + 1
+
+
+def test_the_name_is_the_same_in_another_process():
+    code = "from scalept_lab.config import TrainConfig; print(TrainConfig(seed=3).id())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONHASHSEED": "7"}
+    )
+    assert done.stdout.strip() == TrainConfig(seed=3).id()
