@@ -3,7 +3,7 @@
 OMP_NUM_THREADS=1 python benchmarks/bench_fit.py speed       # fit, 4,000 refits; under a second together
 OMP_NUM_THREADS=1 python benchmarks/bench_fit.py twin        # L-BFGS from each of the 4,500 starts; a minute
 OMP_NUM_THREADS=1 python benchmarks/bench_fit.py refits      # one BFGS per resample against all together
-OMP_NUM_THREADS=1 python benchmarks/bench_fit.py coverage    # 200 simulated studies per design; two minutes
+OMP_NUM_THREADS=1 python benchmarks/bench_fit.py coverage    # 200 simulated studies per design; minutes
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ Curve = Callable[[np.ndarray], Any]
 
 def plot_loss_against(
     x: Sequence[float], y: Any, *, xlabel: str, ylabel: str = LOSS, err: Any = None,
-    curves: Mapping[str, Curve] | None = None, logx: bool = True, logy: bool = True, lowest: bool = False, title: str = "",
+    curves: Mapping[str, Curve] | None = None, logx: bool = True, logy: bool = True, lowest: bool = False,
+    title: str = "",
 ) -> Figure:  # fmt: skip
     """Measurements against one variable: seeds as small points, their mean as a line, its 95 % interval as a bar.
 

@@ -165,7 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = add("fit", fit, "fit a scaling law to a CSV of runs (columns params,tokens,loss)")
     sub.add_argument("points", metavar="POINTS.csv")
     sub.add_argument("--form", default="chinchilla", help="chinchilla, power or data_constrained")
-    sub.add_argument("--bootstrap", type=int, default=0, metavar="K", help="refits for the intervals (default 0)")
+    sub.add_argument("--bootstrap", type=int, default=1000, metavar="K", help="refits for the intervals (default 1000)")
 
     sub = add("count", count, "parameters and FLOPs per token of a model")
     sub.add_argument("model", metavar="NAME", help="gpt2, bert-base, vit-b16, … or a config.json")

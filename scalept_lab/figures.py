@@ -182,7 +182,7 @@ def show(fig: Figure, alt: str) -> None:
 
 
 def arrays(points: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """N, D, L of points, of a law's points, or of the finished runs among records. Raises: InputError if there are none."""
+    """N, D, L of points, of a law's points, or of the finished runs among records. Raises: InputError if none."""
     points = getattr(points, "points", points)
     if isinstance(points, Sequence):
         runs = [run for run in points if run.L is not None and run.N > 0 and run.D > 0]
@@ -195,10 +195,11 @@ def arrays(points: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return N, D, L
 
 
-def mark_lost(ax: Axes, places: list) -> None:
-    """Runs without a loss, as crosses at the top of the axes."""
-    places = [x for x in places if x > 0]
-    if places:
+def mark_lost(ax: Axes, records: Sequence[Any], name: str) -> None:
+    """Diverged runs, by their N, D or C: crosses at the top of the axes. Call it before the limits are set."""
+    if places := [
+        getattr(run, name) for run in records if run.status == "diverged" and getattr(run, name) > 0
+    ]:
         ax.plot(places, [0.97] * len(places), "x", transform=ax.get_xaxis_transform(), color=VERMILLION, markersize=9,
                 markeredgewidth=2.2, gid="lost")  # fmt: skip
         ax.annotate("diverged", (min(places), 0.97), (-8, 0), xycoords=("data", "axes fraction"), va="center",

@@ -27,9 +27,7 @@ SMALL = 40  # below so many points, resampling them often leaves too few differe
 
 @dataclass(frozen=True)
 class Prediction:
-    """Loss in nats per token with a 95 % interval for one new measurement (floats, or arrays if asked for
-    many).
-    """
+    """Loss in nats per token and the 95 % interval of a new measurement: floats, or arrays if asked for many."""
 
     loss: Any
     low: Any
@@ -38,13 +36,12 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Law:
-    """A fitted law. `law(N, D)` is its loss; `predict` and `optimal` add intervals when it has bootstrap
-    `samples`.
+    """A fitted law. `law(N, D)` is its loss; bootstrap `samples` give `predict` and `optimal` their intervals.
 
     `status`: "converged", "at a bound: NAME", "optimum outside the sampled range", or "not converged";
-    `detail` says what that means here. `objective`: sum of Huber terms on log loss. `sigma`: residual
-    standard deviation of log loss, divided by points − parameters. `samples`: name -> (K,) of parameters,
-    with `sigma` of each resample.
+    `detail` says what that means here. `objective`: sum of Huber terms on log loss. `sigma`: standard
+    deviation of log loss around the law, with points − parameters degrees of freedom. `samples`: (K,) of each
+    parameter, and of `sigma`.
     """
 
     form: str
@@ -72,35 +69,27 @@ class Law:
         return 1 - self.a
 
     def predict(self, N: Any, D: Any = None, unique: Any = None) -> Prediction:
-        """Loss of a new run and the 95 % interval of its measurement: uncertainty of the parameters and noise
-        of runs.
-        """
+        """Loss of a new run; the 95 % interval holds what is unsure of the parameters and the noise of runs."""
         if not self.samples:
             raise InputError("this fit has no bootstrap samples, so no interval; fit with bootstrap=1000")
         shaped = [None if v is None else np.asarray(v, float)[..., None] for v in (N, D, unique)]
         spread = laws.loss(self.form, self.samples, *shaped)
         K = spread.shape[-1]
-        noise = np.random.default_rng(0).standard_normal(
-            (8, K)
-        )  # several draws for each: a smoother quantile
-        drawn = (spread[..., None, :] * np.exp(np.clip(self.samples["sigma"] * noise, -100, 100))).reshape(
-            *spread.shape[:-1], -1
-        )
-        low, high = np.quantile(drawn, (0.025, 0.975), axis=-1)
+        draws = np.random.default_rng(0).standard_normal((8, K))  # several for each: a smoother quantile
+        noise = np.exp(np.clip(self.samples["sigma"] * draws, -100, 100))
+        low, high = np.quantile(spread[..., None, :] * noise, (0.025, 0.975), axis=(-2, -1))
         loss = self(N, D, unique)
-        return (
-            Prediction(float(loss), float(low), float(high))
-            if loss.ndim == 0
-            else Prediction(loss, low, high)
-        )
+        if loss.ndim:
+            return Prediction(loss, low, high)
+        return Prediction(float(loss), float(low), float(high))
 
     def optimal(
         self, C: float, flops_per_token: laws.FlopsPerToken = 6.0, unique: float | None = None
     ) -> laws.Optimum:
-        """The split of C FLOPs with the lowest loss. `flops_per_token`: k in C = k·N·D, or a function of N
-        (array).
+        """The split of C FLOPs with the lowest loss.
 
-        Intervals are those of the parameters alone; `predict` adds the noise of a run. Raises: InputError.
+        `flops_per_token`: k in C = k·N·D, or a function of N (an array). Intervals are those of the parameters
+        alone; `predict` adds the noise of a run. Raises: InputError.
         """
         C = positive("flops", C)
         N, D = (float(v) for v in laws.split(self.form, self.params, C, flops_per_token, unique))
@@ -183,10 +172,7 @@ def fit_law(
 
 def _status(law: Law, problem: Problem, theta: np.ndarray, done: bool) -> tuple[str, str]:
     if not done:
-        return (
-            "not converged",
-            "no start came to rest at a minimum; losses that hardly vary or wild outliers do that",
-        )
+        return "not converged", "no start came to rest; losses that hardly vary or wild outliers do that"
     low, high = theta <= problem.low, theta >= problem.high
     held = [name for name, at in zip(problem.names, low | high, strict=True) if at]
     if held:
@@ -227,17 +213,14 @@ def _bootstrap(law, problem, theta, found_SxF, value_S, K, seed, method, delta) 
     if law.form != "power":
         a_K = laws.exponent(law.form, samples)
         intervals |= {"a": interval(a_K), "b": interval(1 - a_K)}
-    detail = (
-        law.detail
-        if done_K.all()
-        else f"{law.detail}; {int((~done_K).sum())} of {K} refits did not come to rest"
-    )
+    detail = law.detail
+    if not done_K.all():
+        detail += f"; {int((~done_K).sum())} of {K} refits did not come to rest"
     return replace(law, samples={**samples, "sigma": sigma_K}, interval95=intervals, detail=detail)
 
 
 def fit_records(records: Iterable[Any], form: str = "chinchilla", **options: Any) -> Law:
-    """Fit to run records (`scalept_lab.runs.RunRecord`), without those that have no loss; `options` as in
-    `fit_law`.
+    """Fit to `scalept_lab.runs.RunRecord`s, leaving out those without a loss; `options` as in `fit_law`.
 
     Raises: InputError if the runs were trained on different text: their losses do not compare.
     """

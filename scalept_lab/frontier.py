@@ -68,7 +68,7 @@ def plot_frontier(
         fitted = grid <= C.max()
         ax.plot(grid[fitted], law(n, d)[fitted], color=BLUE, linewidth=2)
         ax.plot(grid[~fitted], law(n, d)[~fitted], color=BLUE, linewidth=2, linestyle="--")
-    look.mark_lost(ax, [record.C for record in records if not record.ok])
+    look.mark_lost(ax, records, "C")
     if shot is not None:
         _draw_interval(ax, shot.flops, shot, "D" if measured is None else "none")
         if measured is not None:

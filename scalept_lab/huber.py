@@ -1,8 +1,7 @@
 """Sum-Huber regression of a scaling law on log loss, many problems at once.
 
 The objective of Hoffmann et al. 2022 (§D.2): sum over runs of Huber_δ(log L̂ − log L), δ = 1e-3, with
-log L̂ = logsumexp(log A − alpha·log N, log B − beta·log D, log E). Two changes make it fast and change no
-minimum:
+log L̂ = logsumexp(log A − alpha·log N, log B − beta·log D, log E). Two changes make it fast, and move no minimum:
 
 * log N and log D are centred, so that log A and alpha no longer pull on each other;
 * all starts, and all bootstrap resamples, move together as arrays of shape (K problems, P points), each by
@@ -185,9 +184,7 @@ def _descend(problem, start, delta, weights, y, counts, tolerance):
 
 
 def _step(problem, theta, J, r, w, delta, caution, bent):
-    """Damped step (K, F) and the decrease it expects (K,). `bent` adds the second derivative of the law
-    itself.
-    """
+    """Damped step (K, F) and the decrease it expects (K,); `bent` adds the law's own second derivative."""
     size, slope = np.abs(r), w * np.clip(r, -delta, delta)
     g = np.einsum("kfp,kp->kf", J, slope)
     # a coordinate at its bound and pushed outward stays there (Bertsekas 1982, projected Newton)
@@ -196,11 +193,8 @@ def _step(problem, theta, J, r, w, delta, caution, bent):
     outer = J.transpose(0, 2, 1)
     safe = (J * curvature[:, None, :]) @ outer
     diagonal = np.einsum("kff->kf", safe)
-    ridge = (
-        (1e-10 + 1e-3 * caution[:, None] ** 2) * diagonal
-        + 1e-10 * diagonal.max(axis=1, keepdims=True)
-        + 1e-14
-    )
+    ridge = (1e-10 + 1e-3 * caution[:, None] ** 2) * diagonal
+    ridge += 1e-10 * diagonal.max(axis=1, keepdims=True) + 1e-14
     free = ~(held[:, :, None] | held[:, None, :])
     damping = np.eye(g.shape[1]) * (ridge + held)[:, None, :]
     H = safe * free + damping

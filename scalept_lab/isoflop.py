@@ -1,5 +1,4 @@
-"""Compute-optimal size without a parametric law: the best run of each budget, and parabolas through each
-budget's runs.
+"""Compute-optimal size without a parametric law: from the best run, or a parabola, at each budget of compute.
 
 Approaches 1 and 2 of Hoffmann et al. 2022 (§3.1, §3.2). Both read N_opt off runs of equal compute and fit
 N_opt = k · C^a. They differ: the best run can only be a size that was tried, and a parabola assumes that loss
@@ -60,9 +59,7 @@ class Frontier:
 
 
 def group(C: np.ndarray, gap: float = GAP) -> list[np.ndarray]:
-    """Rows of equal compute, smallest budget first: a new budget begins where log10 C jumps by more than
-    `gap`.
-    """
+    """Rows of equal compute, smallest first: a budget ends where log10 C jumps by more than `gap`."""
     order = np.argsort(C, kind="stable")
     return np.split(order, np.flatnonzero(np.diff(np.log10(C[order])) > gap) + 1)
 
@@ -77,9 +74,7 @@ def parabolas(N: Any, D: Any, L: Any, C: Any = None, *, bootstrap: int = 0, seed
 
 
 def best_runs(N: Any, D: Any, L: Any, C: Any = None, *, bootstrap: int = 0, seed: int = 0) -> Frontier:
-    """Approach 1 in small: in each budget the run with the lowest loss is the optimum. Arguments as in
-    `parabolas`.
-    """
+    """Approach 1 in small: in each budget the run with the lowest loss. Arguments as in `parabolas`."""
     return _frontier("best run", N, D, L, C, bootstrap, seed)
 
 
@@ -90,14 +85,21 @@ def _frontier(method: str, N: Any, D: Any, L: Any, C: Any, K: int, seed: int) ->
     compute = 6 * points.N * points.D if C is None else np.asarray(C, float)
     if compute.shape != loss.shape or not np.all(np.isfinite(compute) & (compute > 0)):
         raise InputError(f"C: expected {len(loss)} positive numbers of FLOPs, one for each run")
-    groups = [index for index in group(compute) if len(np.unique(points.N[index])) >= 3]
+    groups = group(compute)
+    sizes = [len(np.unique(points.N[index])) for index in groups]
+    thin = [
+        f"C = {compute[index].mean():.3g}: left out, {number} of the three sizes needed"
+        for index, number in zip(groups, sizes, strict=True)
+        if number < 3
+    ]
+    groups = [index for index, number in zip(groups, sizes, strict=True) if number >= 3]
     if len(groups) < 2:
         raise InputError(
             f"expected at least two budgets of three sizes, got {len(groups)}: runs count as one budget "
             f"when their compute differs by less than {100 * (10**GAP - 1):.0f} %"
         )
     slices = tuple(_slice(method, index, n, d, loss, compute) for index in groups)
-    warnings = tuple(f"C = {s.C:.3g}: {s.status}" for s in slices if s.status != "ok")
+    warnings = (*thin, *(f"C = {s.C:.3g}: {s.status}" for s in slices if s.status != "ok"))
     found = np.array([[s.C, s.N_opt, s.D_opt] for s in slices])
     usable = np.all(np.isfinite(found), axis=1)
     if usable.sum() < 2:
@@ -167,9 +169,7 @@ def _redraw(
     K: int,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """log N_opt and log D_opt, each (K, slices), for losses redrawn around the parabolas with their pooled
-    scatter.
-    """
+    """log N_opt and log D_opt (K, slices) of losses redrawn around the parabolas with their pooled scatter."""
     fitted = [np.polyval(s.parabola, n[s.index]) for s in slices]  # type: ignore[arg-type]
     squares = sum(float(np.sum((loss[s.index] - f) ** 2)) for s, f in zip(slices, fitted, strict=True))
     free = sum(len(s.index) - 3 for s in slices)
@@ -200,16 +200,14 @@ def rollout(
     bootstrap: int = 500,
     **options: Any,
 ) -> list[dict[str, Any]]:
-    """Would the fit have foretold the next larger runs? Fit on the smaller, score on the next larger, and go
-    on.
+    """Would the fit have foretold the next larger runs? Fit on the smaller, score on those, and go on.
 
     Runs are ordered by compute C (6·N·D by default). The smaller half (at least eight) starts as evidence,
     the rest is cut into `steps` parts of growing compute; each part is foretold from everything below it.
-    Returns one row per
-    step: `fitted` runs and `scored` runs, `C_fitted` and `C_scored` (largest), `error_percent` (mean of
-    measured against predicted; positive: worse than foretold), `worst_percent` (largest in size), `inside`
-    (share of measurements in the 95 % interval), `status` of the fit. `options` go to `fit_law`. Raises:
-    InputError.
+    Returns one row per step: `fitted` and `scored` runs, `C_fitted` and `C_scored` (largest), `error_percent`
+    (mean of measured against predicted; positive: worse than foretold), `worst_percent` (largest in size),
+    `inside` (share of measurements in the 95 % interval), `status` of the fit. `options` go to `fit_law`.
+    Raises: InputError.
     """
     points = check_points(N, D, L, form=form)
     assert points.N is not None and points.D is not None

@@ -1,5 +1,4 @@
-"""Scaling laws as formulas, published ones as named constants, and the split of a compute budget that each
-implies.
+"""Scaling laws as formulas, the published ones by name, and the split of a compute budget that each implies.
 
 Four forms, L in nats per token:
 
@@ -32,11 +31,10 @@ FlopsPerToken = float | Callable[[np.ndarray], np.ndarray]  # a factor k in C = 
 
 @dataclass(frozen=True)
 class Optimum:
-    """The compute-optimal split of `C` FLOPs. `interval95` is filled where the law came with bootstrap
-    samples.
+    """The compute-optimal split of `C` FLOPs.
 
-    `status` is "inside the sampled range" or says that N or D lies outside it; "" where the law has no
-    points.
+    `interval95` is filled where the law has bootstrap samples; `status` is "inside the sampled range" or tells
+    which of N and D lies outside it, and is empty where the law has no points.
     """
 
     C: float
@@ -100,9 +98,7 @@ LAWS: dict[str, NamedLaw] = {
 
 
 def loss(form: str, params: Mapping[str, Any], N: Any, D: Any = None, unique: Any = None) -> np.ndarray:
-    """L of `form` at N parameters and D tokens (`power`: N is the one variable X). Raises: InputError
-    (unknown form).
-    """
+    """L of `form` at N parameters and D tokens (`power`: N is the one variable X). Raises: InputError."""
     N = np.asarray(N, float)
     p = params
     if form == "power":
@@ -153,9 +149,10 @@ def split(
     flops_per_token: FlopsPerToken = 6.0,
     unique: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(N, D) of the lowest loss with C FLOPs: closed form under C = k·N·D, a search where `flops_per_token`
-    is a function of N or the data are limited to `unique` tokens. Raises: InputError (the power form has no
-    split).
+    """(N, D) of the lowest loss with C FLOPs. Raises: InputError (the power form has no split).
+
+    Closed form under C = k·N·D; a search where `flops_per_token` is a function of N, or where a
+    data-constrained law has only `unique` tokens.
     """
     p = params
     if form == "power":
@@ -215,9 +212,8 @@ def plan(flops: float, law: Any = "hoffmann", unique: float | None = None) -> di
     """`scalept plan`: N, D, tokens_per_param and loss for C = 6·N·D = `flops` under `law`.
 
     `law`: a name in LAWS, a path to a JSON file (the output of `scalept fit` or of `scalept study`, or the
-    constants alone), or anything with `.optimal(C)`. `unique`: unique tokens at hand, for a data-constrained
-    law.
-    Raises: InputError.
+    constants alone), or anything with `.optimal(C)`. `unique`: unique tokens at hand, for a law that knows
+    repetition. Raises: InputError.
     """
     flops = positive("flops", flops)
     if isinstance(law, (str, Path)):
@@ -227,9 +223,7 @@ def plan(flops: float, law: Any = "hoffmann", unique: float | None = None) -> di
 
 
 def read_law(path: str | Path) -> NamedLaw:
-    """A law from a JSON file with E, A, B, alpha, beta (for data_constrained also R_D), bare or under
-    `params`/`law`.
-    """
+    """A law from a JSON file with E, A, B, alpha, beta (and R_D, if any), bare or under `params` or `law`."""
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError:

@@ -40,7 +40,7 @@ def param_groups(model: nn.Module, config: TrainConfig) -> list[dict]:
     when its token occurs. The factors were measured at width 32 (they took the loss after 1e11 FLOPs from 2.17 to 2.03).
 
     `standard`: the same at every width. `mup` (maximal-update parametrisation, Yang et al. 2022, Tensor Programs V,
-    table 8, Adam): matrices learn at lr · BASE_WIDTH / width, since one step moves an activation by a sum over `width`
+    table 3, Adam): matrices learn at lr · BASE_WIDTH / width, since one step moves an activation by a sum over `width`
     inputs; embeddings keep their rate, since each has one input.
     """
     scale = BASE_WIDTH / config.model.width if config.parametrization == "mup" else 1.0

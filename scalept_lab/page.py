@@ -35,9 +35,12 @@ caption{text-align:left;color:var(--soft);padding-bottom:.3rem}
 th,td{padding:.28rem .75rem .28rem 0;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
 thead th{color:var(--soft);font-weight:600}
 th.left,td.left{text-align:left}td.wrap{white-space:normal;overflow-wrap:anywhere}
-sup{line-height:0}td.left:last-child{white-space:normal;min-width:11rem}table.facts th{white-space:normal;padding-right:1rem}
+sup{line-height:0}
+td.left:last-child{white-space:normal;min-width:11rem}
+table.facts th{white-space:normal;padding-right:1rem}
 figure{margin:1.2rem 0;overflow-x:auto}
-figure img{width:100%;min-width:32rem;max-width:43.75rem;height:auto;background:#fff;border-radius:.4rem;padding:.3rem;display:block}
+figure img{width:100%;min-width:32rem;max-width:43.75rem;height:auto;background:#fff;border-radius:.4rem;
+padding:.3rem;display:block}
 figcaption{color:var(--soft);font-size:.92rem;margin-top:.3rem;max-width:43.75rem}
 code,pre{font-family:ui-monospace,"SFMono-Regular",Menlo,Consolas,monospace;font-size:.88rem}
 pre{background:var(--card);padding:.8rem;border-radius:.5rem;overflow-x:auto}

@@ -59,7 +59,7 @@ def plot_sweep(records: Sequence[RunRecord], law: AnyLaw | None = None) -> Figur
     """
     N, D, L = arrays(list(records))
     fig, ax = look.canvas()
-    look.mark_lost(ax, [record.D for record in records if not record.ok])
+    look.mark_lost(ax, records, "D")
     draw_sizes(ax, N, D, L, None if law is None else named(law))
     lines = "lines: means" if law is None else "lines: the fitted law"
     label(ax, TOKENS, LOSS, f"{len(L)} runs; a colour for each model size N; {lines}")
@@ -105,7 +105,7 @@ def plot_isoflop(records: Sequence[RunRecord], law: AnyLaw | None = None) -> Fig
     for x, y, inside in minima:
         ax.plot(x, y, "D", markersize=9, markeredgecolor=VERMILLION, markeredgewidth=1.8, zorder=4,
                 markerfacecolor=VERMILLION if inside else "white")  # fmt: skip
-    look.mark_lost(ax, [record.N for record in records if not record.ok])
+    look.mark_lost(ax, records, "N")
     log_axis(ax.xaxis)
     log_axis(ax.yaxis, "{:.3g}".format)
     look.widen(ax, 0.2)
@@ -138,7 +138,7 @@ def plot_curves(records: Sequence[RunRecord]) -> Figure:
     log_axis(ax.xaxis)
     log_axis(ax.yaxis, "{:.3g}".format)
     look.key(ax, [drawn[size] for size in sizes], "parameters N")
-    lost = sum(not record.ok for record in runs)
+    lost = sum(record.status == "diverged" for record in runs)
     title = f"{len(runs)} runs; dots: held-out loss at the end" + (f"; × {lost} diverged" if lost else "")
     label(ax, "tokens seen", "training loss (nats per token)", title)
     return fig

@@ -93,8 +93,8 @@ def variable(points: Points) -> tuple[str, np.ndarray]:
 def read_points(path: str | Path, form: str = "chinchilla") -> Points:
     """Points from a CSV with a header: params, tokens, loss, for data_constrained also unique_tokens.
 
-    Other columns are ignored; for the power form params or tokens may be absent. Raises: InputError, with
-    line and column.
+    Other columns are ignored; for the power form params or tokens may be absent.
+    Raises: InputError, naming line and column.
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as file:

@@ -20,6 +20,7 @@ SLICES: dict[float, tuple[int, ...]] = {
     3.16e11: (24, 32, 48),
     1e12: (40, 56, 72),
 }
+FIT_FROM = 3e10  # FLOPs: smaller runs stop before they use context and bend away from a power law
 HERO_FACTOR = 5.0  # times the compute of the largest run fitted
 DEFAULT_BUDGET = 6e12
 
@@ -95,8 +96,8 @@ def run_standard_study(out: str | Path, budget: float | None = None, seed: int =
     diverged = [record for record in records if not record.ok]
     if diverged:
         say(f"            {len(diverged)} of {len(records)} runs diverged and are left out")
-    law = study.fit()
-    say(f"2. fit      {law.status}: predicted from {len(records) - len(diverged)} runs")
+    law = study.fit(from_flops=FIT_FROM)
+    say(f"2. fit      {len(law.points)} runs from {FIT_FROM:g} FLOPs on, {law.status}: {law.detail}")
     shot = study.call_shot(HERO_FACTOR * max(record.C for record in records), law)
     say(f"3. predict  {shot}")
     score = study.run_hero(shot, progress=not quiet)

@@ -1,9 +1,8 @@
-"""Where a fit begins: the regression problem with its bounds, and the starts that are scored before any is
-followed.
+"""Where a fit begins: the regression problem with its bounds, and the starts.
 
 Hoffmann et al. 2022 ran an optimizer from each of 4,500 starts. Scoring all of them costs one evaluation
 each; the few best, and the few best of a second grid that solves for E, A and B by least squares, then lead
-to the same minimum.
+to the same minimum (benchmarks/bench_fit.py).
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 
 from scalept_lab.errors import InputError
-from scalept_lab.huber import Problem, minimise, objective
+from scalept_lab.huber import CHUNK, Problem, minimise, objective
 from scalept_lab.points import Points, variable
 
 BOUNDS = {"alpha": (0.01, 2.0), "beta": (0.01, 2.0), "R_D": (0.05, 1000.0)}
@@ -26,9 +25,7 @@ POLISH = 8  # starts of each kind that are followed to a minimum; more never cha
 def make_problem(
     points: Points, form: str, bounds: Mapping[str, tuple[float, float]] | None = None
 ) -> tuple[Problem, str]:
-    """The centred regression problem for checked points, and the power form's variable ("" for other
-    forms).
-    """
+    """The centred regression problem for checked points, and the power form's variable (else "")."""
     name, X = variable(points) if form == "power" else ("", points.N)
     assert X is not None
     x, y = np.log(X), np.log(points.L)
@@ -65,9 +62,7 @@ def make_problem(
 
 @lru_cache
 def _grid(form: str) -> np.ndarray:
-    """The starts of Hoffmann et al. 2022 (§D.2): log A and log B 0…25, alpha and beta 0…2, log E −1…1:
-    4,500.
-    """
+    """The 4,500 starts of Hoffmann et al. 2022 (§D.2): log A, log B 0…25, alpha, beta 0…2, log E −1…1."""
     scale, power, level = np.arange(0, 26, 5.0), np.arange(0, 2.1, 0.5), np.arange(-1, 1.1, 0.5)
     if form == "power":
         return np.array(list(itertools.product(scale, power, level)))
@@ -78,9 +73,7 @@ def _grid(form: str) -> np.ndarray:
 
 
 def starts(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
-    """(published grid, profiled starts), each (S, F). Profiled: exponents on a grid, E, A, B by linear least
-    squares.
-    """
+    """The published grid, and profiled starts (exponents on a grid, E, A, B by least squares), each (S, F)."""
     grid = _grid(problem.form).copy()
     grid[:, 0] -= grid[:, 1] * problem.x_mean
     exponents = np.linspace(0.05, 1.5, 9)
@@ -94,12 +87,8 @@ def starts(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
             z = problem.log_unique + np.log1p(-decay * np.expm1(-problem.repeats / decay))
         pairs = [(a, 0.0) for a in exponents] if z is None else list(itertools.product(exponents, exponents))
         for alpha, beta in pairs:
-            columns = (
-                [np.exp(-alpha * problem.x)]
-                + ([] if z is None else [np.exp(-beta * z)])
-                + [np.ones_like(weight)]
-            )
-            design_FxP = np.stack(columns) * weight
+            columns = [np.exp(-alpha * problem.x)] + ([] if z is None else [np.exp(-beta * z)])
+            design_FxP = np.stack([*columns, np.ones_like(weight)]) * weight
             solved = np.linalg.lstsq(design_FxP.T, np.ones_like(weight), rcond=None)[0]
             logs = np.log(np.maximum(solved, 1e-3 * np.exp(problem.y.min())))
             row = [logs[0], alpha, logs[-1]] if z is None else [logs[0], alpha, logs[1], beta, logs[2]]
@@ -110,25 +99,25 @@ def starts(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
 
 
 def search(problem: Problem, delta: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    chosen = []
-    for candidates in starts(problem):
-        inside = np.clip(candidates, problem.low, problem.high)
-        score = np.concatenate(
-            [objective(problem, inside[i : i + 128], delta) for i in range(0, len(inside), 128)]
-        )
-        chosen.append(inside[np.argsort(score, kind="stable")[:POLISH]])
-    return minimise(problem, np.concatenate(chosen), delta)
+    """The best starts of each kind, followed to their minima: what `minimise` returns."""
+    inside = [np.clip(candidates, problem.low, problem.high) for candidates in starts(problem)]
+    return minimise(problem, np.concatenate([_best(problem, s, delta) for s in inside]), delta)
+
+
+def _best(problem: Problem, theta_SxF: np.ndarray, delta: float) -> np.ndarray:
+    parts = np.array_split(theta_SxF, max(1, len(theta_SxF) // CHUNK))
+    score_S = np.concatenate([objective(problem, part, delta) for part in parts])
+    return theta_SxF[np.argsort(score_S, kind="stable")[:POLISH]]
 
 
 def mean_trap(problem: Problem, delta: float) -> np.ndarray:
+    """Where L-BFGS stops when it is handed the mean of the terms instead of their sum."""
     from scipy.optimize import minimize  # only this lesson needs it
-
-    grid = starts(problem)[0]
-    score = np.concatenate([objective(problem, grid[i : i + 128], delta) for i in range(0, len(grid), 128)])
 
     def mean(theta):
         value, gradient = objective(problem, theta[None], delta, gradient=True)
         return value[0] / len(problem.y), gradient[0] / len(problem.y)
 
-    runs = [minimize(mean, grid[i], jac=True, method="L-BFGS-B") for i in np.argsort(score)[:POLISH]]
+    best = _best(problem, starts(problem)[0], delta)
+    runs = [minimize(mean, start, jac=True, method="L-BFGS-B") for start in best]
     return min(runs, key=lambda run: run.fun).x

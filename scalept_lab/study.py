@@ -181,13 +181,13 @@ class Study:
         """The finished runs that a law may be fitted to."""
         return [record for record in self.store.records() if record.ok]
 
-    def fit(self, **options: Any) -> fit.Law:
-        """Fit a law to the study's runs; `options` go to `fit.fit_law`.
+    def fit(self, from_flops: float = 0.0, **options: Any) -> fit.Law:
+        """Fit a law to the study's runs of at least `from_flops`; `options` go to `fit.fit_law`.
 
         Raises: InputError if there are too few runs, or if they were trained on different text.
         """
         options = {"bootstrap": 1000, **options}
-        return fit.fit_records(self.records(), **options)
+        return fit.fit_records([record for record in self.records() if record.C >= from_flops], **options)
 
     def call_shot(self, flops: float, law: fit.Law | None = None) -> Shot:
         """Choose the best model of the family for `flops`, predict its loss, and seal that on disk.

@@ -79,7 +79,7 @@ def fit_model(
 
     seconds = time.perf_counter() - started
     heldout = math.nan if diverged else evaluate(model, corpus, config.eval_windows)
-    diverged = not math.isfinite(heldout)
+    diverged = not heldout < limit
     return model, _record(config, corpus, curve, step + 1, None if diverged else heldout, seconds, device)
 
 

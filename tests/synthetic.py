@@ -104,7 +104,8 @@ def study(folder, name: str = "planted", hero: bool = True, lost: bool = True):
     foretold = law.predict(shape.non_embedding, tokens)
     shot = Shot(
         config=best, flops=shape.flops_per_token() * tokens,
-        predicted=foretold.loss, low=foretold.low, high=foretold.high, law=law.params, status=law.status, runs=[run.id for run in runs], sealed_at="2030-01-02T03:10:00+00:00",
+        predicted=foretold.loss, low=foretold.low, high=foretold.high,
+        law=law.params, status=law.status, runs=[run.id for run in runs], sealed_at="2030-01-02T03:10:00+00:00",
     )  # fmt: skip
     shot = shot.model_copy(update={"seal": shot.digest()})
     path = made.folder / "shots" / f"{shot.id}.json"

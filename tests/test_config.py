@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -171,7 +172,6 @@ def test_every_field_counts_in_the_name():
 
 def test_the_name_is_the_same_in_another_process():
     code = "from scalept_lab.config import TrainConfig; print(TrainConfig(seed=3).id())"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONHASHSEED": "7"}
-    )
+    environment = {**os.environ, "PYTHONHASHSEED": "7"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.stdout.strip() == TrainConfig(seed=3).id()

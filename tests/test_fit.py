@@ -223,7 +223,7 @@ def test_mean_instead_of_sum_stops_early():
 
 @pytest.mark.parametrize("make", ["grid", "isoflop"])
 def test_prediction_intervals_cover(make):
-    """60 small studies with 1 % noise, hero at 7 times the compute (benchmarks/bench_fit.py has 200 of each
+    """40 small studies with 1 % noise, hero at 7 times the compute (benchmarks/bench_fit.py has 200 of each
     kind).
     """
     rng = np.random.default_rng(0)
@@ -236,11 +236,11 @@ def test_prediction_intervals_cover(make):
         D = C / 6 / N
     best = laws.NamedLaw("", "chinchilla", truth, "").optimal(7 * (6 * N * D).max())
     covered = 0
-    for _ in range(60):
+    for _ in range(40):
         L = laws.loss("chinchilla", truth, N, D) * np.exp(0.01 * rng.standard_normal(15))
-        foretold = fit_law(N, D, L, bootstrap=200).predict(best.N, best.D)
+        foretold = fit_law(N, D, L, bootstrap=150).predict(best.N, best.D)
         covered += foretold.low <= best.loss * np.exp(0.01 * rng.standard_normal()) <= foretold.high
-    assert covered >= 51  # 95 % nominal; fewer than 51 of 60 would be a fault, not bad luck
+    assert covered >= 33  # 95 % nominal; fewer would be a fault, not bad luck
 
 
 def test_predict_takes_arrays_and_needs_samples():

@@ -89,6 +89,12 @@ def test_runs_of_nearly_equal_compute_are_one_budget():
     assert [sorted(map(int, g)) for g in groups] == [[0, 1, 3], [2, 4]]
 
 
+def test_a_budget_with_two_sizes_is_left_out_aloud():
+    N, D, L = (v[:-7] for v in slices(surface(0.34, 0.28)))
+    found = parabolas(N, D, L)
+    assert len(found.slices) == 4 and "2 of the three sizes" in found.warnings[0]
+
+
 def test_bad_input():
     N, D, L = slices(surface(0.34, 0.28))
     with pytest.raises(InputError, match="two budgets"):

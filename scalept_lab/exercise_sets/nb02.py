@@ -93,33 +93,6 @@ answer = {"millions": millions, "forgotten": "blocks"}""",
     ),
     Exercise(
         "02.3",
-        "How many parameters can a model have whose weights, gradients and Adam states in mixed precision fill one GPU of "
-        "24 GB (24e9 bytes), with nothing left for activations?",
-        number(
-            1.5e9,
-            rel=0.02,
-            diagnoses=[
-                (12e9, "2 bytes count the 16-bit weights alone; training also keeps gradients and Adam's states."),
-                (6e9, "4 bytes count 16-bit weights and gradients; Adam's states are the larger part."),
-                (2e9, "12 bytes count the optimizer's part alone; add the 16-bit weights and gradients."),
-                (3e9, "8 bytes count Adam's two moments alone; there are four more parts."),
-                (1.5, "the unit: how many parameters, not how many billions."),
-                (384e9, "divide: bytes on the GPU over bytes for each parameter."),
-            ],
-            slips=(),
-            right="GPT-2 XL just about, with no room for a single activation.",
-        ),
-        (
-            "How many bytes does one parameter cost while it is trained? It is more than it costs in a file.",
-            "16-bit weight 2, 16-bit gradient 2, and three 32-bit numbers: a copy of the weight and Adam's two moments.",
-            "That is 16 bytes for each parameter, and there are 24e9 bytes.",
-        ),
-        """bytes_per_parameter = 2 + 2 + 4 + 4 + 4
-answer = 24e9 / bytes_per_parameter""",
-        wrong=((12e9, "16-bit weights alone"), (2e9, "optimizer's part alone"), (6e9, "gradients")),
-    ),
-    Exercise(
-        "02.4",
         "Write a function of width, depth, context and vocab that returns the training FLOPs per token of our GPT: block "
         "matrices, output layer, and the two products of attention over the whole context.",
         function(
@@ -164,5 +137,32 @@ answer = flops_per_token""",
             (lambda width, depth, context, vocab: 72 * depth * width**2 + 6 * vocab * width, "products of attention"),
         ),
         placeholder=lambda width, depth, context, vocab: ...,
+    ),
+    Exercise(
+        "02.4",
+        "How many parameters can a model have whose weights, gradients and Adam states in mixed precision fill one GPU of "
+        "24 GB (24e9 bytes), with nothing left for activations?",
+        number(
+            1.5e9,
+            rel=0.02,
+            diagnoses=[
+                (12e9, "2 bytes count the 16-bit weights alone; training also keeps gradients and Adam's states."),
+                (6e9, "4 bytes count 16-bit weights and gradients; Adam's states are the larger part."),
+                (2e9, "12 bytes count the optimizer's part alone; add the 16-bit weights and gradients."),
+                (3e9, "8 bytes count Adam's two moments alone; there are four more parts."),
+                (1.5, "the unit: how many parameters, not how many billions."),
+                (384e9, "divide: bytes on the GPU over bytes for each parameter."),
+            ],
+            slips=(),
+            right="GPT-2 XL just about, with no room for a single activation.",
+        ),
+        (
+            "How many bytes does one parameter cost while it is trained? It is more than it costs in a file.",
+            "16-bit weight 2, 16-bit gradient 2, and three 32-bit numbers: a copy of the weight and Adam's two moments.",
+            "That is 16 bytes for each parameter, and there are 24e9 bytes.",
+        ),
+        """bytes_per_parameter = 2 + 2 + 4 + 4 + 4
+answer = 24e9 / bytes_per_parameter""",
+        wrong=((12e9, "16-bit weights alone"), (2e9, "optimizer's part alone"), (6e9, "gradients")),
     ),
 )
