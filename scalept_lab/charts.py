@@ -10,10 +10,22 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.transforms import ScaledTranslation
 
-from scalept_lab import costs
+from scalept_lab import costs, laws
 from scalept_lab import figures as look
 from scalept_lab.errors import InputError
-from scalept_lab.figures import BLUE, COLORS, GREEN, LOSS, MARKERS, ORANGE, SKY, VERMILLION, label, log_axis
+from scalept_lab.figures import (
+    BLUE,
+    COLORS,
+    GREEN,
+    GREY,
+    LOSS,
+    MARKERS,
+    ORANGE,
+    SKY,
+    VERMILLION,
+    label,
+    log_axis,
+)
 
 Curve = Callable[[np.ndarray], Any]
 
@@ -193,4 +205,41 @@ def plot_memory(
     verdict = "fits" if chosen < limit_gb else "does not fit"
     title = f"{look.short(params)} parameters on {gpus:,} GPUs, ZeRO stage {zero}: {chosen:.3g} GB each, {verdict}"
     label(ax, "ZeRO stage", "memory per GPU (GB)", title)
+    return fig
+
+
+def plot_repeats(
+    unique: float = 1e5, epochs: float = 4, R_D: float = 15.39,
+    measured: tuple[Sequence[float], Sequence[float]] | None = None,
+) -> Figure:  # fmt: skip
+    """What passes over the same text are worth in fresh tokens, against fresh text and the most repeating can give.
+
+    The law is eq. 5 of Muennighoff et al. 2023; `epochs` is marked and told in the title. `measured`: (epochs, fresh
+    tokens they were worth), drawn as points. Raises: InputError.
+    """
+    unique, R_D = costs.positive("unique", unique), costs.positive("R_D", R_D)
+    if not epochs >= 1:
+        raise InputError(f"epochs: expected at least 1, got {epochs}")
+    points = ([], []) if measured is None else measured
+    last = max(64.0, 2.0 * epochs, *np.asarray(points[0], float))
+    grid = np.geomspace(1, last, 120)
+    worth = float(laws.effective(unique * epochs, unique, R_D))
+    fig, ax = look.canvas()
+    ax.plot(grid, unique * grid, color=GREY, linestyle="--", linewidth=1.4)
+    ax.plot(grid, laws.effective(unique * grid, unique, R_D), color=BLUE, linewidth=2.2)
+    ax.axhline(unique * (1 + R_D), color=GREY, linestyle=":", linewidth=1.4)
+    ax.plot(*points, "o", color="black", markersize=6)
+    ax.plot(epochs, worth, "D", color=VERMILLION, markersize=9, zorder=4)
+    log_axis(ax.xaxis, "{:g}".format)
+    log_axis(ax.yaxis)
+    look.widen(ax, 0.2)
+    look.name_ends(ax, [
+        (last, unique * last, "fresh text", GREY),
+        (last, float(laws.effective(unique * last, unique, R_D)), "repeated text", BLUE),
+    ])  # fmt: skip
+    ax.annotate("the limit U·(1 + $R_D$)", (1, unique * (1 + R_D)), (0, 5), textcoords="offset points", color=GREY,
+                fontsize=9.5)  # fmt: skip
+    share = worth / (unique * epochs)
+    title = f"{epochs:g} passes over {look.short(unique)} tokens are worth {look.short(worth)} fresh ones: {share:.0%}"
+    label(ax, "passes over the same tokens", "fresh tokens of the same worth", title)
     return fig

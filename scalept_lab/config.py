@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from scalept_lab.errors import InputError
+
+Config = TypeVar("Config", bound=BaseModel)
 
 HEAD_DIM = 8  # every family member has heads of this width, so that only their number grows
 
@@ -100,7 +102,7 @@ def round_width(width: float) -> int:
     return max(HEAD_DIM, HEAD_DIM * round(width / HEAD_DIM))
 
 
-def parse(cls: type, values: Any):
+def parse(cls: type[Config], values: Any) -> Config:
     """Validate `values` as a `cls`, and say in one line what is wrong with them if they are not.
 
     Raises: InputError.

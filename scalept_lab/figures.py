@@ -36,8 +36,14 @@ TOKENS, PARAMETERS, FLOPS = "training tokens D", "non-embedding parameters N", "
 class Picture(Figure):
     """A figure that appears in a notebook as PNG, whether or not a matplotlib backend for notebooks is set."""
 
-    def _repr_png_(self) -> bytes:
-        return png(self)
+    def _repr_png_(self) -> tuple[bytes, dict[str, Any]]:
+        return png(self), shown_size(self)
+
+
+def shown_size(fig: Figure) -> dict[str, Any]:
+    """Width and height to show it at, in CSS pixels: fewer than its PNG has, so that it is sharp on any screen."""
+    width, height = (round(100 * inches) for inches in fig.get_size_inches())
+    return {"width": width, "height": height}
 
 
 def canvas(
@@ -170,11 +176,10 @@ def show(fig: Figure, alt: str) -> None:
         raise InputError(f"alt: expected a sentence that says what the figure shows, got {alt!r}")
     from IPython.display import display
 
-    width, height = (round(100 * inches) for inches in fig.get_size_inches())
     display(
         {"image/png": png(fig), "text/plain": repr(fig)},
         raw=True,
-        metadata={"image/png": {"alt": alt.strip(), "width": width, "height": height}},
+        metadata={"image/png": {"alt": alt.strip(), **shown_size(fig)}},
     )
 
 

@@ -62,12 +62,16 @@ def gflops(size: int = 256, seconds: float = 0.2) -> float:
 
 def check() -> dict:
     """`scalept check`: what is here, and whether it is enough (Python, torch and 1.5 GB of memory)."""
-    report = {"python": platform.python_version(), "torch": version("torch"), "cores": cores(),
-              "memory_bytes": memory_bytes(), "device": None, "gflops": None}  # fmt: skip
-    if report["torch"]:
-        report |= {"device": device(), "gflops": round(gflops(), 1)}
-    ok = sys.version_info >= (3, 11) and report["torch"] is not None and report["memory_bytes"] > 1.5e9
-    return {"ok": ok, **report}
+    torch, memory = version("torch"), memory_bytes()
+    return {
+        "ok": sys.version_info >= (3, 11) and torch is not None and memory > 1.5e9,
+        "python": platform.python_version(),
+        "torch": torch,
+        "cores": cores(),
+        "memory_bytes": memory,
+        "device": device() if torch else None,
+        "gflops": round(gflops(), 1) if torch else None,
+    }
 
 
 def version(package: str) -> str | None:

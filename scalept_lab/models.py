@@ -23,6 +23,9 @@ class Transformer(nn.Module):
     Pre-norm blocks (Xiong et al. 2020), layer norm without gain or bias, no biases anywhere, untied output layer.
     """
 
+    cos: Tensor
+    sin: Tensor
+
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
@@ -36,9 +39,9 @@ class Transformer(nn.Module):
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.head = nn.Linear(config.width, config.vocab_size, bias=False)
         self.apply(_init)
-        for block in self.blocks:  # 2·depth branches add up in the residual stream (Radford et al. 2019, §2.3)
-            for out in (block.attention.out, block.mlp.down):
-                out.weight.data.div_(math.sqrt(2 * config.depth))
+        for name, weight in self.named_parameters():  # 2·depth branches add up in the residual stream:
+            if name.endswith(("attention.out.weight", "mlp.down.weight")):  # Radford et al. 2019, §2.3
+                weight.data.div_(math.sqrt(2 * config.depth))
         nn.init.zeros_(self.head.weight)  # the first prediction is uniform: the loss starts at log(vocab_size)
 
     def forward(self, tokens_BxL: Tensor) -> Tensor:

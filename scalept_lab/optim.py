@@ -45,7 +45,7 @@ def param_groups(model: nn.Module, config: TrainConfig) -> list[dict]:
     """
     scale = BASE_WIDTH / config.model.width if config.parametrization == "mup" else 1.0
     embeddings = [p for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()]
-    head = list(model.head.parameters())
+    head = [p for name, p in model.named_parameters() if name.startswith("head.")]
     apart = {id(p) for p in embeddings + head}
     inside = [p for p in model.parameters() if id(p) not in apart]
     return [

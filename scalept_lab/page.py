@@ -12,7 +12,7 @@ from html import escape
 from matplotlib.figure import Figure
 
 from scalept_lab.errors import InputError
-from scalept_lab.figures import png
+from scalept_lab.figures import png, shown_size
 
 STYLE = """
 :root{color-scheme:light dark;--ink:#1c1f23;--soft:#59616b;--line:#d9dde2;--page:#fff;--card:#f5f7f9;
@@ -92,10 +92,10 @@ def figure(draw: Callable[[], Figure], alt: str, caption: str) -> str:
         fig = draw()
     except InputError as error:
         return f'<p class="soft">{escape(caption)} {escape(str(error))}</p>'
-    width, height = (round(100 * inches) for inches in fig.get_size_inches())
+    size = " ".join(f'{name}="{pixels}"' for name, pixels in shown_size(fig).items())
     data = base64.b64encode(png(fig)).decode()
     return (
-        f'<figure><img src="data:image/png;base64,{data}" width="{width}" height="{height}" alt="{escape(alt)}">'
+        f'<figure><img src="data:image/png;base64,{data}" {size} alt="{escape(alt)}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 

@@ -18,9 +18,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from scalept_lab import costs, fit
+from scalept_lab import costs
 from scalept_lab.config import HEAD_DIM, TrainConfig, parse
 from scalept_lab.errors import InputError
+from scalept_lab.fit import Law, fit_records
 from scalept_lab.runs import RunRecord, Store, write_atomically
 from scalept_lab.sweep import Sweep, at_flops, flops_of, prepare_corpora, run_all
 
@@ -150,7 +151,7 @@ class Study:
         from scalept_lab.train import seconds_per_step
 
         todo = self._todo(sweep)
-        speed = {}
+        speed: dict[tuple, TrainConfig] = {}
         for config in todo:
             speed.setdefault((config.model, config.batch), config)
         timed = {key: seconds_per_step(config) for key, config in speed.items()}
@@ -181,15 +182,15 @@ class Study:
         """The finished runs that a law may be fitted to."""
         return [record for record in self.store.records() if record.ok]
 
-    def fit(self, from_flops: float = 0.0, **options: Any) -> fit.Law:
+    def fit(self, from_flops: float = 0.0, **options: Any) -> Law:
         """Fit a law to the study's runs of at least `from_flops`; `options` go to `fit.fit_law`.
 
         Raises: InputError if there are too few runs, or if they were trained on different text.
         """
         options = {"bootstrap": 1000, **options}
-        return fit.fit_records([record for record in self.records() if record.C >= from_flops], **options)
+        return fit_records([record for record in self.records() if record.C >= from_flops], **options)
 
-    def call_shot(self, flops: float, law: fit.Law | None = None) -> Shot:
+    def call_shot(self, flops: float, law: Law | None = None) -> Shot:
         """Choose the best model of the family for `flops`, predict its loss, and seal that on disk.
 
         Until the hero is trained a new call replaces the seal; afterwards the sealed prediction stands and is returned.
@@ -279,7 +280,7 @@ class Study:
             write_atomically(path, json.dumps({"name": self.name, "budget_flops": self.budget}) + "\n")
 
 
-def best_recipe(law: fit.Law, flops: float, like: TrainConfig) -> TrainConfig:
+def best_recipe(law: Law, flops: float, like: TrainConfig) -> TrainConfig:
     """The member of the family with the lowest predicted loss at `flops`, with corpus, scoring text and seed of `like`.
 
     Compute is counted in full (attention and the output layer included), not as 6ND: at our sizes these are half of it.

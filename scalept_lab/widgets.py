@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import html
 import inspect
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +20,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from scalept_lab.errors import InputError
-from scalept_lab.figures import arrays, png
+from scalept_lab.figures import arrays, png, shown_size
 from scalept_lab.lawplots import AnyLaw, named
 from scalept_lab.laws import LAWS
 from scalept_lab.plots import plot_guess, plot_memory, plot_optimal
@@ -48,8 +49,8 @@ def explorer(plot: Callable[..., Figure], **controls: Any) -> ipw.VBox:
             line = str(error).strip().splitlines() or [type(error).__name__]
             message.value = f'<span role="alert" style="color:#B04A00">{html.escape(line[0])}</span>'
             return
-        told = f"{about} {_plain(fig.axes[0].get_title(loc='left'))} ({_told(values)})"
-        width = round(100 * fig.get_size_inches()[0])
+        told = f"{about} {_plain(fig.axes[0].get_title(loc='left'))} ({_told(made)})"
+        width = shown_size(fig)["width"]
         picture.value = (
             f'<img src="data:image/png;base64,{data}" alt="{html.escape(told)}" '
             f'style="width:{width}px;max-width:100%;height:auto">'
@@ -91,12 +92,13 @@ def _plain(title: str) -> str:
     )
 
 
-def _told(values: dict[str, Any]) -> str:
-    """The chosen values for the alternative text; whole laws and lists of points stay out."""
-    plain = {name: value for name, value in values.items() if isinstance(value, (int, float, str, bool))}
+def _told(controls: dict[str, Any]) -> str:
+    """What is chosen, for the alternative text: values, and of a menu the name."""
+    chosen = {name: getattr(control, "label", control.value) for name, control in controls.items()
+              if not isinstance(control, ipw.fixed)}  # fmt: skip
     return ", ".join(
         f"{name} = {value:.4g}" if isinstance(value, float) else f"{name} = {value}"
-        for name, value in plain.items()
+        for name, value in chosen.items()
     )
 
 
@@ -107,7 +109,7 @@ def _slider(about: str, value: float, low: float, high: float, step: float = 0.0
 def _log_slider(about: str, value: float, low: float, high: float, step: float = 0.1) -> ipw.FloatLogSlider:
     """`low` and `high` are exponents of ten."""
     return ipw.FloatLogSlider(
-        value=value, min=low, max=high, step=step, description=about, readout_format=".2g"
+        value=value, min=low, max=high, step=step, description=about, readout_format=".3g"
     )
 
 
@@ -132,15 +134,17 @@ def compute_optimal_explorer(
 def law_explorer(points: Any) -> ipw.VBox:
     """Fit a law by hand: sliders for its five constants against measured points. Twin: `plot_guess`.
 
-    `points`: `fit.Points`, a `Law`'s `.points`, or run records.
+    `points`: `points.Points`, a fitted law (for its points), or run records. It starts near the points, and wrong.
     """
-    lowest = float(np.min(arrays(points)[2]))
+    N, D, L = arrays(points)
+    E, rest = round(float(L.min()) / 2, 2), float(np.median(L) - L.min() / 2) / 2
+    A, B = (10 ** (round(20 * math.log10(rest * np.median(size) ** 0.3)) / 20) for size in (N, D))
     return explorer(
         plot_guess,
         points=ipw.fixed(points),
-        E=_slider("E (nats per token)", round(0.5 * lowest, 2), 0.0, round(lowest, 2)),
-        A=_log_slider("A", 10.0, -1, 4, 0.05),
-        B=_log_slider("B", 100.0, -1, 5, 0.05),
+        E=_slider("E (nats per token)", E, 0.0, round(float(L.min()), 2)),
+        A=_log_slider("A", A, -1, 5, 0.05),
+        B=_log_slider("B", B, -1, 6, 0.05),
         alpha=_slider("α", 0.3, 0.02, 1.0),
         beta=_slider("β", 0.3, 0.02, 1.0),
     )

@@ -85,30 +85,8 @@ answer = isoflop_minimum
     placeholder=lambda logN, L: ...,
 )
 
-EDGE = Exercise(
-    id="08.2",
-    question="Four slices of equal compute: whose optimum must not go into a fit of N_opt against C?",
-    check=choice(
-        "C",
-        {
-            "A": "its lowest loss stands at the third of four sizes, with higher losses on both sides.",
-            "B": "it is flat near the bottom, but the loss rises to both sides of the lowest run.",
-            "C": "",
-            "D": "its sizes are the largest of all, but the best of them has a worse neighbour on both sides.",
-        },
-        right="The loss still falls at the largest size tried: the slice says 'larger', and not how much larger.",
-    ),
-    hints=(
-        "An optimum is bracketed when a smaller and a larger size both do worse.",
-        "Find the lowest loss of each slice and see which column it stands in.",
-        "In one slice the lowest loss stands in the last column, so nothing larger was tried.",
-    ),
-    solution='answer = "C"  # 1.96 at the largest size: the minimum may lie anywhere beyond',
-    wrong=(("A", "the third of four sizes"), ("B", "rises to both sides"), ("D", "worse neighbour")),
-)
-
 EXPONENT = Exercise(
-    id="08.3",
+    id="08.2",
     question="Under Hoffmann's law and C = 6·N·D: what is the slope a of log N_opt against log C, found numerically?",
     check=number(
         _beta / (_alpha + _beta),
@@ -152,7 +130,7 @@ answer = np.log(best_size(1e22) / best_size(1e20)) / np.log(1e22 / 1e20)
 )
 
 SPLIT = Exercise(
-    id="08.4",
+    id="08.3",
     question="You have 1e22 FLOPs. Which N and D are compute-optimal under Hoffmann's constants, with C = 6·N·D?",
     check=several(
         N=number(
@@ -203,6 +181,28 @@ answer = {"N": N, "D": 1e22 / (6 * N)}
     placeholder={"N": ..., "D": ...},
 )
 
+EDGE = Exercise(
+    id="08.4",
+    question="Four slices of equal compute: whose optimum must not go into a fit of N_opt against C?",
+    check=choice(
+        "C",
+        {
+            "A": "its lowest loss stands at the third of four sizes, with higher losses on both sides.",
+            "B": "it is flat near the bottom, but the loss rises to both sides of the lowest run.",
+            "C": "",
+            "D": "its sizes are the largest of all, but the best of them has a worse neighbour on both sides.",
+        },
+        right="The loss still falls at the largest size tried: the slice says 'larger', and not how much larger.",
+    ),
+    hints=(
+        "An optimum is bracketed when a smaller and a larger size both do worse.",
+        "Find the lowest loss of each slice and see which column it stands in.",
+        "In one slice the lowest loss stands in the last column, so nothing larger was tried.",
+    ),
+    solution='answer = "C"  # 1.96 at the largest size: the minimum may lie anywhere beyond',
+    wrong=(("A", "the third of four sizes"), ("B", "rises to both sides"), ("D", "worse neighbour")),
+)
+
 MEAN = Exercise(
     id="08.5",
     question="Dividing the objective by the number of points moves no minimum. Why does the fit come out differently?",
@@ -229,4 +229,4 @@ MEAN = Exercise(
     ),
 )
 
-EXERCISES = (ISOFLOP, EDGE, EXPONENT, SPLIT, MEAN)
+EXERCISES = (ISOFLOP, EXPONENT, SPLIT, EDGE, MEAN)
