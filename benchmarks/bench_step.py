@@ -81,7 +81,9 @@ def main() -> None:
     torch.set_num_threads(1)
     corpus = data.prepare("python")
     in_memory = dataclasses.replace(corpus, train=np.array(corpus.train[:4_000_000]))
-    print(f"{'width':>5} {'ms/step, bare':>14} {'ours / bare':>12} {'Trainer / bare':>15}   medians of {options.rounds} rounds")
+    print(
+        f"{'width':>5} {'ms/step, bare':>14} {'ours / bare':>12} {'Trainer / bare':>15}   medians of {options.rounds} rounds"
+    )
     for width in options.width:
         config = recommend(width, 1e6)
         config = config.replace(tokens=options.steps * config.tokens_per_step)

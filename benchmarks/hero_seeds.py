@@ -24,7 +24,9 @@ def main() -> None:
     options = parser.parse_args()
 
     kept, good = [], 0
-    print(f"{'seed':>4} {'predicted':>9} {'95 % interval':>17} {'measured':>8} {'error':>8}  inside  status of the law")
+    print(
+        f"{'seed':>4} {'predicted':>9} {'95 % interval':>17} {'measured':>8} {'error':>8}  inside  status of the law"
+    )
     for seed in options.seeds:
         done = run_standard_study(options.out / f"seed{seed}", seed=seed, quiet=True)
         shot, score = done.score.shot, done.score
@@ -39,7 +41,10 @@ def main() -> None:
         kept += [*study.store.records(), *study.heroes.records()]
     print(f"inside the interval and within 2 %: {good} of {len(options.seeds)}")
     if options.record:
-        write_records([record.model_copy(update={"origin": "recorded"}) for record in kept], "data/records/standard.jsonl")
+        write_records(
+            [record.model_copy(update={"origin": "recorded"}) for record in kept],
+            "data/records/standard.jsonl",
+        )
         print(f"{len(kept)} runs in data/records/standard.jsonl")
 
 

@@ -1,7 +1,7 @@
 """The two recorded sweeps of notebook 02: which learning rate transfers across widths, and width against depth.
 
-    python benchmarks/record_lr_transfer.py              # 5e12 FLOPs, a few minutes on 2 cores; resumes after a kill
-    python benchmarks/record_lr_transfer.py --record     # also writes data/records/{lr_transfer,shape}.jsonl
+python benchmarks/record_lr_transfer.py              # 5e12 FLOPs, a few minutes on 2 cores; resumes after a kill
+python benchmarks/record_lr_transfer.py --record     # also writes data/records/{lr_transfer,shape}.jsonl
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The measurements behind `scalept_lab.recipe`: rate, batch and schedule at four sizes along the compute frontier.
 
-    python benchmarks/tune_recipe.py                 # about 5 minutes on 2 cores; cached in results/recipe
-    python benchmarks/tune_recipe.py --record        # also writes data/records/recipe.jsonl
+python benchmarks/tune_recipe.py                 # about 5 minutes on 2 cores; cached in results/recipe
+python benchmarks/tune_recipe.py --record        # also writes data/records/recipe.jsonl
 """
 
 from __future__ import annotations
@@ -15,7 +15,14 @@ from scalept_lab.sweep import at_flops, run_all
 PLACES = [(16, 1e10), (24, 1e11), (40, 3.16e11), (40, 1e12)]  # (width, FLOPs)
 RATES = [0.005, 0.01, 0.02]
 BATCHES = [4, 8, 16]
-SCHEDULES = [{"schedule": "cosine"}, {"schedule": "constant"}, {"warmup": 0.02}, {"warmup": 0.2}, {"seed": 1}, {"seed": 2}]
+SCHEDULES = [
+    {"schedule": "cosine"},
+    {"schedule": "constant"},
+    {"warmup": 0.02},
+    {"warmup": 0.2},
+    {"seed": 1},
+    {"seed": 2},
+]
 
 
 def main() -> None:
@@ -40,7 +47,9 @@ def main() -> None:
     found = {key: store.get(config.id()) for key, config in {**grid, **others}.items()}
     loss = {key: f"{r.L:.4f}" if r and r.L is not None else "  --  " for key, r in found.items()}
 
-    print(f"{'width':>5} {'FLOPs':>8} {'batch':>5}   loss at rate " + "  ".join(f"{rate:>6}" for rate in RATES))
+    print(
+        f"{'width':>5} {'FLOPs':>8} {'batch':>5}   loss at rate " + "  ".join(f"{rate:>6}" for rate in RATES)
+    )
     for width, flops in PLACES:
         for batch in BATCHES:
             row = "  ".join(loss[width, flops, batch, rate] for rate in RATES)

@@ -25,7 +25,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"scalept {options.name}: {where}{error.strerror or error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"scalept {options.name}: interrupted; what was finished is kept, run it again to go on", file=sys.stderr)
+        print(
+            f"scalept {options.name}: interrupted; what was finished is kept, run it again to go on",
+            file=sys.stderr,
+        )
         return 130
     print(json.dumps(result) if options.json else text)
     return 1 if isinstance(result, dict) and result.get("ok") is False else 0
@@ -90,7 +93,9 @@ def train(options: argparse.Namespace) -> tuple[Any, str]:
     try:
         values = json.loads(Path(options.config).read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"{options.config}: {error.strerror or error}; expected a JSON file with a run's config") from None
+        raise InputError(
+            f"{options.config}: {error.strerror or error}; expected a JSON file with a run's config"
+        ) from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{options.config}: not JSON ({error})") from None
     config = parse(TrainConfig, values)
@@ -98,9 +103,13 @@ def train(options: argparse.Namespace) -> tuple[Any, str]:
 
     from scalept_lab.train import train as train_run
 
-    with tqdm(total=config.steps, unit="step", disable=options.json, delay=0.5) as bar:  # no bar before an error
+    with tqdm(
+        total=config.steps, unit="step", disable=options.json, delay=0.5
+    ) as bar:  # no bar before an error
         record = train_run(config, progress=lambda step: bar.update(step - bar.n))
-    loss = f"loss {record.L:.4f} nats per token" if record.L is not None else f"{record.status}: {record.error}"
+    loss = (
+        f"loss {record.L:.4f} nats per token" if record.L is not None else f"{record.status}: {record.error}"
+    )
     return record.model_dump(), f"{record.N:,} parameters, {record.D:,} tokens, {record.C:.3g} FLOPs: {loss}"
 
 
@@ -126,7 +135,11 @@ def _table(values: Any, indent: str = "") -> str:
         if isinstance(value, dict):
             lines += [f"{indent}{key}", _table(value, indent + "  ")]
         else:
-            lines.append(f"{indent}{key:<18} {value:,}" if isinstance(value, int) else f"{indent}{key:<18} {_short(value)}")
+            lines.append(
+                f"{indent}{key:<18} {value:,}"
+                if isinstance(value, int)
+                else f"{indent}{key:<18} {_short(value)}"
+            )
     return "\n".join(lines)
 
 
@@ -158,14 +171,20 @@ def _parser() -> argparse.ArgumentParser:
     add("check", check, "what this machine is, and whether it is enough")
 
     sub = add("study", study, "the live scaling study: sweep, law, sealed prediction, hero run, report")
-    sub.add_argument("--budget-flops", type=float, default=None, metavar="X", help="FLOPs for the sweep (default 5e12)")
-    sub.add_argument("--out", default="results/study", metavar="DIR", help="folder of the study (default results/study)")
+    sub.add_argument(
+        "--budget-flops", type=float, default=None, metavar="X", help="FLOPs for the sweep (default 5e12)"
+    )
+    sub.add_argument(
+        "--out", default="results/study", metavar="DIR", help="folder of the study (default results/study)"
+    )
     sub.add_argument("--seed", type=int, default=0, help="seed of every run (default 0)")
 
     sub = add("fit", fit, "fit a scaling law to a CSV of runs (columns params,tokens,loss)")
     sub.add_argument("points", metavar="POINTS.csv")
     sub.add_argument("--form", default="chinchilla", help="chinchilla, power or data_constrained")
-    sub.add_argument("--bootstrap", type=int, default=1000, metavar="K", help="refits for the intervals (default 1000)")
+    sub.add_argument(
+        "--bootstrap", type=int, default=1000, metavar="K", help="refits for the intervals (default 1000)"
+    )
 
     sub = add("count", count, "parameters and FLOPs per token of a model")
     sub.add_argument("model", metavar="NAME", help="gpt2, bert-base, vit-b16, … or a config.json")

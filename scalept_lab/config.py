@@ -58,7 +58,9 @@ class ModelConfig(_Frozen):
         (§3.1, fig. 5) find that at a given parameter count the shape matters little.
         """
         if width % HEAD_DIM:
-            raise InputError(f"width: expected a multiple of {HEAD_DIM}, got {width}; take {round_width(width)}")
+            raise InputError(
+                f"width: expected a multiple of {HEAD_DIM}, got {width}; take {round_width(width)}"
+            )
         shape = {"width": width, "heads": width // HEAD_DIM, "depth": max(2, round(width / 64))}
         return parse(cls, {**shape, **changes})
 
@@ -69,7 +71,9 @@ class TrainConfig(_Frozen):
     model: ModelConfig = ModelConfig()
     corpus: str = Field("python", min_length=1)
     tokens: int = Field(500_000, ge=1)
-    unique_tokens: int | None = Field(None, ge=1)  # None: every token is seen at most once (while the corpus lasts)
+    unique_tokens: int | None = Field(
+        None, ge=1
+    )  # None: every token is seen at most once (while the corpus lasts)
     batch: int = Field(4, ge=1)  # sequences per step
     lr: float = Field(0.01, gt=0)  # peak; optim.param_groups says what each tensor makes of it
     parametrization: Literal["mup", "standard"] = "mup"

@@ -14,7 +14,9 @@ from torch import Tensor, nn
 
 from scalept_lab.config import ModelConfig
 
-ROTARY_BASE = 100.0  # wavelengths from 6 to 350 tokens: measured a little better than 1,000 at a context of 64
+ROTARY_BASE = (
+    100.0  # wavelengths from 6 to 350 tokens: measured a little better than 1,000 at a context of 64
+)
 
 
 class Transformer(nn.Module):
@@ -42,7 +44,9 @@ class Transformer(nn.Module):
         for name, weight in self.named_parameters():  # 2·depth branches add up in the residual stream:
             if name.endswith(("attention.out.weight", "mlp.down.weight")):  # Radford et al. 2019, §2.3
                 weight.data.div_(math.sqrt(2 * config.depth))
-        nn.init.zeros_(self.head.weight)  # the first prediction is uniform: the loss starts at log(vocab_size)
+        nn.init.zeros_(
+            self.head.weight
+        )  # the first prediction is uniform: the loss starts at log(vocab_size)
 
     def forward(self, tokens_BxL: Tensor) -> Tensor:
         length = tokens_BxL.shape[1]

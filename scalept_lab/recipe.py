@@ -12,7 +12,9 @@ from scalept_lab.costs import positive
 from scalept_lab.errors import InputError
 
 
-def recommend(width: int, tokens: float, *, context: int = 64, vocab_size: int = 256, **changes: Any) -> TrainConfig:
+def recommend(
+    width: int, tokens: float, *, context: int = 64, vocab_size: int = 256, **changes: Any
+) -> TrainConfig:
     """The `TrainConfig` for a family member of `width` on `tokens` tokens; `changes` override single fields.
 
     Raises: InputError if the width is not one of the family or the tokens do not fill a step.

@@ -105,7 +105,9 @@ def parse_record(text: str) -> RunRecord:
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write `content` so that `path` holds either all of it or what was there before, even if the power goes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")  # mkstemp's is readable by its owner only
+    temporary = path.with_name(
+        f".{path.name}.{secrets.token_hex(4)}.tmp"
+    )  # mkstemp's is readable by its owner only
     try:
         with open(temporary, "xb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
@@ -184,7 +186,9 @@ def _plausible(record: RunRecord) -> None:
     if (record.L or 0.0) > most:
         raise InputError(f"L: expected at most {most:.2f} nats per token, got {record.L}")
     if record.ok and not (record.N and record.D and record.C):
-        raise InputError(f"expected N, D and C above 0 of a finished run, got {record.N}, {record.D} and {record.C:g}")
+        raise InputError(
+            f"expected N, D and C above 0 of a finished run, got {record.N}, {record.D} and {record.C:g}"
+        )
 
 
 def _files(path: Path) -> list[Path]:
@@ -193,7 +197,9 @@ def _files(path: Path) -> list[Path]:
         kinds = (".json", ".jsonl", ".parquet")
         return sorted(file for file in path.iterdir() if file.suffix in kinds and file.is_file())
     if not path.exists():
-        raise InputError(f"no such file or folder: {path}; give a folder of run records, a .jsonl or a .parquet file")
+        raise InputError(
+            f"no such file or folder: {path}; give a folder of run records, a .jsonl or a .parquet file"
+        )
     return [path]
 
 

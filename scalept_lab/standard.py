@@ -17,8 +17,8 @@ SLICES: dict[float, tuple[int, ...]] = {
     1e10: (8, 16, 24),
     3.16e10: (16, 24, 32),
     1e11: (16, 24, 32, 40),
-    3.16e11: (24, 32, 48),
-    1e12: (40, 56, 72),
+    3.16e11: (24, 40, 56),
+    1e12: (32, 48, 64),
 }
 FIT_FROM = 3e10  # FLOPs: smaller runs stop before they use context and bend away from a power law
 HERO_FACTOR = 5.0  # times the compute of the largest run fitted
@@ -54,11 +54,16 @@ class Done:
         }
 
     def __str__(self) -> str:
-        lines = ["", f"{'width':>6} {'parameters':>11} {'tokens':>11} {'FLOPs':>9} {'loss':>7} {'seconds':>8}"]
+        lines = [
+            "",
+            f"{'width':>6} {'parameters':>11} {'tokens':>11} {'FLOPs':>9} {'loss':>7} {'seconds':>8}",
+        ]
         for record in self.records:
             loss = f"{record.L:.4f}" if record.L is not None else record.status
             width = record.config["model"]["width"]
-            lines.append(f"{width:>6} {record.N:>11,} {record.D:>11,} {record.C:>9.2g} {loss:>7} {record.seconds:>8.1f}")
+            lines.append(
+                f"{width:>6} {record.N:>11,} {record.D:>11,} {record.C:>9.2g} {loss:>7} {record.seconds:>8.1f}"
+            )
         lines += ["", "L = E + A/N^alpha + B/D^beta"]
         for name, value in self.law.params.items():
             low, high = self.law.interval95[name]
@@ -83,7 +88,9 @@ def standard_sweep(budget: float, seed: int = 0, **fields: Any) -> Sweep:
     )
 
 
-def run_standard_study(out: str | Path, budget: float | None = None, seed: int = 0, quiet: bool = False) -> Done:
+def run_standard_study(
+    out: str | Path, budget: float | None = None, seed: int = 0, quiet: bool = False
+) -> Done:
     """Sweep, fit, seal, hero, report, each step told as it happens. Run again after a kill, it goes on where it was."""
     folder = Path(out)
     if budget is None and not (folder / "study.json").exists():

@@ -12,7 +12,7 @@ import json
 import math
 import os
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -119,12 +119,16 @@ class Study:
 
     def __init__(self, name: str, budget_flops: float | None = None, folder: str | Path | None = None):
         self.name = name
-        self.folder = Path(folder) if folder is not None else Path(os.environ.get("SCALEPT_RESULTS", "results")) / name
+        self.folder = (
+            Path(folder) if folder is not None else Path(os.environ.get("SCALEPT_RESULTS", "results")) / name
+        )
         if budget_flops is not None:
             costs.positive("budget_flops", budget_flops)
         known = self._read_budget()
         if known is None and budget_flops is None:
-            raise InputError(f"study {name!r} is new: expected budget_flops=…, the FLOPs it may spend, such as 2e12")
+            raise InputError(
+                f"study {name!r} is new: expected budget_flops=…, the FLOPs it may spend, such as 2e12"
+            )
         if known is not None and budget_flops is not None and budget_flops != known:
             raise InputError(
                 f"study {name!r} has a budget of {known:g} FLOPs already, got {budget_flops:g}; "
@@ -160,7 +164,9 @@ class Study:
         seconds = max([sum(each) / workers, *each], default=0.0)
         return Estimate(len(sweep), len(sweep) - len(todo), sum(map(flops_of, todo)), self.left, seconds)
 
-    def run(self, sweep: Sweep, executor: futures.Executor | None = None, progress: bool = True) -> list[RunRecord]:
+    def run(
+        self, sweep: Sweep, executor: futures.Executor | None = None, progress: bool = True
+    ) -> list[RunRecord]:
         """Train what is missing and return all records of the sweep.
 
         Raises: InputError, before anything trains, if what is missing costs more than what is left of the budget.
@@ -200,7 +206,9 @@ class Study:
         law = law or self.fit()
         records = self.records()
         if not records:
-            raise InputError("no run of this study is finished, so there is nothing to foretell from; run a sweep first")
+            raise InputError(
+                "no run of this study is finished, so there is nothing to foretell from; run a sweep first"
+            )
         if law.form == "power":
             raise InputError("a power law has one variable and cannot choose a model; fit form chinchilla")
         like = parse(TrainConfig, records[-1].config)
@@ -212,7 +220,7 @@ class Study:
         shot = Shot(
             config=config, flops=flops_of(config), predicted=foretold.loss, low=foretold.low, high=foretold.high,
             law=law.params, status=law.status, runs=[record.id for record in records],
-            sealed_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            sealed_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )  # fmt: skip
         shot = shot.model_copy(update={"seal": shot.digest()})
         write_atomically(self._shot_path(shot.id), shot.model_dump_json(indent=1) + "\n")
@@ -225,12 +233,16 @@ class Study:
         """
         sealed = self.sealed(shot.id)
         if sealed != shot:
-            raise InputError(f"the prediction differs from the one sealed at {sealed.sealed_at}; score the sealed one")
+            raise InputError(
+                f"the prediction differs from the one sealed at {sealed.sealed_at}; score the sealed one"
+            )
         run_all([shot.config], self.heroes, progress=progress)
         record = self.heroes.get(shot.id)
         if record is None or record.L is None:
             state = record.status if record else "missing"
-            raise InputError(f"the hero run is {state}: {record.error if record else 'no record'}; nothing to score")
+            raise InputError(
+                f"the hero run is {state}: {record.error if record else 'no record'}; nothing to score"
+            )
         return Score(shot, record.L)
 
     def sealed(self, run_id: str) -> Shot:
@@ -238,7 +250,9 @@ class Study:
         try:
             shot = parse(Shot, json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:
-            raise InputError(f"no prediction is sealed for run {run_id}; call study.call_shot(flops=…) first") from None
+            raise InputError(
+                f"no prediction is sealed for run {run_id}; call study.call_shot(flops=…) first"
+            ) from None
         except ValueError:  # not JSON, or not a shot
             shot = None
         if shot is None or shot.id != run_id or shot.digest() != shot.seal:
@@ -268,11 +282,15 @@ class Study:
     def _read_budget(self) -> float | None:
         path = self.folder / "study.json"
         try:
-            return costs.positive("budget_flops", json.loads(path.read_text(encoding="utf-8"))["budget_flops"])
+            return costs.positive(
+                "budget_flops", json.loads(path.read_text(encoding="utf-8"))["budget_flops"]
+            )
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError):
-            raise InputError(f"{path}: expected a study with a budget_flops, got something else; move it away") from None
+            raise InputError(
+                f"{path}: expected a study with a budget_flops, got something else; move it away"
+            ) from None
 
     def _write_budget(self) -> None:
         path = self.folder / "study.json"

@@ -75,7 +75,10 @@ def flops_of(config: TrainConfig) -> float:
 
 
 def run_all(
-    configs: Iterable[TrainConfig], store: Store, executor: futures.Executor | None = None, progress: bool = True
+    configs: Iterable[TrainConfig],
+    store: Store,
+    executor: futures.Executor | None = None,
+    progress: bool = True,
 ) -> list[RunRecord]:
     """Train what `store` does not hold yet; return the records of all, in the order of `configs`.
 
@@ -126,7 +129,9 @@ def local_processes(workers: int) -> Iterator[futures.ProcessPoolExecutor]:
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
     if method == "forkserver":
-        context.set_forkserver_preload(["scalept_lab.train"])  # torch is imported once and shared by all workers
+        context.set_forkserver_preload(
+            ["scalept_lab.train"]
+        )  # torch is imported once and shared by all workers
     before = set(multiprocessing.active_children())
     pool = futures.ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
     try:
@@ -143,7 +148,9 @@ def _start_worker() -> None:
     import torch
 
     torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its workers
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C reaches the whole group; the parent ends its workers
     parent = multiprocessing.parent_process()
     if parent is not None:  # a worker whose parent was killed would otherwise wait for work for ever
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()

@@ -6,7 +6,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,9 @@ _SEEDED = threading.Lock()  # torch has one random state: runs in threads must n
 Progress = Callable[[int], None]  # called with the number of steps done
 
 
-def train(config: TrainConfig, *, progress: Progress | None = None, corpus: Prepared | None = None) -> RunRecord:
+def train(
+    config: TrainConfig, *, progress: Progress | None = None, corpus: Prepared | None = None
+) -> RunRecord:
     """Train the model that `config` describes and score it on held-out text.
 
     A run whose loss is no longer a number, or far above a uniform guess, stops there and gives a record with the status
@@ -133,7 +135,13 @@ def to(array, device: str | torch.device) -> Tensor:
 
 
 def _record(
-    config: TrainConfig, corpus: Prepared, curve: list, steps: int, loss: float | None, seconds: float, device: str
+    config: TrainConfig,
+    corpus: Prepared,
+    curve: list,
+    steps: int,
+    loss: float | None,
+    seconds: float,
+    device: str,
 ) -> RunRecord:
     shape = costs.shape(config.model)
     seen = steps * config.tokens_per_step
@@ -146,7 +154,10 @@ def _record(
         C=shape.flops_per_token() * seen,
         L=loss,
         curve=curve,
-        metrics={"tokens_per_second": round(seen / seconds, 1), "flops_per_second": shape.flops_per_token() * seen / seconds},
+        metrics={
+            "tokens_per_second": round(seen / seconds, 1),
+            "flops_per_second": shape.flops_per_token() * seen / seconds,
+        },
         seconds=seconds,
         peak_rss_bytes=machine.peak_rss_bytes(),
         status="ok" if loss is not None else "diverged",
@@ -158,6 +169,6 @@ def _record(
             "world_size": 1,
             "dtype": config.dtype,
             "corpus_sha256": corpus.sha256,
-            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
         },
     )

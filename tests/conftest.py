@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # before torch: on a busy machine two threads can be far slower than one
 
 
 def made_up_text(size: int, seed: int = 0) -> str:

@@ -84,9 +84,7 @@ def test_the_loop_equals_a_bare_one(run, corpus):
     stream = tokens.batches(corpus.train, batch=4, context=16, steps=20, seed=config.seed)
     for x_BxL, y_BxL in stream:
         logits_BxLxV = bare(torch.tensor(x_BxL))
-        nn.functional.cross_entropy(
-            logits_BxLxV.reshape(-1, 256), torch.tensor(y_BxL).reshape(-1)
-        ).backward()
+        nn.functional.cross_entropy(logits_BxLxV.reshape(-1, 256), torch.tensor(y_BxL).reshape(-1)).backward()
         nn.utils.clip_grad_norm_(bare.parameters(), 0.5)
         plain.step()
         schedule.step()
@@ -164,9 +162,7 @@ def test_a_diverging_run_is_a_record(run, lr, clip):
     config = run(lr=lr, clip=clip, tokens=64 * 300)
     record = train(config)
     assert record.status == "diverged" and record.L is None and record.error
-    assert 0 < record.D < config.tokens and record.C == pytest.approx(
-        costs.flops_per_token(TINY) * record.D
-    )
+    assert 0 < record.D < config.tokens and record.C == pytest.approx(costs.flops_per_token(TINY) * record.D)
     assert record.D % config.tokens_per_step == 0
     assert parse_record(record.model_dump_json()) == record
 

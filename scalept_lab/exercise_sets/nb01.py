@@ -112,7 +112,7 @@ EXERCISES = (
     Exercise(
         "01.2",
         "Model X: 2.60 nats per token, BPE tokens of 2.4 bytes on average. Model Y: 1.20 nats per token, and "
-        "its tokens are bytes. How many bits per byte has X, and which of the two predicts the text better, 'X' or 'Y'?",
+        "its tokens are bytes. How many bits per byte has X, and which predicts the text better, 'X' or 'Y'?",
         several(
             bits_per_byte=number(
                 2.60 / 2.4 / math.log(2),
