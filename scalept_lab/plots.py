@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from scalept_lab import figures as look
 from scalept_lab import isoflop, laws
-from scalept_lab.charts import plot_bars, plot_cleaning, plot_loss_against, plot_memory
+from scalept_lab.charts import plot_bars, plot_cleaning, plot_loss_against, plot_memory, plot_repeats
 from scalept_lab.errors import InputError
 from scalept_lab.figures import (
     LOSS,
@@ -47,7 +47,7 @@ from scalept_lab.runs import RunRecord
 __all__ = [
     "flops_per_token", "plot_bars", "plot_bootstrap", "plot_cleaning", "plot_curves", "plot_frontier", "plot_guess",
     "plot_isoflop", "plot_law_surface", "plot_loss_against", "plot_memory", "plot_optimal", "plot_parameters",
-    "plot_power_fit", "plot_residuals", "plot_sweep", "png", "show",
+    "plot_power_fit", "plot_repeats", "plot_residuals", "plot_sweep", "png", "show",
 ]
 # fmt: on
 
@@ -93,7 +93,7 @@ def plot_isoflop(records: Sequence[RunRecord], law: AnyLaw | None = None) -> Fig
             ax.plot(grid, np.polyval(piece.parabola, np.log(grid)), color=color, linewidth=1.6)
             if np.isfinite(piece.N_opt) and grid[0] <= piece.N_opt <= grid[-1]:
                 minima.append((piece.N_opt, piece.loss, piece.status == "ok"))
-        elif len(n) > 1:
+        elif n[0] < n[-1]:
             ax.plot(n, loss, color=color, linewidth=0.9)
         if law is not None:
             each = per_token(grid) if callable(per_token) else per_token * grid
@@ -189,8 +189,10 @@ def draw_sizes(
         ax.plot(d, loss, "o", color=color, markersize=6, zorder=3)
         if size not in named_sizes:
             continue
-        at = np.unique(d)
-        y = np.array([loss[d == one].mean() for one in at])
+        _, same = np.unique(
+            np.round(np.log(d) / 0.03), return_inverse=True
+        )  # whole steps make D differ a little
+        at, y = (np.bincount(same, values) / np.bincount(same) for values in (d, loss))
         if law is not None:
             at = np.geomspace(at[0] / 1.15, at[-1] * 1.15, 80)
             y = law(size, at)

@@ -17,7 +17,7 @@ ORDER = [
     "errors", "config", "answers", "notebooks", "machine",
     "language", "clean", "corpus", "tokens", "data", "curriculum",
     "shapes", "costs", "laws", "huber", "points", "starts", "runs", "fit", "isoflop",
-    "plots", "widgets", "report", "exercises",
+    "figures", "charts", "lawplots", "frontier", "plots", "widgets", "page", "report", "exercises",
     "models", "optim", "precision", "distributed", "recipe", "train", "sweep", "study", "standard",
     "transfer", "vla", "compress", "cli",
 ]

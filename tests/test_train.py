@@ -15,7 +15,7 @@ from scalept_lab.config import ModelConfig, TrainConfig
 from scalept_lab.data import Prepared, prepare
 from scalept_lab.errors import InputError
 from scalept_lab.models import Transformer
-from scalept_lab.runs import RunRecord, parse_record
+from scalept_lab.runs import parse_record
 from scalept_lab.sweep import flops_of
 from scalept_lab.train import evaluate, fit_model, seconds_per_step, train
 
@@ -46,7 +46,7 @@ def entropy(stream: np.ndarray) -> float:
 
 
 def test_it_learns_more_than_how_often_each_letter_comes(run, corpus):
-    record = train(run(model=ModelConfig(width=32, context=32, heads=4), tokens=80_000, batch=8))
+    record = train(run(model=ModelConfig(width=32, context=32, heads=4), tokens=50_000))
     letters = entropy(corpus.train)
     assert record.status == "ok" and record.L is not None
     assert 0.3 < record.L < letters - 0.5
@@ -141,7 +141,7 @@ def test_the_curve_covers_every_step_in_at_most_two_hundred_points(run, steps):
     record = train(run(tokens=64 * steps), progress=told.append)
     at = [step for step, _, _ in record.curve]
     assert at == sorted(set(at)) == told and at[-1] == steps
-    assert len(at) == min(steps, len(at)) <= 200
+    assert len(at) <= min(steps, 200)
     assert all(seen == 64 * step for step, seen, _ in record.curve)
 
 
@@ -193,7 +193,3 @@ def test_timing_a_step_leaves_the_threads_as_they_were(run):
     threads = torch.get_num_threads()
     assert 0 < seconds_per_step(run()) < 1
     assert torch.get_num_threads() == threads
-
-
-def test_records_are_plain_data(run):
-    assert isinstance(train(run(tokens=64)), RunRecord)

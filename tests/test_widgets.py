@@ -28,7 +28,7 @@ def alt(box) -> str:
     ("make", "control", "value"),
     [
         (widgets.compute_optimal_explorer, "C", 1e21),
-        (lambda: widgets.law_explorer(ISO), "alpha", 0.5),
+        (lambda: widgets.law_explorer(ISO), "alpha", 0.4),
         (widgets.memory_explorer, "zero", 3),
     ],
 )

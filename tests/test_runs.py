@@ -1,0 +1,400 @@
+"""Records on disk: validated, whole or not there, and nothing in a stranger's file can do more than be refused."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import json
+import multiprocessing
+import os
+import pickle
+import stat
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import synthetic
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from scalept_lab import runs
+from scalept_lab.errors import InputError
+from scalept_lab.runs import RunRecord, Store, merge, parse_record, read_records, write_atomically, write_records
+
+
+def made(seed: int = 0, **changes) -> RunRecord:
+    return synthetic.record(synthetic.config(16, 1e5, seed=seed), **changes)
+
+
+def altered(record: RunRecord, **changes) -> str:
+    """The JSON of a record with fields set to what no honest writer would write."""
+    return json.dumps({**json.loads(record.model_dump_json()), **changes})
+
+
+# --- one record
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"L": float("nan")}, "L"),
+        ({"L": float("inf")}, "L"),
+        ({"L": -1.0}, "L"),
+        ({"L": 0}, "L"),
+        ({"L": "2.1 nats"}, "L"),
+        ({"L": None}, "status 'ok' does not go with L = None"),
+        ({"status": "diverged"}, "status 'diverged' does not go with L"),
+        ({"status": "fine"}, "status"),
+        ({"N": -1}, "N"),
+        ({"D": 1.5}, "D"),
+        ({"C": float("inf")}, "C"),
+        ({"seconds": -1}, "seconds"),
+        ({"seconds": float("nan")}, "seconds"),
+        ({"metrics": {"accuracy": float("nan")}}, "metrics.accuracy"),
+        ({"curve": [(1, 64, float("inf"))]}, "curve"),
+        ({"curve": [(1, 64)]}, "curve"),
+        ({"id": "../../../etc/passwd"}, "id"),
+        ({"id": "ABCDEF0123456789"}, "id"),
+        ({"id": "0123456789abcdef\n"}, "id"),
+        ({"schema_version": 2}, "schema_version"),
+        ({"origin": "elsewhere"}, "origin"),
+        ({"config": "python"}, "config"),
+        ({"extra": 1}, "extra"),
+        ({"__class__": "os.system"}, "__class__"),
+    ],
+)
+def test_what_is_not_a_record_is_told_in_one_line(changes, says):
+    with pytest.raises(InputError, match=says) as error:
+        parse_record(altered(made(), **changes))
+    assert "\n" not in str(error.value) and str(error.value).startswith("run record: ")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "nan", "\0" * 500, '{"a":' * 5000, "x" * 10**6])
+def test_garbage_is_told_in_one_short_line(text):
+    with pytest.raises(InputError) as error:
+        parse_record(text)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 300
+
+
+def test_a_record_is_frozen():
+    with pytest.raises(ValidationError):
+        made().L = 1.0  # type: ignore[misc]
+
+
+def test_every_record_that_can_be_made_can_be_read_again():
+    for record in (made(), made(status="diverged"), made(metrics={"a": 1e-300}, error=None)):
+        assert parse_record(record.model_dump_json()) == record
+    with pytest.raises(ValidationError):  # JSON has no such number: written, it could not be read
+        made(metrics={"a": float("nan")})
+
+
+LINE_ENDS = "\n\r\x0b\x0c\x1c\x85\u2028\u2029"
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])), st.floats(1e-6, 50), st.integers(0, 2**62))
+def test_any_text_and_number_survive_the_way_through_a_file(text, loss, tokens):
+    record = made(L=loss, D=tokens, provenance={"machine": text + LINE_ENDS})
+    assert parse_record(record.model_dump_json()) == record
+    lines = record.model_dump_json().split("\n")
+    assert len(lines) == 1  # a record is one line of a .jsonl
+
+
+# --- many
+
+
+@pytest.mark.parametrize("name", ["all.jsonl", "all.parquet", "deeper/still/all.jsonl", "deeper/all.parquet"])
+def test_what_is_written_is_read(tmp_path, name):
+    records = [*synthetic.isoflop_records(), made(status="diverged"), made(3, error=LINE_ENDS, status="failed")]
+    write_records(records, tmp_path / name)
+    assert read_records(tmp_path / name) == records
+    assert read_records((tmp_path / name).parent) == records
+    write_records(iter(records[:2]), tmp_path / name)  # over what was there
+    assert read_records(str(tmp_path / name)) == records[:2]
+
+
+def test_a_folder_of_all_three_kinds(tmp_path):
+    records = [made(seed) for seed in range(3)]
+    Store(tmp_path).save(records[0])
+    write_records([records[1]], tmp_path / "some.jsonl")
+    write_records([records[2]], tmp_path / "more.parquet")
+    (tmp_path / "notes.txt").write_text("not a record")
+    (tmp_path / "old.json").mkdir()
+    assert sorted(record.id for record in read_records(tmp_path)) == sorted(record.id for record in records)
+
+
+def test_no_records_are_no_records(tmp_path):
+    write_records([], tmp_path / "none.jsonl")
+    write_records([], tmp_path / "none.parquet")
+    assert read_records(tmp_path) == []
+
+
+def test_another_kind_of_file_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"expected a .jsonl or .parquet file to write, got 'all.csv'"):
+        write_records([made()], tmp_path / "all.csv")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_first_bad_record_is_named_by_file_and_line(tmp_path):
+    file = tmp_path / "class.jsonl"
+    write_records([made(0), made(1)], file)
+    file.write_text(file.read_text() + "\n" + altered(made(2), L=-1) + "\n")
+    with pytest.raises(InputError, match=r"class.jsonl:4: run record: L: .*greater than 0"):
+        read_records(file)
+
+
+@pytest.mark.parametrize("name", ["torn.json", "torn.jsonl", "torn.parquet"])
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00garbage\x80", b"{", b"PAR1 not really PAR1"])
+def test_a_torn_file_is_named(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    if name.endswith("jsonl") and not content:
+        assert read_records(tmp_path) == []
+        return
+    with pytest.raises(InputError, match=name) as error:
+        read_records(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_a_table_without_records_is_named(tmp_path):
+    pd.DataFrame({"loss": [1.0]}).to_parquet(tmp_path / "points.parquet")
+    with pytest.raises(InputError, match="points.parquet: expected a Parquet file with a column 'record'"):
+        read_records(tmp_path / "points.parquet")
+
+
+def test_a_missing_path_is_told(tmp_path):
+    with pytest.raises(InputError, match="no such file or folder: .*gone"):
+        read_records(tmp_path / "gone")
+
+
+# --- the store
+
+
+def test_what_is_saved_is_found(tmp_path):
+    store = Store(tmp_path / "new" / "folder")
+    assert store.get(made().id) is None and store.records() == []
+    path = store.save(made())
+    assert path == store.path(made().id) and path.name == made().id + ".json"
+    assert store.get(made().id) == made()
+
+
+def test_records_come_in_the_order_of_their_compute(tmp_path):
+    store = Store(tmp_path)
+    for record in reversed(synthetic.isoflop_records()):
+        store.save(record)
+    found = store.records()
+    assert len(found) == len(synthetic.isoflop_records())
+    assert [record.C for record in found] == sorted(record.C for record in found)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x80", b"\0" * 4096, b"[]", b"3"])
+def test_a_torn_file_counts_as_missing(tmp_path, content):
+    store = Store(tmp_path)
+    store.path(made(0).id).write_bytes(content)
+    store.path(made(1).id).mkdir()
+    store.save(made(2))
+    assert store.get(made(0).id) is None and store.get(made(1).id) is None
+    assert store.records() == [made(2)]
+    store.save(made(0))
+    assert store.get(made(0).id) == made(0)
+
+
+def test_every_cut_of_a_record_counts_as_missing(tmp_path):
+    store = Store(tmp_path)
+    whole = store.save(made(curve=[])).read_bytes().rstrip()
+    for size in range(0, len(whole), 7):
+        store.path(made().id).write_bytes(whole[:size])
+        assert store.get(made().id) is None
+
+
+def test_a_file_under_another_runs_name_is_not_that_run(tmp_path):
+    store = Store(tmp_path)
+    os.rename(store.save(made(0)), store.path(made(1).id))
+    assert store.get(made(1).id) is None and store.records() == []
+
+
+# --- atomic writing
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_write_that_fails_leaves_what_was_there_and_no_temporary(tmp_path, monkeypatch, step):
+    store = Store(tmp_path)
+    store.save(made())
+    before = store.path(made().id).read_bytes()
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, step, fail)
+    for kind in ("json", "jsonl", "parquet"):
+        with pytest.raises(OSError, match="No space left"):
+            if kind == "json":
+                store.save(made(seconds=99.0))
+            else:
+                write_records([made()], tmp_path / f"all.{kind}")
+    assert [path.name for path in tmp_path.iterdir()] == [made().id + ".json"]
+    assert store.path(made().id).read_bytes() == before
+
+
+def test_an_interrupt_leaves_no_temporary(tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "a.json", "{}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_text_is_flushed_to_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    calls: list[str] = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *a, name=name, real=real: (calls.append(name), real(*a))[1])
+    write_atomically(tmp_path / "a.txt", "Größe 中文\n")
+    assert calls == ["fsync", "replace"]
+    assert (tmp_path / "a.txt").read_bytes() == "Größe 中文\n".encode()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other rights")
+def test_a_shared_folder_stays_readable_for_the_others(tmp_path):
+    mask = os.umask(0o022)
+    try:
+        path = Store(tmp_path).save(made())
+    finally:
+        os.umask(mask)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
+def _save_many(folder: Path, record: RunRecord, times: int) -> None:
+    for _ in range(times):
+        Store(folder).save(record)
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs a quick start")
+def test_two_processes_may_save_the_same_run(tmp_path):
+    """A reader meanwhile always finds one of the two versions, whole."""
+    store, versions = Store(tmp_path), [made(seconds=1.0), made(seconds=2.0)]
+    store.save(versions[0])
+    context = multiprocessing.get_context("fork")
+    writers = [context.Process(target=_save_many, args=(tmp_path, version, 200)) for version in versions]
+    for writer in writers:
+        writer.start()
+    reads = 0
+    while any(writer.is_alive() for writer in writers):
+        assert store.get(made().id) in versions
+        reads += 1
+    assert reads > 10 and all(writer.exitcode == 0 for writer in writers)
+    assert [path.name for path in tmp_path.iterdir()] == [made().id + ".json"]
+
+
+# --- pooling the records of a class
+
+
+def test_merge_counts_what_it_took_and_what_it_left(tmp_path):
+    alice, bob, out = tmp_path / "alice", tmp_path / "bob", tmp_path / "class.jsonl"
+    for seed in (0, 1, 2):
+        Store(alice).save(made(seed))
+    for seed in (2, 3):
+        Store(bob).save(made(seed))
+    write_records([made(3), made(4)], bob / "more.parquet")
+    (bob / "slips.jsonl").write_text(
+        "\n".join(
+            [
+                made(5).model_dump_json(),
+                "",
+                altered(made(6), L=float("nan")),
+                altered(made(7), L=-2.0),
+                altered(made(8), L=40.0),
+                altered(made(9), note="hello"),
+                altered(made(10), D=0),
+                "not a record",
+            ]
+        )
+    )
+    (bob / "torn.json").write_bytes(b"\xff{")
+    (bob / "torn.parquet").write_bytes(b"PAR1")
+    found = merge([alice, bob], out)
+    assert (found["accepted"], found["duplicates"]) == (6, 2)
+    assert {record.id for record in read_records(out)} == {made(seed).id for seed in range(6)}
+    assert {record.origin for record in read_records(out)} == {"classmate"}
+    rejected = {(Path(each["file"]).name, each["line"]): each["reason"] for each in found["rejected"]}
+    assert len(rejected) == len(found["rejected"]) == 8
+    for line, reason in ((3, "L"), (4, "L"), (5, "L: expected at most"), (6, "note"), (7, "above 0"), (8, "JSON")):
+        assert reason in rejected["slips.jsonl", line]
+    assert ("torn.json", 1) in rejected and ("torn.parquet", 1) in rejected
+    assert all("\n" not in reason for reason in rejected.values())
+    json.dumps(found)  # plain data, for --json
+
+
+def test_merging_twice_changes_nothing(tmp_path):
+    for seed in range(3):
+        Store(tmp_path / "alice").save(made(seed))
+    out = tmp_path / "class.parquet"
+    first = merge([tmp_path / "alice"], out)
+    again = merge([tmp_path / "alice", out], out)
+    assert (first["accepted"], first["duplicates"]) == (3, 0)
+    assert (again["accepted"], again["duplicates"], again["rejected"]) == (3, 3, [])
+
+
+def test_a_finished_run_replaces_a_failed_one_whoever_comes_first(tmp_path):
+    Store(tmp_path / "alice").save(made(status="failed", error="MemoryError"))
+    Store(tmp_path / "bob").save(made())
+    for order in itertools.permutations(["alice", "bob"]):
+        found = merge([tmp_path / name for name in order], tmp_path / "out.jsonl")
+        assert (found["accepted"], found["duplicates"]) == (1, 1)
+        assert read_records(tmp_path / "out.jsonl")[0].ok
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{}, {"model": 3}, {"model": None}, {"model": {"vocab_size": "many"}}, {"model": {"vocab_size": 0}},
+     {"model": {"vocab_size": True}}, {"model": {"vocab_size": 10**400}}, {"model": [["vocab_size", 2]]}],
+    ids=str,
+)  # fmt: skip
+def test_a_strange_config_is_no_reason_to_stop(tmp_path, config):
+    (tmp_path / "a.jsonl").write_text(altered(made(), config=config))
+    found = merge([tmp_path / "a.jsonl"], tmp_path / "out.jsonl")
+    assert found["accepted"] + len(found["rejected"]) == 1
+
+
+def test_a_missing_folder_is_refused_and_nothing_written(tmp_path):
+    Store(tmp_path / "alice").save(made())
+    with pytest.raises(InputError, match="no such file or folder: .*bob"):
+        merge([tmp_path / "alice", tmp_path / "bob"], tmp_path / "class.jsonl")
+    assert [path.name for path in tmp_path.iterdir()] == ["alice"]
+
+
+# --- nothing that is read is executed
+
+
+class Trap:
+    def __reduce__(self):
+        return (Path.touch, (Path("sprung"),))
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.parquet"])
+def test_a_pickle_is_refused_unopened(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(pickle.dumps(Trap()))
+    with pytest.raises(InputError):
+        read_records(name)
+    assert merge([name], "out.jsonl")["accepted"] == 0
+    assert not Path("sprung").exists()
+
+
+def test_the_package_has_no_way_to_run_what_it_reads():
+    """No pickle, eval or the like anywhere: what a file holds is data."""
+    banned = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal", "cloudpickle"}
+    for file in sorted(Path(runs.__file__).parent.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                assert not {alias.name.split(".")[0] for alias in node.names} & banned, file
+            elif isinstance(node, ast.ImportFrom):
+                assert (node.module or "").split(".")[0] not in banned, file
+            elif isinstance(node, ast.Call):
+                called = node.func.id if isinstance(node.func, ast.Name) else ""
+                assert called not in {"eval", "exec"}, f"{file}:{node.lineno}"
+                assert not any(
+                    keyword.arg == "allow_pickle" and getattr(keyword.value, "value", True)
+                    for keyword in node.keywords
+                ), f"{file}:{node.lineno}"
