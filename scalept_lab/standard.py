@@ -109,4 +109,4 @@ def run_standard_study(
     say(f"3. predict  {shot}")
     score = study.run_hero(shot, progress=not quiet)
     say(f"4. score    {score}")
-    return Done(records, law, score, study.report())
+    return Done(records, law, score, study.report(law=law))

@@ -265,11 +265,11 @@ class Study:
         shots = [self.sealed(path.stem) for path in sorted((self.folder / "shots").glob("*.json"))]
         return [Score(shot, heroes[shot.id].L) for shot in shots if shot.id in heroes]  # type: ignore[arg-type]
 
-    def report(self, path: str | Path | None = None) -> Path:
-        """One self-contained HTML page with the table, the plots, the law and the scores."""
+    def report(self, path: str | Path | None = None, law: Law | None = None) -> Path:
+        """One self-contained HTML page with the table, the plots, the law (fitted anew if not given) and the scores."""
         from scalept_lab.report import write_report
 
-        return write_report(self, Path(path) if path is not None else self.folder / "report.html")
+        return write_report(self, Path(path) if path is not None else self.folder / "report.html", law)
 
     # --- files
 

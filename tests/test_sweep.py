@@ -173,6 +173,7 @@ def test_bad_input_reaches_the_caller_is_not_stored_and_stops_the_rest(tiny_corp
 
     def refuses(config, **more):
         started.append(config)
+        time.sleep(0.05 if len(started) > 1 else 0)
         raise InputError("unique_tokens: too many")
 
     monkeypatch.setattr(scalept_lab.train, "train", refuses)
@@ -289,7 +290,7 @@ def alive(family: list[psutil.Process]) -> list[psutil.Process]:
 @pytest.mark.parametrize("how", ["killed", "interrupted"])
 def test_a_sweep_that_ends_in_the_middle_loses_nothing(tiny_corpus, tmp_path, script, how):
     store = Store(tmp_path / "runs")
-    configs = [*some(tiny_corpus, 1, tokens=64), *some(tiny_corpus, 5, tokens=40_000)]
+    configs = [*some(tiny_corpus, 1, tokens=64), *some(tiny_corpus, 4, tokens=25_000)]
     process = script(store, [configs[0]], configs)
     family = middle_of_a_sweep(process, store)
     wait_for(lambda: len(times(store)) >= 2, 60, "the second part has not begun")
