@@ -1,7 +1,7 @@
 """The recorded sweep of notebook 01: the same few tokens read again and again, against as many fresh ones.
 
-    python benchmarks/record_repetition.py              # 3e12 FLOPs, some minutes on 2 cores; resumes after a kill
-    python benchmarks/record_repetition.py --record     # also writes data/records/repetition.jsonl
+python benchmarks/record_repetition.py              # 9e11 FLOPs, a minute on 2 cores; resumes after a kill
+python benchmarks/record_repetition.py --record     # also writes data/records/repetition.jsonl
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from scalept_lab.recipe import recommend
 from scalept_lab.runs import Store, write_records
 from scalept_lab.sweep import flops_of, run_all
 
-WIDTH, BATCH = 32, 4
+WIDTH, BATCH = 24, 4
 UNIQUE = 30_000
-EPOCHS = [1, 2, 4, 8, 16, 32]
+EPOCHS = [1, 2, 4, 8, 16]
 SEEDS = [0, 1, 2]
 
 

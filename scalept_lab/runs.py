@@ -192,7 +192,9 @@ def _plausible(record: RunRecord) -> None:
 
 
 def _files(path: Path) -> list[Path]:
-    """The files with records in a folder, or the one file that `path` is."""
+    """The files with records in a folder (a study's, too), or the one file that `path` is."""
+    if (path / "study.json").is_file():
+        return [file for part in ("runs", "hero") if (path / part).is_dir() for file in _files(path / part)]
     if path.is_dir():
         kinds = (".json", ".jsonl", ".parquet")
         return sorted(file for file in path.iterdir() if file.suffix in kinds and file.is_file())

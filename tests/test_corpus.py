@@ -11,7 +11,7 @@ import zipfile
 import datasets
 import pytest
 
-from scalept_lab import corpus
+from scalept_lab import corpus, wheels
 from scalept_lab.errors import InputError
 
 
@@ -61,7 +61,7 @@ def test_wheel_is_downloaded_once_and_checked(source, tmp_path, monkeypatch):
     outside = shutil.move(cached, tmp_path / "elsewhere.whl")
     calls = []
     monkeypatch.setattr(
-        corpus, "_pip_download", lambda s, folder: calls.append(shutil.copy(outside, folder / s.wheel))
+        wheels, "_pip_download", lambda s, folder: calls.append(shutil.copy(outside, folder / s.wheel))
     )
     for _ in range(2):
         assert len(corpus.collect(["nosuchpackage"], tmp_path)) == 2
@@ -69,7 +69,7 @@ def test_wheel_is_downloaded_once_and_checked(source, tmp_path, monkeypatch):
     cached.unlink()
     make_wheel(tmp_path / "bad", extra=b"import os\n")
     monkeypatch.setattr(
-        corpus, "_pip_download", lambda s, folder: shutil.copy(tmp_path / "bad" / s.wheel, folder / s.wheel)
+        wheels, "_pip_download", lambda s, folder: shutil.copy(tmp_path / "bad" / s.wheel, folder / s.wheel)
     )
     with pytest.raises(InputError, match=r"downloaded sha256 .* is not the pinned"):
         corpus.collect(["nosuchpackage"], tmp_path)
@@ -84,7 +84,7 @@ def test_wrong_wheel_in_the_cache_is_refused(source, tmp_path):
 
 def test_without_wheel_the_standard_library_serves_with_one_warning(source, tmp_path, monkeypatch):
     (tmp_path / "wheels" / source.wheel).unlink()
-    monkeypatch.setattr(corpus, "_pip_download", no_index)
+    monkeypatch.setattr(wheels, "_pip_download", no_index)
     with pytest.warns(UserWarning, match="standard library instead") as caught:
         data = corpus.collect(["mpmath", "nosuchpackage"], tmp_path)
     assert len(caught) == 1 and set(data["package"]) == {"stdlib"}
@@ -94,7 +94,7 @@ def test_without_wheel_the_standard_library_serves_with_one_warning(source, tmp_
 @pytest.mark.parametrize("name", sorted(corpus.SOURCES))
 def test_pins_are_what_is_installed(name):
     """constraints.txt installs exactly the pins, so that nothing is downloaded."""
-    files = corpus._installed_files(corpus.SOURCES[name])
+    files = wheels.installed_files(corpus.SOURCES[name])
     if files is None:
         pytest.skip(
             f"{name} {corpus.SOURCES[name].version} is not installed here; the wheel would be downloaded"
@@ -104,8 +104,8 @@ def test_pins_are_what_is_installed(name):
 
 def test_other_version_or_changed_file_is_not_the_pin(monkeypatch):
     pin = corpus.SOURCES["mpmath"]
-    assert corpus._installed_files(dataclasses.replace(pin, version="0.1")) is None
-    assert corpus._installed_files(dataclasses.replace(pin, content_sha256="0" * 64)) is None
+    assert wheels.installed_files(dataclasses.replace(pin, version="0.1")) is None
+    assert wheels.installed_files(dataclasses.replace(pin, content_sha256="0" * 64)) is None
 
 
 def test_unknown_source():
@@ -117,10 +117,10 @@ def test_unknown_source():
 def test_real_wheel_is_the_installed_one(tmp_path):
     """Needs a package index."""
     pin = corpus.SOURCES["mpmath"]
-    files = corpus._wheel_files(pin, tmp_path)
+    files = wheels.wheel_files(pin, tmp_path)
     if files is None:
         pytest.skip("no package index in reach")
-    assert files == corpus._installed_files(pin)
+    assert files == wheels.installed_files(pin)
 
 
 # ---------------------------------------------------------------- local files
@@ -165,7 +165,7 @@ def test_hub_names_go_through_load_dataset(tmp_path, monkeypatch):
     datasets.Dataset.from_list(pairs).to_parquet(str(tmp_path / "hub" / "mini" / "train-00000.parquet"))
     monkeypatch.chdir(tmp_path / "hub")
     monkeypatch.setattr(corpus, "is_path", lambda name: False)
-    monkeypatch.setattr(corpus, "_hub_reachable", lambda: True)
+    monkeypatch.setattr(corpus, "hub_reachable", lambda: True)
     data = corpus.collect_from("mini")
     assert data["text"][:] == [f"one {i}\ntwo {i}" for i in range(4)] and data["package"][0] == "mini"
     assert corpus.collect_from("mini", text_column="sentence2")["text"][0] == "two 0"

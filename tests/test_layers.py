@@ -15,7 +15,8 @@ PACKAGE = Path(__file__).parents[1] / "scalept_lab"
 # fmt: off
 ORDER = [
     "errors", "config", "answers", "notebooks", "machine",
-    "language", "clean", "corpus", "tokens", "data", "curriculum",
+    "language", "wheels", "loaders", "corpus", "filters", "redaction", "duplicates", "mixture", "clean",
+    "tokens", "documents", "cards", "data", "curriculum",
     "shapes", "costs", "laws", "huber", "points", "starts", "runs", "fit", "isoflop",
     "figures", "charts", "lawplots", "frontier", "plots", "widgets", "page", "report", "exercises",
     "models", "optim", "precision", "distributed", "recipe", "train", "sweep", "study", "standard",
