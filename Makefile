@@ -29,7 +29,6 @@ help:
 
 run: ready
 	@$(BIN)/scalept study --out $(OUT)
-	@echo "Report: $(OUT)/report.html"
 
 lab: ready
 	@$(BIN)/python -m jupyterlab notebooks/00_start_here.ipynb

@@ -71,7 +71,9 @@ def plot_loss_against(
         if np.isfinite(half).any():
             ax.errorbar(X, mean, half, fmt="none", ecolor=color, elinewidth=1.4, capsize=3)
         joined = "" if name in curves else "-"
-        ax.plot(X[there], mean[there], joined, marker=marker, color=color, linewidth=1.6, markersize=6)
+        ax.plot(
+            X[there], mean[there], linestyle=joined, marker=marker, color=color, linewidth=1.6, markersize=6
+        )
         if name in curves:
             grid = np.geomspace(X[0], X[-1], 100) if logx else np.linspace(X[0], X[-1], 100)
             ax.plot(grid, curves[name](grid), color=color, linewidth=1.6)

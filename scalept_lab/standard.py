@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scalept_lab import plots
 from scalept_lab.errors import InputError
 from scalept_lab.fit import Law
-from scalept_lab.runs import RunRecord
+from scalept_lab.runs import RunRecord, write_atomically
 from scalept_lab.study import Score, Study
 from scalept_lab.sweep import Sweep
 
@@ -33,6 +34,7 @@ class Done:
     law: Law
     score: Score
     report: Path
+    figures: list[Path]
 
     def as_json(self) -> dict[str, Any]:
         """The keys of `scalept study --json`."""
@@ -51,6 +53,7 @@ class Done:
                 "error_percent": self.score.error_percent,
             },
             "report": str(self.report),
+            "figures": [str(path) for path in self.figures],
         }
 
     def __str__(self) -> str:
@@ -69,7 +72,7 @@ class Done:
             low, high = self.law.interval95[name]
             lines.append(f"  {name:<6} {value:>10.4g}   95 % interval {low:.4g} to {high:.4g}")
         lines += [f"  {self.law.status}: {self.law.detail}", "", f"the prediction: {self.score.shot}"]
-        lines += [f"the score:      {self.score}", "", f"report: {self.report}"]
+        lines += [f"the score:      {self.score}", "", f"report: {self.report}, with the figures beside it"]
         return "\n".join(lines)
 
 
@@ -109,4 +112,17 @@ def run_standard_study(
     say(f"3. predict  {shot}")
     score = study.run_hero(shot, progress=not quiet)
     say(f"4. score    {score}")
-    return Done(records, law, score, study.report(law=law))
+    figures = save_figures(folder, records, law, score)
+    return Done(records, law, score, study.report(law=law), figures)
+
+
+def save_figures(folder: Path, records: list[RunRecord], law: Law, score: Score) -> list[Path]:
+    """The three figures that tell the story, as PNG files in the study's folder."""
+    drawn = {
+        "frontier": plots.plot_frontier(records, law, score.shot, score.measured),
+        "sweep": plots.plot_sweep(records, law),
+        "isoflop": plots.plot_isoflop(records, law),
+    }
+    for name, figure in drawn.items():
+        write_atomically(folder / f"{name}.png", plots.png(figure))
+    return [folder / f"{name}.png" for name in drawn]

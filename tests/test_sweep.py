@@ -251,6 +251,8 @@ def script(tmp_path):
     for process in started:
         if process.poll() is None:
             process.kill()
+        for orphan in filter(lambda p: _of_group(p, process.pid), psutil.process_iter()):
+            orphan.kill()
         process.communicate()
 
 
