@@ -101,12 +101,12 @@ def train(options: argparse.Namespace) -> tuple[Any, str]:
     config = parse(TrainConfig, values)
     from tqdm.auto import tqdm
 
+    from scalept_lab.data import prepare
     from scalept_lab.train import train as train_run
 
-    with tqdm(
-        total=config.steps, unit="step", disable=options.json, delay=0.5
-    ) as bar:  # no bar before an error
-        record = train_run(config, progress=lambda step: bar.update(step - bar.n))
+    corpus = prepare(config.corpus)
+    with tqdm(total=config.steps, unit="step", disable=options.json, delay=0.5) as bar:  # none before an error
+        record = train_run(config, corpus=corpus, progress=lambda step: bar.update(step - bar.n))
     loss = (
         f"loss {record.L:.4f} nats per token" if record.L is not None else f"{record.status}: {record.error}"
     )

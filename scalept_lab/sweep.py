@@ -163,10 +163,11 @@ def _end_with(sentinel: int) -> None:
 
 def _run(todo: list[TrainConfig], store: Store, executor: futures.Executor, progress: bool) -> None:
     folder = str(store.folder)
-    pending = {executor.submit(train_and_save, config, folder): config for config in todo}
+    pending: dict[futures.Future, TrainConfig] = {}
     done = 0.0
     total, title = sum(map(flops_of, todo)), f"training {len(todo)} runs"
     try:
+        pending |= {executor.submit(train_and_save, config, folder): config for config in todo}
         with tqdm(total=total, unit="FLOP", unit_scale=True, desc=title, disable=not progress) as bar:
             while pending:
                 finished, _ = futures.wait(pending, timeout=0.5, return_when=futures.FIRST_COMPLETED)

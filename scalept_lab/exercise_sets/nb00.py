@@ -15,10 +15,16 @@ EXERCISES = (
             math.log(50_257),
             rel=1e-3,
             diagnoses=[
-                (math.log2(50_257), "this is in bits, with the logarithm to base 2; nats take the natural one."),
+                (
+                    math.log2(50_257),
+                    "this is in bits, with the logarithm to base 2; nats take the natural one.",
+                ),
                 (math.log10(50_257), "this is the logarithm to base 10; nats take the natural one."),
                 (math.log(256), "this is the uniform guess over 256 bytes; GPT-2 has more to choose from."),
-                (1 / 50_257, "this is the probability that it gives the right token; the loss is minus its logarithm."),
+                (
+                    1 / 50_257,
+                    "this is the probability that it gives the right token; the loss is minus its logarithm.",
+                ),
             ],
             slips=(),
             right="A first loss far from this number means a bug, and costs one step to see.",
@@ -68,7 +74,10 @@ answer = 1_000_000 * bits_per_byte / 8""",
             2.25,
             rel=0.005,
             diagnoses=[
-                (2.0, "that takes the same difference away again; on logarithmic axes equal steps are equal ratios."),
+                (
+                    2.0,
+                    "that takes the same difference away again; on logarithmic axes equal steps are equal ratios.",
+                ),
                 (2.5, "that halves the difference; on logarithmic axes equal steps are equal ratios."),
                 (1.5, "the loss does not halve when the data doubles; look at what the first doubling did."),
                 (3.0 * math.sqrt(0.75), "the second step is as long as the first: both double the tokens."),

@@ -1,0 +1,87 @@
+"""What the machine says of itself: numbers in range, and nothing that names a person."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import platform
+import socket
+
+import psutil
+import pytest
+import torch
+
+from scalept_lab import machine
+
+
+def test_cores_are_those_this_process_may_use(monkeypatch):
+    assert 1 <= machine.cores() <= (os.cpu_count() or 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3}, raising=False)
+    assert machine.cores() == 1
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert machine.cores() == os.cpu_count()
+
+
+def test_memory_is_at_most_what_the_machine_has():
+    assert 1e8 < machine.memory_bytes() <= psutil.virtual_memory().total
+
+
+@pytest.mark.parametrize(
+    ("limit", "bytes_"), [("max\n", None), ("500000000\n", 500_000_000), ("9223372036854771712\n", None)]
+)
+def test_a_containers_limit_counts(tmp_path, monkeypatch, limit, bytes_):
+    (tmp_path / "limit").write_text(limit)
+
+    def redirect(path, *args, real=open, **more):
+        return real(tmp_path / "limit" if str(path).startswith("/sys/fs/cgroup") else path, *args, **more)
+
+    monkeypatch.setattr("builtins.open", redirect)
+    expected = bytes_ or psutil.virtual_memory().total
+    assert machine.memory_bytes() == expected
+
+
+def test_speed_is_measured_and_leaves_the_threads_as_they_were():
+    threads = torch.get_num_threads()
+    assert 0.01 < machine.gflops(size=64, seconds=0.02) < 1e6
+    assert torch.get_num_threads() == threads
+
+
+def test_check_has_the_keys_of_the_command_line():
+    found = machine.check()
+    assert list(found) == ["ok", "python", "torch", "cores", "memory_bytes", "device", "gflops"]
+    assert found["python"] == platform.python_version() and torch.__version__.startswith(found["torch"].split("+")[0])
+    assert found["device"] in ("cpu", "cuda") and found["gflops"] > 0
+    json.dumps(found)
+
+
+def test_a_machine_without_torch_or_memory_is_not_ready(monkeypatch):
+    monkeypatch.setattr(machine, "memory_bytes", lambda: 10**9)
+    assert machine.check()["ok"] is False
+    monkeypatch.undo()
+    monkeypatch.setattr(machine, "version", lambda package: None)
+    found = machine.check()
+    assert (found["ok"], found["torch"], found["device"], found["gflops"]) == (False, None, None, None)
+
+
+def test_provenance_names_versions_and_the_machine_but_nobody():
+    found = machine.provenance()
+    text = json.dumps(found)
+    assert {"scalept-lab", "python", "torch", "numpy"} <= set(found["versions"])
+    assert str(machine.cores()) in found["machine"] and platform.machine() in found["machine"]
+    assert found["commit"] is None or int(found["commit"], 16) >= 0
+    assert os.path.expanduser("~") not in text
+    assert socket.gethostname() not in text
+    user = getpass.getuser()
+    assert len(user) < 5 or user not in text
+
+
+def test_peak_memory_grows_and_never_shrinks():
+    before = machine.peak_rss_bytes()
+    block = bytearray(before)  # twice as much as ever
+    block[:: 4096] = b"x" * len(block[:: 4096])
+    during = machine.peak_rss_bytes()
+    del block
+    assert during >= 1.5 * before > 0
+    assert machine.peak_rss_bytes() >= during
+    assert during < 1e12
