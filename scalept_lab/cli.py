@@ -105,7 +105,8 @@ def train(options: argparse.Namespace) -> tuple[Any, str]:
     from scalept_lab.train import train as train_run
 
     corpus = prepare(config.corpus)
-    with tqdm(total=config.steps, unit="step", disable=options.json, delay=0.5) as bar:  # none before an error
+    # The delay: no bar in front of an error's one line.
+    with tqdm(total=config.steps, unit="step", disable=options.json, delay=0.5) as bar:
         record = train_run(config, corpus=corpus, progress=lambda step: bar.update(step - bar.n))
     loss = (
         f"loss {record.L:.4f} nats per token" if record.L is not None else f"{record.status}: {record.error}"

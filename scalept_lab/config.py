@@ -71,9 +71,7 @@ class TrainConfig(_Frozen):
     model: ModelConfig = ModelConfig()
     corpus: str = Field("python", min_length=1)
     tokens: int = Field(500_000, ge=1)
-    unique_tokens: int | None = Field(
-        None, ge=1
-    )  # None: every token is seen at most once (while the corpus lasts)
+    unique_tokens: int | None = Field(None, ge=1)  # None: no token twice (while the corpus lasts)
     batch: int = Field(4, ge=1)  # sequences per step
     lr: float = Field(0.01, gt=0)  # peak; optim.param_groups says what each tensor makes of it
     parametrization: Literal["mup", "standard"] = "mup"

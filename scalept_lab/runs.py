@@ -105,9 +105,8 @@ def parse_record(text: str) -> RunRecord:
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write `content` so that `path` holds either all of it or what was there before, even if the power goes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(
-        f".{path.name}.{secrets.token_hex(4)}.tmp"
-    )  # mkstemp's is readable by its owner only
+    # not mkstemp, whose files only their owner can read
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:
             file.write(content.encode() if isinstance(content, str) else content)

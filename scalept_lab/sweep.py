@@ -9,7 +9,7 @@ import multiprocessing.connection
 import os
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +46,7 @@ class Sweep:
         object.__setattr__(self, "configs", tuple(unique.values()))
 
     @classmethod
-    def isoflop(cls, slices: dict[float, Sequence[int]], seed: int = 0, **fields: Any) -> Sweep:
+    def isoflop(cls, slices: Mapping[float, Sequence[int]], seed: int = 0, **fields: Any) -> Sweep:
         """Slices of equal compute: for each number of FLOPs the widths to try, the tokens following from the two."""
         pairs = [(width, flops) for flops, widths in slices.items() for width in widths]
         return cls(configs=[at_flops(width, flops, seed=seed, **fields) for width, flops in pairs])
@@ -129,9 +129,7 @@ def local_processes(workers: int) -> Iterator[futures.ProcessPoolExecutor]:
     method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
     context = multiprocessing.get_context(method)
     if method == "forkserver":
-        context.set_forkserver_preload(
-            ["scalept_lab.train"]
-        )  # torch is imported once and shared by all workers
+        context.set_forkserver_preload(["scalept_lab.train"])  # torch is imported once, for all workers
     before = set(multiprocessing.active_children())
     pool = futures.ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
     try:
@@ -148,9 +146,7 @@ def _start_worker() -> None:
     import torch
 
     torch.set_num_threads(1)
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C reaches the whole group; the parent ends its workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent ends its workers
     parent = multiprocessing.parent_process()
     if parent is not None:  # a worker whose parent was killed would otherwise wait for work for ever
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
@@ -162,7 +158,7 @@ def _end_with(sentinel: int) -> None:
 
 
 def _run(todo: list[TrainConfig], store: Store, executor: futures.Executor, progress: bool) -> None:
-    folder = str(store.folder)
+    folder = str(store.folder.resolve())  # a worker on another machine starts in another folder
     pending: dict[futures.Future, TrainConfig] = {}
     done = 0.0
     total, title = sum(map(flops_of, todo)), f"training {len(todo)} runs"
@@ -178,8 +174,8 @@ def _run(todo: list[TrainConfig], store: Store, executor: futures.Executor, prog
                 bar.refresh()
     except futures.BrokenExecutor:
         raise InputError(
-            "a worker process was killed (out of memory?); finished runs are kept: run it again to go on, "
-            "with an executor of fewer workers if it ends here again"
+            "a worker process was killed (out of memory, or a script without `if __name__ == '__main__':`); "
+            "finished runs are kept: run it again to go on, with an executor of fewer workers if it ends here again"
         ) from None
     finally:
         for future in pending:  # after an error or an interrupt, start nothing more

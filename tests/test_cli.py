@@ -16,7 +16,7 @@ import pytest
 import synthetic
 
 import scalept_lab.sweep
-from scalept_lab import cli, standard, study
+from scalept_lab import cli, fit, standard, study
 from scalept_lab.config import ModelConfig, TrainConfig
 from scalept_lab.errors import InputError
 from scalept_lab.runs import RunRecord, Store, read_records
@@ -179,17 +179,20 @@ def small_study(monkeypatch, tiny_corpus):
         with futures.ThreadPoolExecutor(1) as one:
             return scalept_lab.sweep.run_all(configs, store, one, progress=False)
 
+    def quickly(records, **options):
+        return fit.fit_records(records, **{**options, "bootstrap": 50})
+
     fields = {"corpus": tiny_corpus, "eval_windows": 16}
-    sweep = functools.partial(standard.standard_sweep, **fields)  # type: ignore[arg-type]
+    sweep = functools.partial(standard.standard_sweep, **fields)
     monkeypatch.setattr(study, "run_all", in_a_thread)
+    monkeypatch.setattr(study, "fit_records", quickly)
     monkeypatch.setattr(standard, "SLICES", {1e9: (16, 24), 2e9: (16, 24, 32), 4e9: (16, 24, 32)})
     monkeypatch.setattr(standard, "FIT_FROM", 0.0)
     monkeypatch.setattr(standard, "HERO_FACTOR", 2.0)
     monkeypatch.setattr(standard, "standard_sweep", sweep)
 
 
-def test_study(scalept, small_study, tmp_path):
-    pytest.importorskip("scalept_lab.report")
+def test_study(scalept, small_study, tmp_path, monkeypatch):
     out = tmp_path / "out"
     found = answer(scalept("study", "--out", out, "--budget-flops", "1e12", "--json"))
     assert {"runs", "law", "interval95", "hero", "seconds"} <= set(found)
@@ -200,12 +203,15 @@ def test_study(scalept, small_study, tmp_path):
     assert hero["error_percent"] == pytest.approx(100 * (hero["measured"] / hero["predicted"] - 1))
     assert hero["flops"] == pytest.approx(2 * max(run.C for run in read_records(out / "runs")), rel=0.02)
 
+    assert (out / "report.html").exists()
+
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.json")}
+    monkeypatch.setattr(standard, "save_figures", lambda *_: [])  # drawing takes longer than all the rest
+    monkeypatch.setattr(study.Study, "report", lambda *_, **__: out / "report.html")
     status, text, _ = scalept("study", "--out", out)  # again, as a learner reads it: nothing is trained twice
     assert status == 0 and before == {path: path.stat().st_mtime_ns for path in out.rglob("*.json")}
     for said in ("1. plan", "2. fit", "3. predict", "4. score", "alpha", "report:", "minutes"):
         assert said in text
-    assert (out / "report.html").exists()
 
 
 def test_the_budget_that_is_asked_for_is_enough(scalept, small_study, tmp_path):
@@ -243,7 +249,7 @@ def refused(found: tuple[int, str, str], says: str) -> None:
     assert not list(Path().iterdir()), "it wrote something"
 
 
-CSV = {
+CSV: dict[str, str | bytes] = {
     "missing column loss": "params,tokens\n" + "1e5,1e6\n" * 8,
     "missing column params": "n,tokens,loss\n" + "1e5,1e6,3\n" * 8,
     "got 'many'": "params,tokens,loss\n1e5,1e6,3\nmany,2e6,2.9\n" + "3e5,1e6,3\n" * 8,
@@ -331,8 +337,10 @@ def test_bad_points(scalept, tmp_path, says, json_):
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )  # fmt: skip
 def test_bad_arguments(scalept, tmp_path, arguments, says):
-    given = {"points": points(tmp_path / "points.csv"), "list": tmp_path / "list.json", "deep": tmp_path / "deep.json"}  # fmt: skip
-    given |= {"empty": tmp_path / "empty", "broken": tmp_path / "broken.ipynb"}
+    names = {"list": "list.json", "deep": "deep.json", "empty": "empty", "broken": "broken.ipynb"}
+    given = {"points": points(tmp_path / "points.csv")} | {
+        key: tmp_path / name for key, name in names.items()
+    }
     given["list"].write_text("[1, 2]")
     given["deep"].write_text("[" * 100_000)
     given["empty"].mkdir()
@@ -363,7 +371,9 @@ def test_bad_arguments(scalept, tmp_path, arguments, says):
 @pytest.mark.parametrize("json_", [["--json"], []])
 def test_a_run_that_cannot_be_made(scalept, run_file, tmp_path, fields, says, json_):
     if str(fields.get("corpus")).startswith("{"):
-        fields = {"corpus": fields["corpus"].format(empty=tmp_path / "empty.txt", short=tmp_path / "short.txt")}
+        fields = {
+            "corpus": fields["corpus"].format(empty=tmp_path / "empty.txt", short=tmp_path / "short.txt")
+        }
     (tmp_path / "empty.txt").touch()
     (tmp_path / "short.txt").write_text("Too short for anything.")
     refused(scalept("train", run_file(**fields), *json_), says)

@@ -25,7 +25,9 @@ PAGE = Path(__file__).parents[1] / "docs" / "at_scale.md"
 def sweep(tiny_corpus) -> Sweep:
     model = ModelConfig.family(8, context=16)
     sizes = (2000, 1500)
-    return Sweep(configs=[TrainConfig(model=model, corpus=tiny_corpus, tokens=n, eval_windows=16) for n in sizes])
+    return Sweep(
+        configs=[TrainConfig(model=model, corpus=tiny_corpus, tokens=n, eval_windows=16) for n in sizes]
+    )
 
 
 @pytest.fixture
@@ -95,7 +97,9 @@ def test_slurm_job_array(sweep, losses, tmp_path):
         path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
         variables = {**os.environ, "PATH": path, "SLURM_ARRAY_TASK_ID": str(number)}
         command = ["bash", "-c", script]
-        return subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=240)
+        return subprocess.run(
+            command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=240
+        )
 
     for number in range(len(sweep)):
         done = task(number)

@@ -50,7 +50,9 @@ def test_speed_is_measured_and_leaves_the_threads_as_they_were():
 def test_check_has_the_keys_of_the_command_line():
     found = machine.check()
     assert list(found) == ["ok", "python", "torch", "cores", "memory_bytes", "device", "gflops"]
-    assert found["python"] == platform.python_version() and torch.__version__.startswith(found["torch"].split("+")[0])
+    assert found["python"] == platform.python_version() and torch.__version__.startswith(
+        found["torch"].split("+")[0]
+    )
     assert found["device"] in ("cpu", "cuda") and found["gflops"] > 0
     json.dumps(found)
 
@@ -79,7 +81,7 @@ def test_provenance_names_versions_and_the_machine_but_nobody():
 def test_peak_memory_grows_and_never_shrinks():
     before = machine.peak_rss_bytes()
     block = bytearray(before)  # twice as much as ever
-    block[:: 4096] = b"x" * len(block[:: 4096])
+    block[::4096] = b"x" * len(block[::4096])
     during = machine.peak_rss_bytes()
     del block
     assert during >= 1.5 * before > 0

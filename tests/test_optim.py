@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -34,8 +35,8 @@ def test_rates_rise_then_fall_and_never_reach_zero_while_training(schedule, toke
     found = rates(config)
     assert len(found) == config.steps and all(0 < rate <= 1 for rate in found)
     top = found.index(max(found))
-    assert all(a < b for a, b in zip(found[:top], found[1 : top + 1], strict=True))
-    assert all(a >= b for a, b in zip(found[top:], found[top + 1 :], strict=False))
+    assert all(a < b for a, b in itertools.pairwise(found[: top + 1]))
+    assert all(a >= b for a, b in itertools.pairwise(found[top:]))
     assert top <= max(1, math.ceil(warmup * config.steps))
 
 
@@ -50,7 +51,7 @@ def test_the_decay_ends_one_step_after_the_last(schedule, tokens):
 
 def test_linear_decay_is_a_line():
     found = rates(run(schedule="linear", warmup=0.1))[10:]
-    falls = [a - b for a, b in zip(found, found[1:], strict=False)]
+    falls = [a - b for a, b in itertools.pairwise(found)]
     assert found[0] == 1 and falls == pytest.approx([1 / 90] * 89)
 
 

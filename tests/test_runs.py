@@ -20,7 +20,15 @@ from pydantic import ValidationError
 
 from scalept_lab import runs
 from scalept_lab.errors import InputError
-from scalept_lab.runs import RunRecord, Store, merge, parse_record, read_records, write_atomically, write_records
+from scalept_lab.runs import (
+    RunRecord,
+    Store,
+    merge,
+    parse_record,
+    read_records,
+    write_atomically,
+    write_records,
+)
 
 
 def made(seed: int = 0, **changes) -> RunRecord:
@@ -105,7 +113,11 @@ def test_any_text_and_number_survive_the_way_through_a_file(text, loss, tokens):
 
 @pytest.mark.parametrize("name", ["all.jsonl", "all.parquet", "deeper/still/all.jsonl", "deeper/all.parquet"])
 def test_what_is_written_is_read(tmp_path, name):
-    records = [*synthetic.isoflop_records(), made(status="diverged"), made(3, error=LINE_ENDS, status="failed")]
+    records = [
+        *synthetic.isoflop_records(),
+        made(status="diverged"),
+        made(3, error=LINE_ENDS, status="failed"),
+    ]
     write_records(records, tmp_path / name)
     assert read_records(tmp_path / name) == records
     assert read_records((tmp_path / name).parent) == records
@@ -157,12 +169,12 @@ def test_a_torn_file_is_named(tmp_path, name, content):
 
 def test_a_table_without_records_is_named(tmp_path):
     pd.DataFrame({"loss": [1.0]}).to_parquet(tmp_path / "points.parquet")
-    with pytest.raises(InputError, match="points.parquet: expected a Parquet file with a column 'record'"):
+    with pytest.raises(InputError, match=r"points.parquet: expected a Parquet file with a column 'record'"):
         read_records(tmp_path / "points.parquet")
 
 
 def test_a_missing_path_is_told(tmp_path):
-    with pytest.raises(InputError, match="no such file or folder: .*gone"):
+    with pytest.raises(InputError, match=r"no such file or folder: .*gone"):
         read_records(tmp_path / "gone")
 
 
@@ -247,9 +259,16 @@ def test_an_interrupt_leaves_no_temporary(tmp_path, monkeypatch):
 
 def test_text_is_flushed_to_disk_before_it_gets_its_name(tmp_path, monkeypatch):
     calls: list[str] = []
+
+    def noted(name: str, real):
+        def call(*arguments):
+            calls.append(name)
+            return real(*arguments)
+
+        return call
+
     for name in ("fsync", "replace"):
-        real = getattr(os, name)
-        monkeypatch.setattr(os, name, lambda *a, name=name, real=real: (calls.append(name), real(*a))[1])
+        monkeypatch.setattr(os, name, noted(name, getattr(os, name)))
     write_atomically(tmp_path / "a.txt", "Größe 中文\n")
     assert calls == ["fsync", "replace"]
     assert (tmp_path / "a.txt").read_bytes() == "Größe 中文\n".encode()
@@ -319,7 +338,14 @@ def test_merge_counts_what_it_took_and_what_it_left(tmp_path):
     assert {record.origin for record in read_records(out)} == {"classmate"}
     rejected = {(Path(each["file"]).name, each["line"]): each["reason"] for each in found["rejected"]}
     assert len(rejected) == len(found["rejected"]) == 8
-    for line, reason in ((3, "L"), (4, "L"), (5, "L: expected at most"), (6, "note"), (7, "above 0"), (8, "JSON")):
+    for line, reason in (
+        (3, "L"),
+        (4, "L"),
+        (5, "L: expected at most"),
+        (6, "note"),
+        (7, "above 0"),
+        (8, "JSON"),
+    ):
         assert reason in rejected["slips.jsonl", line]
     assert ("torn.json", 1) in rejected and ("torn.parquet", 1) in rejected
     assert all("\n" not in reason for reason in rejected.values())
@@ -359,7 +385,7 @@ def test_a_strange_config_is_no_reason_to_stop(tmp_path, config):
 
 def test_a_missing_folder_is_refused_and_nothing_written(tmp_path):
     Store(tmp_path / "alice").save(made())
-    with pytest.raises(InputError, match="no such file or folder: .*bob"):
+    with pytest.raises(InputError, match=r"no such file or folder: .*bob"):
         merge([tmp_path / "alice", tmp_path / "bob"], tmp_path / "class.jsonl")
     assert [path.name for path in tmp_path.iterdir()] == ["alice"]
 

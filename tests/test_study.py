@@ -229,9 +229,7 @@ def test_the_recipe_is_the_best_of_the_family(done):
         losses = {}
         for width in range(study.HEAD_DIM, 300, study.HEAD_DIM):
             model = study.TrainConfig(**like).model.family(width)
-            losses[width] = float(
-                law(costs.shape(model).non_embedding, flops / costs.flops_per_token(model))
-            )
+            losses[width] = float(law(costs.shape(model).non_embedding, flops / costs.flops_per_token(model)))
         best = min(losses.values())
         assert losses[config.model.width] <= best * (1 + 1e-4)
         step = costs.flops_per_token(config.model) * config.tokens_per_step
@@ -303,7 +301,8 @@ def test_the_score_is_measured_against_the_sealed_prediction(done):
 
 def test_inside_and_outside_are_said(done):
     shot = shoot(done)
-    for measured, inside in ((shot.low, True), (shot.high, True), (shot.high * 1.01, False), (shot.low * 0.99, False)):  # fmt: skip
+    expected = {shot.low: True, shot.high: True, shot.high * 1.01: False, shot.low * 0.99: False}
+    for measured, inside in expected.items():
         score = Score(shot, measured)
         assert score.inside is inside
         assert ("OUTSIDE" in str(score)) is not inside
@@ -341,7 +340,7 @@ def test_a_broken_seal_is_refused(done, tamper):
     shot = shoot(done)
     tamper(done.folder / "shots" / f"{shot.id}.json")
     for ask in (lambda: done.run_hero(shot), lambda: done.sealed(shot.id), done.scores):
-        with pytest.raises(InputError, match="the seal of .* is broken") as error:
+        with pytest.raises(InputError, match=r"the seal of .* is broken") as error:
             ask()
         assert "\n" not in str(error.value)
     assert not done.heroes.records()
@@ -357,7 +356,7 @@ def test_a_prediction_never_sealed_here_is_refused(done, tmp_path):
 def test_a_hero_that_diverged_is_told(done):
     shot = shoot(done)
     done.heroes.save(synthetic.record(shot.config, status="diverged"))
-    with pytest.raises(InputError, match="the hero run is diverged: .*nothing to score"):
+    with pytest.raises(InputError, match=r"the hero run is diverged: .*nothing to score"):
         done.run_hero(shot)
     assert done.scores() == []
 

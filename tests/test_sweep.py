@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from concurrent.futures.process import BrokenProcessPool
-from pathlib import Path
 
 import psutil
 import pytest
@@ -86,7 +85,7 @@ def test_slices_cost_what_they_say():
         (lambda: Sweep(width=16, tokens=10), "tokens: expected at least one step"),
         (lambda: Sweep(width=16, tokens=float("nan")), "tokens"),
         (lambda: Sweep(width=16, tokens=float("inf")), "tokens"),
-        (lambda: Sweep(width=16, tokens="many"), "tokens"),
+        (lambda: Sweep(width=16, tokens=["many"]), "tokens"),  # type: ignore[list-item]
         (lambda: Sweep(width=16, tokens=1e5, lr=-1), "lr"),
         (lambda: Sweep(width=16, tokens=1e5, colour="red"), "colour"),
         (lambda: Sweep(width=16, tokens=1e5, seed=-1), "seed"),
@@ -129,9 +128,12 @@ def test_a_finished_run_is_not_trained_again(tiny_corpus, tmp_path, monkeypatch)
     before = times(store)
     trained = []
     real = scalept_lab.train.train
-    monkeypatch.setattr(
-        scalept_lab.train, "train", lambda config, **more: (trained.append(config), real(config, **more))[1]
-    )
+
+    def train(config, **more):
+        trained.append(config)
+        return real(config, **more)
+
+    monkeypatch.setattr(scalept_lab.train, "train", train)
     again = threads(configs, store)
     assert trained == configs[2:]
     assert again[:2] == first
@@ -177,7 +179,7 @@ def test_bad_input_reaches_the_caller_is_not_stored_and_stops_the_rest(tiny_corp
         raise InputError("unique_tokens: too many")
 
     monkeypatch.setattr(scalept_lab.train, "train", refuses)
-    with pytest.raises(InputError, match="^unique_tokens: too many$"):
+    with pytest.raises(InputError, match=r"^unique_tokens: too many$"):
         threads(some(tiny_corpus, 20), Store(tmp_path))
     assert len(started) < 20
     assert not times(Store(tmp_path)) and not list((tmp_path / ".progress").iterdir())
@@ -197,7 +199,7 @@ def test_a_worker_that_is_killed_is_told_in_one_line(tiny_corpus, tmp_path):
             future.set_exception(BrokenProcessPool("A process in the process pool was terminated abruptly"))
             return future
 
-    with pytest.raises(InputError, match="killed .* run it again"):
+    with pytest.raises(InputError, match=r"killed .* run it again"):
         run_all(some(tiny_corpus, 2), Store(tmp_path), Broken(), progress=False)
 
 
