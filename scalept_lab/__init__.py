@@ -20,7 +20,6 @@ _HOME = {
     "prepare": "data",
     "recommend": "recipe",
     "Transformer": "models",
-    "train": "train",
     "Sweep": "sweep",
     "Study": "study",
     "fit_law": "fit",

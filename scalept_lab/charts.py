@@ -96,7 +96,7 @@ def plot_loss_against(
 
 
 def _mean_and_interval(runs_XxS: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The mean of the runs and the half-width of its 95 % interval (NaN for a single run), each (X,)."""
+    """The mean of the runs and the half-width of its 95 % interval (NaN below three runs), each (X,)."""
     from scipy.special import stdtrit
 
     seeds = np.isfinite(runs_XxS).sum(1)
@@ -104,7 +104,7 @@ def _mean_and_interval(runs_XxS: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     mean = np.divide(total, seeds, out=np.full(len(seeds), np.nan), where=seeds > 0)
     squares = np.nansum((runs_XxS - mean[:, None]) ** 2, 1)
     half = np.full(len(seeds), np.nan)
-    many = seeds > 1
+    many = seeds > 2  # of two runs, Student's factor is 12.7: a bar that hides the figure
     half[many] = stdtrit(seeds[many] - 1, 0.975) * np.sqrt(squares[many] / (seeds[many] - 1) / seeds[many])
     return mean, half
 

@@ -7,7 +7,6 @@ Everything is on disk in the study's folder, so that a restarted kernel or a kil
 from __future__ import annotations
 
 import concurrent.futures as futures
-import hashlib
 import json
 import math
 import os
@@ -16,13 +15,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from scalept_lab import costs
 from scalept_lab.config import HEAD_DIM, TrainConfig, parse
 from scalept_lab.errors import InputError
 from scalept_lab.fit import Law, fit_records
 from scalept_lab.runs import RunRecord, Store, write_atomically
+from scalept_lab.shot import Score, Shot
 from scalept_lab.sweep import Sweep, at_flops, flops_of, prepare_corpora, run_all
 
 
@@ -50,65 +48,6 @@ class Estimate:
         return (
             f"{self.runs} runs ({self.cached} done already): {self.flops:.3g} FLOPs, {self.share:.0%} of the "
             f"{self.left:.3g} left ({verdict}); about {self.seconds / 60:.1f} minutes here"
-        )
-
-    __repr__ = __str__
-
-
-class Shot(BaseModel):
-    """A prediction, sealed: the run, the loss foretold, and the evidence it rests on. `seal` is a hash of all the rest."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    config: TrainConfig
-    flops: float
-    predicted: float
-    low: float
-    high: float
-    law: dict[str, float]
-    status: str
-    runs: list[str]
-    sealed_at: str
-    seal: str = ""
-
-    def digest(self) -> str:
-        return hashlib.sha256(self.model_copy(update={"seal": ""}).model_dump_json().encode()).hexdigest()
-
-    @property
-    def id(self) -> str:
-        return self.config.id()
-
-    def __str__(self) -> str:
-        model = self.config.model
-        return (
-            f"width {model.width}, depth {model.depth}, {self.config.tokens:,} tokens, {self.flops:.3g} FLOPs: predicted loss "
-            f"{self.predicted:.4f} (95 % interval {self.low:.4f} to {self.high:.4f}), sealed {self.sealed_at}"
-        )
-
-    __repr__ = __str__
-
-
-@dataclass(frozen=True)
-class Score:
-    """A prediction against what came."""
-
-    shot: Shot
-    measured: float
-
-    @property
-    def error_percent(self) -> float:
-        """Positive when the model turned out worse than foretold."""
-        return 100 * (self.measured / self.shot.predicted - 1)
-
-    @property
-    def inside(self) -> bool:
-        return self.shot.low <= self.measured <= self.shot.high
-
-    def __str__(self) -> str:
-        where = "inside" if self.inside else "OUTSIDE"
-        return (
-            f"predicted {self.shot.predicted:.4f}, measured {self.measured:.4f} nats per token: {self.error_percent:+.2f} %, "
-            f"{where} the 95 % interval {self.shot.low:.4f} to {self.shot.high:.4f}"
         )
 
     __repr__ = __str__
@@ -200,7 +139,7 @@ class Study:
         """Choose the best model of the family for `flops`, predict its loss, and seal that on disk.
 
         Until the hero is trained a new call replaces the seal; afterwards the sealed prediction stands and is returned.
-        Raises: InputError if the hero was trained without a seal: what is known cannot be foretold.
+        Raises: InputError if the hero was trained without a seal, or in the sweep: what is known cannot be foretold.
         """
         costs.positive("flops", flops)
         law = law or self.fit()
@@ -215,11 +154,15 @@ class Study:
         config = best_recipe(law, flops, like)
         if self.heroes.get(config.id()) is not None:
             return self.sealed(config.id())
+        if self.store.get(config.id()) is not None:
+            raise InputError(
+                f"the best run for {flops:g} FLOPs is in the sweep already: ask for more than its largest run"
+            )
         shape = costs.shape(config.model)
         foretold = law.predict(shape.non_embedding, config.steps * config.tokens_per_step)
         shot = Shot(
             config=config, flops=flops_of(config), predicted=foretold.loss, low=foretold.low, high=foretold.high,
-            law=law.params, status=law.status, runs=[record.id for record in records],
+            law=law.params, status=law.status, runs=[record.id for record in records if record.L in law.points.L],
             sealed_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )  # fmt: skip
         shot = shot.model_copy(update={"seal": shot.digest()})

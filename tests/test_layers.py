@@ -19,7 +19,7 @@ ORDER = [
     "tokens", "documents", "cards", "data", "curriculum",
     "shapes", "costs", "laws", "huber", "points", "starts", "runs", "fit", "isoflop",
     "figures", "charts", "lawplots", "frontier", "plots", "widgets", "page", "report", "exercises",
-    "models", "optim", "precision", "distributed", "recipe", "train", "sweep", "study", "standard",
+    "models", "optim", "precision", "distributed", "recipe", "train", "sweep", "shot", "study", "standard",
     "transfer", "vla", "compress", "cli",
 ]
 # fmt: on

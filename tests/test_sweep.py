@@ -210,6 +210,22 @@ def test_progress_counts_up_to_all_flops(tiny_corpus, tmp_path, capsys):
     assert "training 2 runs: 100%" in shown.err and not shown.out
 
 
+def test_what_a_killed_run_told_of_its_progress_is_forgotten(tiny_corpus, tmp_path, monkeypatch):
+    (config,) = some(tiny_corpus, 1)
+    beat = tmp_path / ".progress" / config.id()
+    beat.parent.mkdir()
+    beat.write_text("0.93")
+    real, told = scalept_lab.train.train, []
+
+    def train(config, **more):
+        told.append(float(beat.read_text()))
+        return real(config, **more)
+
+    monkeypatch.setattr(scalept_lab.train, "train", train)
+    threads([config], Store(tmp_path))
+    assert told == [0] and not beat.exists()
+
+
 # --- on processes, as a learner's script does it
 
 SCRIPT = """
