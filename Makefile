@@ -77,8 +77,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt
-	@$(call install,.[dev])
+	@$(call install,.[dev$(comma)cluster])
 	@touch $(VENV)/.installed $@
+
+comma := ,
 
 define install
 set -e; \

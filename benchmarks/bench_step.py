@@ -56,7 +56,7 @@ class ForTrainer(nn.Module):
 
 
 def trainer(config: TrainConfig, rows: list[dict[str, torch.Tensor]], folder: str) -> float:
-    from transformers import Trainer, TrainingArguments
+    from transformers import PrinterCallback, Trainer, TrainingArguments
 
     arguments = TrainingArguments(
         output_dir=folder, per_device_train_batch_size=config.batch, max_steps=config.steps, max_grad_norm=config.clip,
@@ -67,6 +67,7 @@ def trainer(config: TrainConfig, rows: list[dict[str, torch.Tensor]], folder: st
     optimizer = make_optimizer(model.inner, config)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
     run = Trainer(model=model, args=arguments, train_dataset=rows, optimizers=(optimizer, schedule))
+    run.remove_callback(PrinterCallback)
     started = time.perf_counter()
     run.train()
     return time.perf_counter() - started

@@ -25,7 +25,9 @@ TOKENS = [1.25e5, 2.5e5, 5e5, 1e6, 2e6]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--languages", type=int, nargs="+", default=[1, 2, 3], help="seeds of the languages")
+    parser.add_argument(
+        "--languages", type=int, nargs="+", default=[0, 1, 2, 3], help="seeds of the languages"
+    )
     parser.add_argument("--out", type=Path, default=Path("results/known_entropy"))
     parser.add_argument(
         "--record", action="store_true", help="write the runs to data/records/known_entropy.jsonl"

@@ -86,6 +86,11 @@ def run_all(
     `executor`, one process per core with one thread each: two processes of one thread train 1.8 to 2.1 times as fast as
     one, while one process of two threads gains less and can stall when the machine has other work.
     """
+    if executor is not None and not isinstance(executor, futures.Executor):
+        kind = type(executor).__name__
+        raise InputError(
+            f"executor: expected a concurrent.futures.Executor, got {kind}; docs/at_scale.md has other ways"
+        )
     configs = list(configs)
     todo = [config for config in configs if not _finished(store, config)]
     if todo:
