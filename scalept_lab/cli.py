@@ -127,7 +127,12 @@ def run(options: argparse.Namespace) -> tuple[Any, str]:
     from scalept_lab import notebooks
 
     found = notebooks.run(options.notebooks, save=options.save)
-    return found, _table(found)
+    lines = [
+        f"{'ok' if one['ok'] else 'FAILED':<7} {one['seconds']:>6.1f} s {one['peak_rss_bytes'] / 1e6:>6.0f} MB  {one['path']}"
+        + (f"\n        {one['error']}" if one["error"] else "")
+        for one in found["notebooks"]
+    ]
+    return found, "\n".join(lines)
 
 
 def _table(values: Any, indent: str = "") -> str:

@@ -128,7 +128,7 @@ def test_nbval_compares_claims_and_not_their_evidence(tmp_path):
 def test_limits_are_printed_and_fail_the_session(tmp_path):
     notebooks.run_notebook(make(tmp_path / "a.ipynb", "import time\ntime.sleep(1.2)"), save=True)
     plugin = (ROOT / "conftest.py").read_text(encoding="utf-8")
-    (tmp_path / "conftest.py").write_text(plugin.replace("\nMEASURED", "\nLIMIT_SECONDS = 1.0\nMEASURED", 1))
+    (tmp_path / "conftest.py").write_text(plugin.replace("\nMEASURED", "\nLIMIT_SECONDS = 0.1\nMEASURED", 1))
     done = nbval(tmp_path)
     assert done.returncode == 1 and "1 passed" in done.stdout
     assert "a.ipynb" in done.stdout and "OVER THE LIMIT" in done.stdout
