@@ -31,7 +31,7 @@ run: ready
 	@$(BIN)/scalept study --out $(OUT)
 
 lab: ready
-	@$(BIN)/python -m jupyterlab notebooks/00_start_here.ipynb
+	@$(BIN)/python -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
 
 test: unit notebook-test
 
