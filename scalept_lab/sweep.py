@@ -83,8 +83,8 @@ def run_all(
     """Train what `store` does not hold yet; return the records of all, in the order of `configs`.
 
     A finished run is written at once, so stopping (or killing) a sweep loses at most the runs in flight. Without an
-    `executor`, one process per core with one thread each: two processes of one thread train 1.8 to 2.1 times as fast as
-    one, while one process of two threads gains less and can stall when the machine has other work.
+    `executor`, one process per core with one thread each: small models leave a second thread idle, and two threads
+    can stall when the machine has other work.
     """
     if executor is not None and not isinstance(executor, futures.Executor):
         kind = type(executor).__name__
