@@ -14,9 +14,7 @@ from torch import Tensor, nn
 
 from scalept_lab.config import ModelConfig
 
-ROTARY_BASE = (
-    100.0  # wavelengths from 6 to 350 tokens: measured a little better than 1,000 at a context of 64
-)
+ROTARY_BASE = 100.0  # wavelengths from 6 to a few hundred tokens, as suits a context of 64
 
 
 class Transformer(nn.Module):
