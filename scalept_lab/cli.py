@@ -178,7 +178,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = add("study", study, "the live scaling study: sweep, law, sealed prediction, hero run, report")
     sub.add_argument(
-        "--budget-flops", type=float, default=None, metavar="X", help="FLOPs for the sweep (default 5e12)"
+        "--budget-flops", type=float, default=None, metavar="X", help="FLOPs for the sweep (default 6e12)"
     )
     sub.add_argument(
         "--out", default="results/study", metavar="DIR", help="folder of the study (default results/study)"

@@ -21,8 +21,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from scalept_lab.config import first_line
 from scalept_lab.errors import InputError
 
-SCHEMA_VERSION = 1
-
 
 class RunRecord(BaseModel):
     """One training run. N counts non-embedding parameters; D tokens; C floating-point operations; L nats per token.

@@ -13,7 +13,8 @@ from scalept_lab.runs import RunRecord, write_atomically
 from scalept_lab.study import Score, Study
 from scalept_lab.sweep import Sweep
 
-# FLOPs of each slice and the widths tried in it: the best width near the middle of its list (data/records/recipe.jsonl)
+# FLOPs of each slice and the widths tried in it: the best one inside its list, but for 3.16e10, where
+# it is the smallest tried (data/records/standard.jsonl, notebook 08)
 SLICES: dict[float, tuple[int, ...]] = {
     1e10: (8, 16, 24),
     3.16e10: (16, 24, 32),

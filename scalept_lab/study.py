@@ -21,7 +21,7 @@ from scalept_lab.errors import InputError
 from scalept_lab.fit import Law, fit_records
 from scalept_lab.runs import RunRecord, Store, write_atomically
 from scalept_lab.shot import Score, Shot
-from scalept_lab.sweep import Sweep, at_flops, flops_of, prepare_corpora, run_all
+from scalept_lab.sweep import Sweep, at_flops, finished, flops_of, prepare_corpora, run_all
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ class Study:
     # --- files
 
     def _todo(self, sweep: Sweep) -> list[TrainConfig]:
-        return [c for c in sweep if (r := self.store.get(c.id())) is None or r.status == "failed"]
+        return [config for config in sweep if not finished(self.store, config)]
 
     def _shot_path(self, run_id: str) -> Path:
         return self.folder / "shots" / f"{run_id}.json"

@@ -92,7 +92,7 @@ def run_all(
             f"executor: expected a concurrent.futures.Executor, got {kind}; docs/at_scale.md has other ways"
         )
     configs = list(configs)
-    todo = [config for config in configs if not _finished(store, config)]
+    todo = [config for config in configs if not finished(store, config)]
     if todo:
         prepare_corpora(todo)
         todo.sort(key=flops_of, reverse=True)  # the longest first, so that no core waits long at the end
@@ -199,7 +199,8 @@ def _share(store: Store, config: TrainConfig) -> float:
         return 0.0
 
 
-def _finished(store: Store, config: TrainConfig) -> bool:
+def finished(store: Store, config: TrainConfig) -> bool:
+    """Whether a run needs no training any more: a diverged one is a result, a failed one is tried again."""
     record = store.get(config.id())
     return record is not None and record.status != "failed"
 

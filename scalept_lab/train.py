@@ -38,6 +38,18 @@ def train(
     return fit_model(config, progress=progress, corpus=corpus)[1]
 
 
+def train_step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, x_BxL: Tensor, y_BxL: Tensor, clip: float
+) -> Tensor:
+    """Forward, backward, step. Returns the loss of the batch (a scalar without its graph), still on the device."""
+    loss = cross_entropy(model(x_BxL), y_BxL)
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), clip)
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss.detach()
+
+
 def fit_model(
     config: TrainConfig, *, progress: Progress | None = None, corpus: Prepared | None = None
 ) -> tuple[Transformer, RunRecord]:
@@ -62,13 +74,9 @@ def fit_model(
 
     for step, (x_BxL, y_BxL) in enumerate(stream):
         set_rate(optimizer, learning_rate(step, config))
-        loss = cross_entropy(model(to(x_BxL, device)), to(y_BxL, device))
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-        optimizer.step()
-        optimizer.zero_grad()
+        loss = train_step(model, optimizer, to(x_BxL, device), to(y_BxL, device), config.clip)
 
-        total, counted = total + loss.detach(), counted + 1
+        total, counted = total + loss, counted + 1
         if counted == every or step + 1 == config.steps:
             mean = total.item() / counted
             diverged = not mean < limit  # also true for NaN
@@ -108,12 +116,7 @@ def seconds_per_step(config: TrainConfig, steps: int = 4) -> float:
     try:
         for _ in range(steps + 1):
             started = time.perf_counter()
-            loss = cross_entropy(model(x_BxL), x_BxL)
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-            optimizer.step()
-            optimizer.zero_grad()
-            loss.item()
+            train_step(model, optimizer, x_BxL, x_BxL, config.clip).item()
             times.append(time.perf_counter() - started)
     finally:
         torch.set_num_threads(threads)

@@ -229,13 +229,14 @@ def test_what_a_killed_run_told_of_its_progress_is_forgotten(tiny_corpus, tmp_pa
 # --- on processes, as a learner's script does it
 
 SCRIPT = """
-import json, sys
+import json, signal, sys
 from scalept_lab.config import ModelConfig, TrainConfig
 from scalept_lab.errors import InputError
 from scalept_lab.runs import Store
 from scalept_lab.sweep import run_all
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a test run in the background of a shell inherits "ignore"
     folder, todo = sys.argv[1], json.loads(sys.argv[2])
     for part in todo:
         configs = [TrainConfig(**fields) for fields in part]
