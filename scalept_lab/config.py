@@ -65,6 +65,20 @@ class ModelConfig(_Frozen):
         return parse(cls, {**shape, **changes})
 
 
+class Parallel(_Frozen):
+    """How one run is spread over processes ("ranks"); how many there are is said by whoever starts them.
+
+    `ddp`, `zero1`, `zero2` and `fsdp` split the batch over all ranks, and from `zero1` on ever more of the training state;
+    `tensor` and `sequence` split every matrix; `pipeline` splits the blocks into stages; `fsdp_tensor` is a mesh: groups of
+    `tensor` ranks share a layer, and the batch is split over the groups. `microbatches` and `schedule` are the pipeline's.
+    """
+
+    strategy: Literal["ddp", "zero1", "zero2", "fsdp", "tensor", "sequence", "pipeline", "fsdp_tensor"] = "ddp"
+    tensor: int = Field(2, ge=1)
+    microbatches: int = Field(4, ge=1)
+    schedule: Literal["gpipe", "1f1b", "interleaved"] = "1f1b"
+
+
 class TrainConfig(_Frozen):
     """One run: model, data and recipe. `tokens` is the budget D; the schedule ends exactly there."""
 
@@ -75,15 +89,24 @@ class TrainConfig(_Frozen):
     batch: int = Field(4, ge=1)  # sequences per step
     lr: float = Field(0.01, gt=0)  # peak; optim.param_groups says what each tensor makes of it
     parametrization: Literal["mup", "standard"] = "mup"
-    optimizer: Literal["adamw"] = "adamw"
+    optimizer: Literal["adamw", "sgd", "momentum", "muon"] = "adamw"
     beta2: float = Field(0.99, gt=0, lt=1)
     weight_decay: float = Field(0.0, ge=0)
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    schedule: Literal["linear", "cosine", "wsd", "constant"] = "linear"
     warmup: float = Field(0.1, ge=0, lt=1)  # share of the steps
     clip: float = Field(1.0, gt=0)  # largest gradient norm
     seed: int = Field(0, ge=0, lt=2**63)
     eval_windows: int = Field(1024, ge=1)  # held-out windows of `context` tokens, the same for every run
-    dtype: Literal["float32"] = "float32"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"  # of matrix products (autocast); weights stay 32-bit
+    accumulate: int = Field(1, ge=1)  # parts in which a step's batch is computed, one after the other
+    recompute: bool = False  # keep only the input of each block for the backward pass
+    parallel: Parallel | None = None
+
+    @model_validator(mode="after")
+    def _parts_of_a_batch(self) -> TrainConfig:
+        if self.accumulate > self.batch:
+            raise ValueError(f"a batch of {self.batch} cannot be cut into {self.accumulate} parts (accumulate)")
+        return self
 
     @property
     def tokens_per_step(self) -> int:
@@ -94,8 +117,15 @@ class TrainConfig(_Frozen):
         return max(1, round(self.tokens / self.tokens_per_step))
 
     def id(self) -> str:
-        """Sixteen hexadecimal digits that name this run: the hash of its canonical JSON."""
-        text = json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"))
+        """Sixteen hexadecimal digits that name this run: the hash of its canonical JSON.
+
+        Fields that came later count only where they are set, so that runs recorded before keep their names.
+        """
+        values = self.model_dump()
+        for name in ("accumulate", "recompute", "parallel"):
+            if values[name] == type(self).model_fields[name].default:
+                del values[name]
+        text = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
