@@ -5,10 +5,6 @@ from __future__ import annotations
 import concurrent.futures as futures
 import itertools
 import multiprocessing
-import multiprocessing.connection
-import os
-import signal
-import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +16,7 @@ from tqdm.auto import tqdm
 from scalept_lab import costs, machine
 from scalept_lab.config import TrainConfig
 from scalept_lab.errors import InputError
+from scalept_lab.processes import become_worker, context
 from scalept_lab.recipe import recommend
 from scalept_lab.runs import RunRecord, Store
 
@@ -131,12 +128,8 @@ def train_and_save(config: TrainConfig, folder: str) -> str:
 @contextmanager
 def local_processes(workers: int) -> Iterator[futures.ProcessPoolExecutor]:
     """Worker processes with one thread each, ended when the block is left by an error or an interrupt."""
-    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(method)
-    if method == "forkserver":
-        context.set_forkserver_preload(["scalept_lab.train"])  # torch is imported once, for all workers
     before = set(multiprocessing.active_children())
-    pool = futures.ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    pool = futures.ProcessPoolExecutor(workers, mp_context=context(), initializer=become_worker)
     try:
         yield pool
     except BaseException:
@@ -145,21 +138,6 @@ def local_processes(workers: int) -> Iterator[futures.ProcessPoolExecutor]:
             child.terminate()
         raise
     pool.shutdown()
-
-
-def _start_worker() -> None:
-    import torch
-
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the parent ends its workers
-    parent = multiprocessing.parent_process()
-    if parent is not None:  # a worker whose parent was killed would otherwise wait for work for ever
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
-
-
-def _end_with(sentinel: int) -> None:
-    multiprocessing.connection.wait([sentinel])
-    os._exit(1)
 
 
 def _run(todo: list[TrainConfig], store: Store, executor: futures.Executor, progress: bool) -> None:

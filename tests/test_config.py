@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from scalept_lab.config import HEAD_DIM, ModelConfig, TrainConfig, parse, round_width
+from scalept_lab.config import HEAD_DIM, ModelConfig, Parallel, TrainConfig, parse, round_width
 from scalept_lab.errors import InputError
+from scalept_lab.runs import recorded
 
 
 def line(error: pytest.ExceptionInfo) -> str:
@@ -162,12 +163,18 @@ def test_every_field_counts_in_the_name():
     changed = {
         "model": ModelConfig.family(64), "corpus": "language", "tokens": 1, "unique_tokens": 5, "batch": 1, "lr": 0.5,
         "parametrization": "standard", "beta2": 0.5, "weight_decay": 0.1, "schedule": "cosine", "warmup": 0.5, "clip": 2.0,
-        "seed": 9, "eval_windows": 1,
+        "seed": 9, "eval_windows": 1, "optimizer": "sgd", "dtype": "bfloat16", "accumulate": 2, "recompute": True,
+        "parallel": Parallel(),
     }  # fmt: skip
-    only_one_value = {"optimizer", "dtype"}
-    assert set(changed) | only_one_value == set(TrainConfig.model_fields)
+    assert set(changed) == set(TrainConfig.model_fields)
     names = {config.replace(**{field: value}).id() for field, value in changed.items()}
     assert len(names | {config.id()}) == len(changed) + 1
+
+
+def test_recorded_runs_keep_their_names():
+    """Fields that were added after the runs were recorded must not rename them."""
+    records = recorded("standard") + recorded("lr_transfer")
+    assert all(parse(TrainConfig, record.config).id() == record.id for record in records)
 
 
 def test_the_name_is_the_same_in_another_process():

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "scalept_lab"
 # A module imports only modules above it, or before it on its line.
 # fmt: off
 ORDER = [
-    "errors", "config", "answers", "notebooks", "machine",
+    "errors", "config", "answers", "notebooks", "machine", "processes", "launch",
     "language", "wheels", "loaders", "corpus", "filters", "redaction", "duplicates", "mixture", "clean",
     "tokens", "documents", "cards", "data", "curriculum",
     "shapes", "costs", "laws", "huber", "points", "starts", "runs", "fit", "isoflop",
