@@ -1,18 +1,24 @@
-"""Optimizers and learning-rate schedules.
+"""Optimizers and learning-rate schedules, as the training loop uses them: torch's, chosen by the config.
 
 A schedule is a pure function of the step; the parameter groups decide how the rate depends on a tensor's shape.
+The same rules written out from their formulas, to be read, are in `optimizers`.
 """
 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from scalept_lab.config import TrainConfig
+from scalept_lab.errors import InputError
 
 BASE_WIDTH = 32  # a rate in a TrainConfig is the rate of a model of this width
+DECAY = 0.2  # share of the steps over which "wsd" decays
+MOMENTUM = 0.9  # of "momentum"; Muon has torch's default, 0.95
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
@@ -20,6 +26,8 @@ def learning_rate(step: int, config: TrainConfig) -> float:
 
     Warm-up rises linearly over `config.warmup` of the steps; then the rate decays so that it reaches zero exactly
     one step after the last: a schedule that ends early or late wastes the decay (Hoffmann et al. 2022, fig. A1).
+    "wsd" (warm-up, stable, decay: Hu et al. 2024, MiniCPM, section 4) keeps the peak until the last fifth of the steps,
+    and falls linearly there, so that one run can be continued, or ended at any length by a decay.
     """
     steps = config.steps
     warmup_steps = max(1, round(config.warmup * steps))
@@ -30,6 +38,8 @@ def learning_rate(step: int, config: TrainConfig) -> float:
         return 1 - progress
     if config.schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * progress))
+    if config.schedule == "wsd":
+        return min(1.0, (steps - step) / max(1, min(round(DECAY * steps), steps - warmup_steps)))
     return 1.0
 
 
@@ -37,31 +47,113 @@ def param_groups(model: nn.Module, config: TrainConfig) -> list[dict]:
     """The model's tensors with their peak rates.
 
     Embeddings learn 10 times as fast as the matrices inside, the output layer 3 times: a row of the embedding moves only
-    when its token occurs. The factors were found by trial at width 32.
+    when its token occurs. The factors were found by trial at width 32, for AdamW; Muon shares them. SGD and momentum
+    are the textbook's here: one rate for all.
 
     `standard`: the same at every width. `mup` (maximal-update parametrisation, Yang et al. 2022, Tensor Programs V,
     table 3, Adam): matrices learn at lr · BASE_WIDTH / width, since one step moves an activation by a sum over `width`
-    inputs; embeddings keep their rate, since each has one input.
+    inputs; embeddings keep their rate, since each has one input. With SGD, whose steps are as small as its gradients,
+    the same table gives embeddings lr · width / BASE_WIDTH and leaves matrices alone. So does Muon, which gives every
+    step of a matrix the same spectral norm.
     """
-    scale = BASE_WIDTH / config.model.width if config.parametrization == "mup" else 1.0
+    shrinks = BASE_WIDTH / config.model.width if config.parametrization == "mup" else 1.0
+    by_gradient = config.optimizer in ("sgd", "momentum")
+    factors = (1.0, 1.0, 1.0) if by_gradient else (10.0, 1.0, 3.0)
+    by_width = {"adamw": (1.0, shrinks, shrinks), "muon": (1.0, 1.0, shrinks)}
+    scales = by_width.get(config.optimizer, (1 / shrinks, 1.0, shrinks))
     embeddings = [p for m in model.modules() if isinstance(m, nn.Embedding) for p in m.parameters()]
     head = [p for name, p in model.named_parameters() if name.startswith("head.")]
     apart = {id(p) for p in embeddings + head}
     inside = [p for p in model.parameters() if id(p) not in apart]
     return [
-        {"params": embeddings, "lr": 10 * config.lr},
-        {"params": inside, "lr": config.lr * scale},
-        {"params": head, "lr": 3 * config.lr * scale},
+        {"params": tensors, "lr": factor * config.lr * scale}
+        for tensors, factor, scale in zip((embeddings, inside, head), factors, scales, strict=True)
     ]
 
 
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW on the groups above. Fused: below 30k parameters the loop over tensors costs as much as the model."""
+    """The optimizer that `config.optimizer` names, on the groups above; each group keeps its peak rate as "peak".
+
+    "adamw"     AdamW, fused: below 30k parameters the loop over tensors costs as much as the model
+    "sgd"       plain stochastic gradient descent
+    "momentum"  SGD with momentum 0.9
+    "muon"      Muon (Jordan et al. 2024) for the matrices inside the blocks, AdamW for everything else
+
+    With "sgd" and "momentum", weight decay is torch's: added to the gradient. Raises: InputError for another name.
+    """
     groups = param_groups(model, config)
     for group in groups:
         group["peak"] = group["lr"]
-    betas = (0.9, config.beta2)
-    return torch.optim.AdamW(groups, betas=betas, weight_decay=config.weight_decay, fused=True)
+    decay: dict[str, Any] = {"weight_decay": config.weight_decay}
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, **decay)
+    if config.optimizer == "momentum":
+        return torch.optim.SGD(groups, momentum=MOMENTUM, **decay)
+    adamw: dict[str, Any] = {**decay, "betas": (0.9, config.beta2), "fused": True}
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, **adamw)
+    if config.optimizer == "muon":
+        embeddings, inside, head = groups
+        matrices = [p for p in inside["params"] if p.ndim == 2]
+        others = [p for p in inside["params"] if p.ndim != 2]
+        rest = [embeddings, head, *([{**inside, "params": others}] if others else [])]
+        muon = torch.optim.Muon([{**inside, "params": matrices}], **decay)
+        return Pair(torch.optim.AdamW(rest, **adamw), muon)
+    known = "adamw, sgd, momentum, muon"
+    raise InputError(f"optimizer: expected one of {known}, got {config.optimizer!r}")
+
+
+class Pair(torch.optim.Optimizer):
+    """Two optimizers, each for its own tensors, that step, save and load as one."""
+
+    def __init__(self, first: torch.optim.Optimizer, second: torch.optim.Optimizer):
+        self.both = (first, second)  # and no super().__init__: groups and states stay where they are
+        self.defaults = {**first.defaults}
+
+    @property
+    def param_groups(self) -> list[dict]:  # type: ignore[override]
+        """The groups themselves: a rate set here is the rate of the next step."""
+        return [group for optimizer in self.both for group in optimizer.param_groups]
+
+    @property
+    def state(self) -> defaultdict[Tensor, Any]:  # type: ignore[override]
+        return defaultdict(dict, {p: s for optimizer in self.both for p, s in optimizer.state.items()})
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        if closure is not None:
+            raise InputError("closure: expected none, the loss is computed once for both optimizers")
+        for optimizer in self.both:
+            optimizer.step()
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for optimizer in self.both:
+            optimizer.zero_grad(set_to_none)
+
+    def state_dict(self) -> dict[str, Any]:
+        """In the format of torch, parameters numbered through both, so that what saves one optimizer saves these."""
+        first, second = (optimizer.state_dict() for optimizer in self.both)
+        shift = sum(len(group["params"]) for group in first["param_groups"])
+        groups = [{**g, "params": [shift + i for i in g["params"]]} for g in second["param_groups"]]
+        state = {**first["state"], **{shift + i: s for i, s in second["state"].items()}}
+        return {"state": state, "param_groups": [*first["param_groups"], *groups]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Raises: ValueError, torch's own, if the groups are not those of this pair."""
+        groups, state = state_dict["param_groups"], state_dict["state"]
+        shift = 0
+        for optimizer in self.both:
+            mine, groups = groups[: len(optimizer.param_groups)], groups[len(optimizer.param_groups) :]
+            count = sum(len(group["params"]) for group in mine)
+            optimizer.load_state_dict({
+                "state": {i - shift: s for i, s in state.items() if shift <= i < shift + count},
+                "param_groups": [{**g, "params": [i - shift for i in g["params"]]} for g in mine],
+            })  # fmt: skip
+            shift += count
+        if groups:
+            raise ValueError("loaded state dict has a different number of parameter groups")
+
+    def __repr__(self) -> str:
+        return f"Pair({self.both[0]!r}, {self.both[1]!r})"
 
 
 def set_rate(optimizer: torch.optim.Optimizer, fraction: float) -> None:
