@@ -47,16 +47,20 @@ class Transformer(nn.Module):
         )  # the first prediction is uniform: the loss starts at log(vocab_size)
 
     def forward(self, tokens_BxL: Tensor) -> Tensor:
-        length = tokens_BxL.shape[1]
-        x_BxLxD = self.embed(tokens_BxL)
-        rotary = None
-        if self.config.positions == "learned":
-            x_BxLxD = x_BxLxD + self.position.weight[:length]
-        else:
-            rotary = (self.cos[:length], self.sin[:length])
+        x_BxLxD, rotary = self.embedded(tokens_BxL), self.rotary(tokens_BxL.shape[1])
         for block in self.blocks:
             x_BxLxD = block(x_BxLxD, rotary)
         return self.head(norm(x_BxLxD))
+
+    def embedded(self, tokens_BxL: Tensor) -> Tensor:
+        x_BxLxD = self.embed(tokens_BxL)
+        if self.config.positions == "learned":
+            x_BxLxD = x_BxLxD + self.position.weight[: tokens_BxL.shape[1]]
+        return x_BxLxD
+
+    def rotary(self, length: int) -> tuple[Tensor, Tensor] | None:
+        """cos and sin for attention over `length` positions; None where positions are learned."""
+        return None if self.config.positions == "learned" else (self.cos[:length], self.sin[:length])
 
 
 class Block(nn.Module):
@@ -77,18 +81,18 @@ class Attention(nn.Module):
 
     def __init__(self, config: ModelConfig):
         super().__init__()
-        self.heads, self.causal = config.heads, config.causal
+        self.head_dim, self.causal = config.width // config.heads, config.causal
         self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
         self.out = nn.Linear(config.width, config.width, bias=False)
 
     def forward(self, x_BxLxD: Tensor, rotary: tuple[Tensor, Tensor] | None) -> Tensor:
-        B, L, D = x_BxLxD.shape
-        qkv_BxLx3xHxK = self.qkv(x_BxLxD).view(B, L, 3, self.heads, D // self.heads)
+        B, L, _ = x_BxLxD.shape
+        qkv_BxLx3xHxK = self.qkv(x_BxLxD).view(B, L, 3, -1, self.head_dim)  # -1: the heads that are here
         q_BxHxLxK, k_BxHxLxK, v_BxHxLxK = qkv_BxLx3xHxK.permute(2, 0, 3, 1, 4).unbind(0)
         if rotary is not None:
             q_BxHxLxK, k_BxHxLxK = rotate(q_BxHxLxK, *rotary), rotate(k_BxHxLxK, *rotary)
         mixed_BxHxLxK = F.scaled_dot_product_attention(q_BxHxLxK, k_BxHxLxK, v_BxHxLxK, is_causal=self.causal)
-        return self.out(mixed_BxHxLxK.transpose(1, 2).reshape(B, L, D))
+        return self.out(mixed_BxHxLxK.transpose(1, 2).reshape(B, L, -1))
 
 
 class MLP(nn.Module):
