@@ -18,8 +18,9 @@ ORDER = [
     "language", "wheels", "loaders", "corpus", "filters", "redaction", "duplicates", "mixture", "clean",
     "tokens", "documents", "cards", "data", "curriculum",
     "shapes", "costs", "laws", "huber", "points", "starts", "runs", "fit", "isoflop",
-    "figures", "charts", "lawplots", "frontier", "plots", "widgets", "page", "report", "exercises",
-    "models", "optim", "precision", "distributed", "recipe", "train", "sweep", "shot", "study", "standard",
+    "communication", "layouts", "planner", "published",
+    "figures", "charts", "planplots", "lawplots", "frontier", "plots", "widgets", "page", "report", "exercises",
+    "models", "optim", "precision", "distributed", "pipeline", "recipe", "train", "sweep", "shot", "study", "standard",
     "transfer", "vla", "compress", "cli",
 ]
 # fmt: on
