@@ -1,0 +1,177 @@
+"""Floating-point formats by their bits: range, spacing, and what rounding a number into each makes of it. numpy only.
+
+A number is (-1)^sign · 1.mantissa · 2^(exponent − bias). The exponent bits buy range, the mantissa bits buy precision.
+Below the smallest normal number the leading 1 becomes a 0 and the spacing stays the same (subnormal numbers), down to
+zero.
+
+fp32 and fp16 are IEEE 754 binary32 and binary16; bf16 is the upper half of an fp32; tf32 is what NVIDIA's tensor cores
+make of the inputs of an fp32 product (19 bits kept in 32); the fp8 pair is Micikevicius et al. 2022 (§3, table 1): e5m2
+follows IEEE 754, e4m3 gives up infinity, and all but one NaN of each sign, for a factor of almost two in range.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from scalept_lab.errors import InputError
+
+
+@dataclass(frozen=True)
+class Format:
+    """A binary floating-point format: one bit of sign, `exponent` bits, `mantissa` bits.
+
+    `infinity=False`: the topmost exponent holds numbers, too, and only its last pattern is NaN (e4m3).
+    `stored` bits in memory per number, where that is more than the format uses (tf32).
+    """
+
+    name: str
+    exponent: int
+    mantissa: int
+    infinity: bool = True
+    stored: int | None = None
+
+    @property
+    def bits(self) -> int:
+        return 1 + self.exponent + self.mantissa
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that one number takes in memory."""
+        return (self.stored or self.bits) // 8
+
+    @property
+    def bias(self) -> int:
+        return 2 ** (self.exponent - 1) - 1
+
+    @property
+    def lowest(self) -> int:
+        """Exponent of the smallest normal number (pattern 0…01; 0…00 is for zero and subnormal numbers)."""
+        return 1 - self.bias
+
+    @property
+    def highest(self) -> int:
+        """Exponent of the largest number: the pattern 1…11 is for infinity and NaN, if the format has infinity."""
+        return self.bias if self.infinity else self.bias + 1
+
+    @property
+    def largest(self) -> float:
+        last = 2 if self.infinity else 4  # without infinity, the pattern 1…1 1…1 is NaN: one step is missing
+        return (2 - last / 2 * 2.0**-self.mantissa) * 2.0**self.highest
+
+    @property
+    def smallest_normal(self) -> float:
+        return 2.0**self.lowest
+
+    @property
+    def smallest_subnormal(self) -> float:
+        return 2.0 ** (self.lowest - self.mantissa)
+
+    @property
+    def epsilon(self) -> float:
+        """Spacing at 1: the next number after 1 is 1 + epsilon."""
+        return 2.0**-self.mantissa
+
+    def spacing(self, x: Any) -> np.ndarray:
+        """Distance to the next number of this format, away from zero, at |x|; NaN beyond the largest number."""
+        size = np.abs(np.asarray(x, np.float64))
+        _, power = np.frexp(size)  # size = f · 2^power with 0.5 <= f < 1
+        exponent = np.maximum(np.where(size > 0, power - 1, self.lowest), self.lowest)
+        return np.where(size <= self.largest, np.ldexp(1.0, exponent - self.mantissa), np.nan)
+
+    def round(self, x: Any) -> np.ndarray:
+        """The nearest number of this format (float64); of two equally near, the one whose last bit is 0.
+
+        What would round beyond the largest number becomes infinity; a format without infinity stops at its largest
+        number ("saturates"), as the cast of torch 2.13 does (earlier versions of it gave NaN).
+        """
+        with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
+            value = np.asarray(x, np.float64)
+        _, power = np.frexp(value)
+        exponent = np.maximum(np.where(value != 0, power - 1, self.lowest), self.lowest)
+        with np.errstate(invalid="ignore", over="ignore"):
+            # dividing by a power of two is exact, and rint goes to the even neighbour
+            rounded = np.ldexp(np.rint(np.ldexp(value, self.mantissa - exponent)), exponent - self.mantissa)
+            over = np.copysign(np.inf if self.infinity else self.largest, value)
+            return np.where(np.abs(rounded) > self.largest, over, rounded)
+
+    def pattern(self, x: float) -> str:
+        """The bits of `round(x)` as "sign exponent mantissa". NaN shows as all ones."""
+        value = float(self.round(x))
+        sign = "1" if math.copysign(1.0, value) < 0 else "0"
+        if math.isnan(value):
+            return f"0 {'1' * self.exponent} {'1' * self.mantissa}"
+        if math.isinf(value):
+            return f"{sign} {'1' * self.exponent} {'0' * self.mantissa}"
+        size = abs(value)
+        exponent = max(math.frexp(size)[1] - 1, self.lowest) if size else self.lowest
+        units = round(
+            math.ldexp(size, self.mantissa - exponent)
+        )  # the mantissa with its leading bit, as a whole number
+        normal = units >= 2**self.mantissa
+        field = exponent + self.bias if normal else 0
+        return f"{sign} {field:0{self.exponent}b} {units - normal * 2**self.mantissa:0{self.mantissa}b}"
+
+
+FORMATS: dict[str, Format] = {
+    f.name: f
+    for f in (
+        Format("fp32", 8, 23),
+        Format("tf32", 8, 10, stored=32),
+        Format("bf16", 8, 7),
+        Format("fp16", 5, 10),
+        Format("fp8_e5m2", 5, 2),
+        Format("fp8_e4m3", 4, 3, infinity=False),
+    )
+}
+
+
+def get(name: str) -> Format:
+    """The format of this name. Raises: InputError listing the names there are."""
+    if name not in FORMATS:
+        raise InputError(f"format: expected one of {', '.join(FORMATS)}, got {name!r}")
+    return FORMATS[name]
+
+
+def rounded(x: Any, name: str) -> np.ndarray:
+    """`x` rounded into the format called `name`, as float64. Raises: InputError for an unknown format or no numbers."""
+    try:
+        with np.errstate(invalid="ignore"):
+            value = np.asarray(x, np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"x: expected a number or an array of numbers, got {x!r}") from None
+    return get(name).round(value)
+
+
+def table() -> list[dict[str, Any]]:
+    """A row for each format: its bits, largest, smallest normal and subnormal number, spacing at 1."""
+    return [
+        {
+            "format": f.name,
+            "bits": f.bits,
+            "exponent": f.exponent,
+            "mantissa": f.mantissa,
+            "largest": f.largest,
+            "smallest normal": f.smallest_normal,
+            "smallest": f.smallest_subnormal,
+            "spacing at 1": f.epsilon,
+        }
+        for f in FORMATS.values()
+    ]
+
+
+def lost_to_zero(values: Any, name: str, scale: float = 1.0) -> float:
+    """Share of the non-zero `values` that become 0 when `scale` times them is rounded into a format: underflow.
+
+    Raises: InputError for an unknown format or a scale that is not a positive number.
+    """
+    if not (isinstance(scale, (int, float)) and math.isfinite(scale) and scale > 0):
+        raise InputError(f"scale: expected a positive number, got {scale!r}")
+    values = np.asarray(values, np.float64)
+    values = values[values != 0]
+    if not values.size:
+        return 0.0
+    return float(np.mean(get(name).round(scale * values) == 0))
