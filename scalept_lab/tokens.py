@@ -116,16 +116,26 @@ def window_count(tokens: np.ndarray, context: int) -> int:
 
 
 def batches(
-    tokens: np.ndarray, *, batch: int, context: int, steps: int, seed: int, unique_tokens: int | None = None
+    tokens: np.ndarray,
+    *,
+    batch: int,
+    context: int,
+    steps: int,
+    seed: int,
+    unique_tokens: int | None = None,
+    start: int = 0,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield ``steps`` pairs (x_BxL, y_BxL) of int64; y is x shifted by one token.
+    """Yield pairs (x_BxL, y_BxL) of int64, y is x shifted by one token, for the steps ``start`` to ``steps - 1``.
 
     The stream is cut into disjoint windows; an epoch visits each exactly once, in a permutation seeded by
     (seed, epoch). With ``unique_tokens`` only the first ``ceil(unique_tokens / context)`` windows of the
     seed's first permutation are used, over and over: the smaller set is part of the larger, so runs differ
-    in how much they repeat and in nothing else. Raises InputError when the stream is shorter than one
-    window, or has fewer windows than asked for.
+    in how much they repeat and in nothing else. A run that goes on at step ``start`` sees what it would
+    have seen without the break; nothing before is read. Raises InputError when the stream is shorter than
+    one window, or has fewer windows than asked for, or ``start`` is not one of the steps (or their end).
     """
+    if not 0 <= start <= steps:
+        raise InputError(f"start: expected 0 to {steps}, the steps of the run, got {start}")
     windows = window_count(tokens, context)
     if windows == 0 or batch < 1 or context < 1:
         raise InputError(
@@ -144,17 +154,23 @@ def batches(
                 f"unique_tokens {unique_tokens}: expected 1 to {windows * context}, what this corpus holds"
             )
         first = first[:unique]
-    return _draw(xs, ys, first, batch, steps, seed)
+    return _draw(xs, ys, first, batch, range(start, steps), seed)
 
 
 def _draw(xs, ys, first, batch, steps, seed) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    order, at, epoch = first, 0, 0
-    for _ in range(steps):
+    """Step k takes the windows k·batch to (k+1)·batch - 1 of all epochs, one after the other."""
+
+    def permuted(epoch: int) -> np.ndarray:
+        return first if epoch == 0 else first[np.random.default_rng([seed, epoch]).permutation(len(first))]
+
+    epoch, at = divmod(steps.start * batch, len(first))
+    order = permuted(epoch)
+    for _ in steps:
         rows = order[at : at + batch]
         at += batch
         while len(rows) < batch:  # the epoch ended inside this batch: go on with the next permutation
             epoch += 1
-            order = first[np.random.default_rng([seed, epoch]).permutation(len(first))]
+            order = permuted(epoch)
             at = batch - len(rows)
             rows = np.concatenate([rows, order[:at]])
         yield xs[rows].astype(np.int64), ys[rows].astype(np.int64)

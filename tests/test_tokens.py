@@ -97,6 +97,36 @@ def test_repetition_repeats_a_nested_choice(unique, seed):
     assert np.array_equal(windows_of(stream, **draw)[:unique], small[:unique])
 
 
+@settings(deadline=None)
+@given(st.integers(10, 300), st.integers(1, 9), st.integers(1, 7), st.integers(0, 5), st.data())
+def test_a_run_killed_anywhere_sees_every_window_once_per_epoch(length, context, batch, seed, data):
+    stream = np.arange(length, dtype=np.uint16)
+    count = tokens.window_count(stream, context)
+    if count == 0:
+        return
+    steps = -(-2 * count // batch)
+    draw = {"batch": batch, "context": context, "steps": steps, "seed": seed}
+    undisturbed = windows_of(stream, **draw)
+    killed = data.draw(st.integers(1, steps))  # steps done when the kill comes
+    saved = data.draw(
+        st.integers(0, killed)
+    )  # step of the last checkpoint: what came after it is lost, and done again
+    parts = [x[:, 0] for x, _ in tokens.batches(stream, start=saved, **draw)]
+    seen = np.concatenate([undisturbed[: saved * batch], *parts])
+    assert np.array_equal(seen, undisturbed)
+    for epoch in range(2):
+        assert sorted(seen[epoch * count : (epoch + 1) * count]) == list(range(0, count * context, context))
+
+
+def test_going_on_at_the_end_or_beyond():
+    stream = np.arange(100, dtype=np.uint8)
+    draw = {"batch": 2, "context": 7, "steps": 9, "seed": 0}
+    assert list(tokens.batches(stream, start=9, **draw)) == []
+    for start in (-1, 10):
+        with pytest.raises(InputError, match="expected 0 to 9"):
+            tokens.batches(stream, start=start, **draw)
+
+
 def test_batches_are_shifted_seeded_and_int64():
     stream = np.random.default_rng(0).integers(0, 256, 5000).astype(np.uint8)
 
