@@ -23,7 +23,8 @@ from scalept_lab.errors import InputError
 from scalept_lab.figures import arrays, png, shown_size
 from scalept_lab.lawplots import AnyLaw, named
 from scalept_lab.laws import LAWS
-from scalept_lab.plots import plot_guess, plot_memory, plot_optimal
+from scalept_lab.planner import MODELS
+from scalept_lab.plots import plot_guess, plot_memory, plot_optimal, plot_plan
 
 WIDE = {"width": "min(100%, 34em)"}
 
@@ -159,4 +160,18 @@ def memory_explorer() -> ipw.VBox:
         zero=ipw.IntSlider(value=0, min=0, max=3, description="ZeRO stage"),
         precision=["mixed", "fp32", "bf16"],
         limit_gb=ipw.Dropdown(options=[16, 24, 40, 80, 141, 192], value=80, description="a GPU holds (GB)"),
+    )
+
+
+def planner_explorer(model: str = "gpt3-175b", gpus: int = 1024) -> ipw.VBox:
+    """Which layout of a large model fits, and which is fastest. Twin: `plot_plan`."""
+    return explorer(
+        plot_plan,
+        model=ipw.Dropdown(options=list(MODELS), value=model, description="model"),
+        gpus=ipw.SelectionSlider(options=[2**i for i in range(13)], value=gpus, description="GPUs"),
+        bandwidth_gb=_log_slider("between servers (GB/s)", 25.0, -1, 2.7),
+        memory_gb=ipw.Dropdown(options=[16, 24, 40, 80, 141, 192], value=80, description="a GPU holds (GB)"),
+        batch=ipw.SelectionSlider(
+            options=[2**i for i in range(3, 14)], value=1024, description="batch (sequences)"
+        ),
     )
