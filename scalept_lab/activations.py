@@ -93,7 +93,7 @@ def peak_bytes(step: Callable[[], object], device: str = "cpu") -> int:
 
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:
         step()
-    events = recorded.profiler.kineto_results.events()  # type: ignore[union-attr]
+    events = recorded.profiler.kineto_results.events()
     changes = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
     held = peak = 0
     for _, change in changes:
@@ -102,23 +102,32 @@ def peak_bytes(step: Callable[[], object], device: str = "cpu") -> int:
     return peak
 
 
-@contextmanager
-def recomputing(model: nn.Module, enabled: bool = True) -> Iterator[nn.Module]:
-    """Inside, each of `model.blocks` keeps its input only; the backward pass runs it once more for the rest.
+def recompute(model: nn.Module) -> None:
+    """From now on each of `model.blocks` keeps its input only; the backward pass runs it once more for the rest.
 
     Activation checkpointing (Chen et al. 2016, §3) by torch.utils.checkpoint. Raises: InputError without blocks.
     """
+    for block in _blocks(model):
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
+
+
+@contextmanager
+def recomputing(model: nn.Module, enabled: bool = True) -> Iterator[nn.Module]:
+    """`recompute` for as long as the context lasts."""
+    if enabled:
+        recompute(model)
+    try:
+        yield model
+    finally:
+        if enabled:
+            for block in _blocks(model):
+                del block.forward  # the class's own method is there again
+
+
+def _blocks(model: nn.Module) -> nn.ModuleList:
     blocks = getattr(model, "blocks", None)
     if not isinstance(blocks, nn.ModuleList) or not len(blocks):
         raise InputError(
             f"model: expected one with a list of blocks to recompute, got {type(model).__name__}"
         )
-    if enabled:
-        for block in blocks:
-            block.forward = partial(checkpoint, block.forward, use_reentrant=False)  # type: ignore[assignment]
-    try:
-        yield model
-    finally:
-        if enabled:
-            for block in blocks:
-                del block.forward  # the class's own method is there again
+    return blocks

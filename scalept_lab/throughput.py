@@ -24,7 +24,7 @@ INSTRUCTIONS = {  # name: (torch's name, Linux's name): matrix arithmetic in 16 
 
 def instructions() -> dict[str, bool]:
     """Which instructions for 16-bit arithmetic this processor has. Without them, 16 bits are computed in detours."""
-    asked = getattr(torch.cpu, "get_capabilities", dict)()
+    asked: dict = getattr(torch.cpu, "get_capabilities", dict)()
     try:
         with open("/proc/cpuinfo") as file:
             flags = next((set(line.split()) for line in file if line.startswith("flags")), set())
@@ -106,7 +106,8 @@ def product_flops(dtype: str, size: int = 512, seconds: float = 0.2, device: str
         (a @ a)[0, 0].item()
         return time.perf_counter() - started
 
-    threads, times = torch.get_num_threads(), []
+    threads = torch.get_num_threads()
+    times: list[float] = []
     torch.set_num_threads(1)
     try:
         product()
