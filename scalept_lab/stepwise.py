@@ -1,0 +1,141 @@
+"""Training one step at a time, by hand: stop, measure, branch, go on. The steps are those of the training loop.
+
+`train` runs a config from its first step to its last. Here a run is a value that a notebook holds: its rate is chosen
+step by step, so that a schedule can be cut short or a finished stretch continued in several ways.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scalept_lab import machine, tokens
+from scalept_lab.config import TrainConfig
+from scalept_lab.data import Prepared, prepare
+from scalept_lab.errors import InputError
+from scalept_lab.models import Transformer, cross_entropy
+from scalept_lab.optim import learning_rate, make_optimizer, set_rate
+from scalept_lab.train import evaluate, to, train_step
+
+ENDLESS = 10**9  # steps that a stream of batches may be asked for
+
+
+@dataclass
+class Run:
+    """A model in training: what a checkpoint would hold, with the losses so far."""
+
+    config: TrainConfig
+    corpus: Prepared
+    model: Transformer
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    losses: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+
+
+def start(config: TrainConfig, corpus: Prepared | None = None) -> Run:
+    """The model and optimizer of `config`, before the first step. Raises: InputError if the corpus cannot be had."""
+    corpus = corpus or prepare(config.corpus)
+    torch.manual_seed(config.seed)
+    model = Transformer(config.model).to(machine.device())
+    return Run(config, corpus, model, make_optimizer(model, config))
+
+
+def go_on(run: Run, rates: Iterable[float]) -> Run:
+    """Train one step for each of `rates`, fractions of the peak rate, on the batches that come next. Returns `run`.
+
+    Raises: InputError for a rate that is negative or no number.
+    """
+    device = run.model.head.weight.device
+    for rate, (x_BxL, y_BxL) in zip(rates, _batches(run), strict=False):
+        if not rate >= 0:
+            raise InputError(f"rates: expected fractions of the peak rate, 0 or more, got {rate}")
+        set_rate(run.optimizer, rate)
+        loss = train_step(run.model, run.optimizer, to(x_BxL, device), to(y_BxL, device), run.config.clip)
+        run.losses.append(loss.item())
+        run.rates.append(rate)
+        run.step += 1
+    return run
+
+
+def branch(run: Run) -> Run:
+    """A copy that can be trained on without touching the original: model, optimizer states, place in the data."""
+    model = copy.deepcopy(run.model)
+    optimizer = make_optimizer(model, run.config)
+    optimizer.load_state_dict(copy.deepcopy(run.optimizer.state_dict()))
+    return Run(run.config, run.corpus, model, optimizer, run.step, [*run.losses], [*run.rates])
+
+
+def score(run: Run, windows: int | None = None) -> float:
+    """Held-out loss in nats per token, as `train` measures it."""
+    return evaluate(run.model, run.corpus, windows or run.config.eval_windows)
+
+
+def schedule(config: TrainConfig, steps: int | None = None) -> list[float]:
+    """The rates that `config` plans, as fractions of its peak, or the first `steps` of them."""
+    return [learning_rate(step, config) for step in range(steps or config.steps)]
+
+
+def decay(steps: int) -> list[float]:
+    """A straight line from the peak towards zero, which it reaches one step after the last of `steps`."""
+    return [1 - step / steps for step in range(steps)]
+
+
+def gradient(model: Transformer, x_BxL: Tensor, y_BxL: Tensor) -> Tensor:
+    """The gradient of the mean loss of a batch, all tensors in one vector. Leaves no gradient behind."""
+    loss = cross_entropy(model(x_BxL), y_BxL)
+    parts = torch.autograd.grad(loss, list(model.parameters()))
+    return torch.cat([part.flatten() for part in parts])
+
+
+def squared_gradients(
+    run: Run, sizes: Sequence[int] = (1, 64), batches: int = 8, seed: int = 0
+) -> dict[int, list[float]]:
+    """|G_B|² for batches of each of `sizes`, `batches` values each, as `noise.noise_scale` takes them.
+
+    A large batch is the mean of smaller ones, as in data-parallel training, where the gradients of the ranks and their mean
+    are there anyway (McCandlish et al. 2018, appendix A.1): each of `batches` groups holds max(sizes) sequences, is cut
+    into pieces of each size, and the mean over the pieces is its value. The weights stay as they are.
+    Raises: InputError for fewer than two sizes, or sizes that do not divide the largest.
+    """
+    sizes = sorted(set(sizes))
+    if len(sizes) < 2:
+        raise InputError(f"sizes: expected two batch sizes or more, got {len(sizes)}")
+    small, large = sizes[0], sizes[-1]
+    if small < 1 or any(large % size or size % small for size in sizes):
+        raise InputError(f"sizes: expected each a multiple of {small} that divides {large}, got {sizes}")
+    device = run.model.head.weight.device
+    context = run.config.model.context
+    stream = tokens.batches(
+        run.corpus.train, batch=small, context=context, steps=ENDLESS, seed=1_000_003 + seed
+    )
+    found: dict[int, list[float]] = {size: [] for size in sizes}
+    for _ in range(batches):
+        pieces = itertools.islice(stream, large // small)
+        g_NxP = torch.stack([gradient(run.model, to(x, device), to(y, device)) for x, y in pieces])
+        for size in sizes:
+            means = g_NxP.view(large // size, size // small, -1).mean(1)
+            found[size].append(float(means.square().sum(1).mean()))
+    return found
+
+
+def _batches(run: Run):
+    """The batches from where the run stands: drawing one costs next to nothing, so those before are drawn again."""
+    stream = tokens.batches(
+        run.corpus.train, batch=run.config.batch, context=run.config.model.context, steps=ENDLESS,
+        seed=run.config.seed, unique_tokens=run.config.unique_tokens,
+    )  # fmt: skip
+    return itertools.islice(stream, run.step, None)
+
+
+def smooth(values: Sequence[float], width: int = 25) -> np.ndarray:
+    """A moving average, as long as `values`: at the ends, over as many as there are."""
+    values = np.asarray(values, float)
+    sums = np.convolve(values, np.ones(width), "same")
+    return sums / np.convolve(np.ones(len(values)), np.ones(width), "same")
