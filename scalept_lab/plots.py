@@ -42,6 +42,14 @@ from scalept_lab.lawplots import (
     plot_residuals,
 )
 from scalept_lab.planplots import plot_plan, plot_timeline
+from scalept_lab.precisionplots import (
+    plot_footprint,
+    plot_formats,
+    plot_gradients,
+    plot_memory_parts,
+    plot_rounding,
+    plot_speedup,
+)
 from scalept_lab.runs import RunRecord
 
 # fmt: off
@@ -49,6 +57,7 @@ __all__ = [
     "flops_per_token", "plot_bars", "plot_bootstrap", "plot_cleaning", "plot_curves", "plot_frontier", "plot_guess",
     "plot_isoflop", "plot_law_surface", "plot_loss_against", "plot_memory", "plot_optimal", "plot_parameters", "plot_plan",
     "plot_power_fit", "plot_repeats", "plot_residuals", "plot_sweep", "plot_timeline", "png", "show",
+    "plot_footprint", "plot_formats", "plot_gradients", "plot_memory_parts", "plot_rounding", "plot_speedup",
 ]
 # fmt: on
 

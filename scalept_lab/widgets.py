@@ -24,7 +24,7 @@ from scalept_lab.figures import arrays, png, shown_size
 from scalept_lab.lawplots import AnyLaw, named
 from scalept_lab.laws import LAWS
 from scalept_lab.planner import MODELS
-from scalept_lab.plots import plot_guess, plot_memory, plot_optimal, plot_plan
+from scalept_lab.plots import plot_footprint, plot_guess, plot_memory, plot_optimal, plot_plan, plot_rounding
 
 WIDE = {"width": "min(100%, 34em)"}
 
@@ -174,4 +174,27 @@ def planner_explorer(model: str = "gpt3-175b", gpus: int = 1024) -> ipw.VBox:
         batch=ipw.SelectionSlider(
             options=[2**i for i in range(3, 14)], value=1024, description="batch (sequences)"
         ),
+    )
+
+
+def rounding_explorer() -> ipw.VBox:
+    """A number in the bits of six formats. Twin: `plot_rounding`."""
+    return explorer(
+        plot_rounding,
+        value=ipw.FloatText(value=0.1, description="a number"),
+        scale=_log_slider("times (loss scaling)", 1.0, -6, 6, 0.1),
+    )
+
+
+def footprint_explorer() -> ipw.VBox:
+    """Memory of a training step under accumulation, recomputation and autocast. Twin: `plot_footprint`."""
+    return explorer(
+        plot_footprint,
+        width=ipw.SelectionSlider(options=[64, 128, 256, 512, 1024, 4096], value=256, description="width"),
+        depth=ipw.SelectionSlider(options=[2, 4, 8, 16, 32], value=4, description="depth"),
+        context=ipw.SelectionSlider(options=[64, 128, 512, 2048, 4096], value=128, description="context"),
+        batch=ipw.SelectionSlider(options=[1, 4, 16, 64, 256], value=16, description="batch (sequences)"),
+        dtype=["float32", "bfloat16"],
+        accumulate=ipw.SelectionSlider(options=[1, 4, 16, 64, 256], value=1, description="parts of the batch"),
+        recompute=False,
     )
