@@ -84,14 +84,25 @@ def data_parallel(
     return [Traffic("gradients", "all_reduce", whole("ranks", ranks), buckets, params * bytes_per_element)]
 
 
+def sharded_optimizer(
+    params: float, ranks: int, *, bytes_per_element: int = 4, buckets: int = 1, tensors: int = 1
+) -> list[Traffic]:
+    """ZeRO-1 as torch's `ZeroRedundancyOptimizer` does it: gradients all-reduced as before, then every parameter tensor
+    broadcast by the rank that stepped it. On the wire that is what ZeRO-3 sends; `sharded(zero=1)` is the paper's way.
+    """
+    rows = data_parallel(params, ranks, bytes_per_element=bytes_per_element, buckets=buckets)
+    return [*rows, Traffic("parameters", "broadcast", rows[0].ranks, tensors, params * bytes_per_element)]
+
+
 def sharded(
     units: Sequence[float], ranks: int, *, zero: int = 3, root: float = 0.0, micro_batches: int = 1,
     bytes_per_element: int = 4, gradient_bytes: int | None = None, reshard_after_forward: bool = True,
+    root_kept: bool = True,
 ) -> list[Traffic]:  # fmt: skip
     """ZeRO (Rajbhandari et al. 2020, §7.2), in calls as FSDP2 makes them: one per unit that is sharded on its own.
 
     units  parameters of each unit, such as one block each; `root` those of the unit around them, which FSDP2 leaves
-           gathered after the forward pass, so that it is gathered once
+           gathered after the forward pass unless told otherwise (`root_kept=False`), so that it is gathered once
     zero   3: parameters are gathered for the forward and again for the backward pass, gradients reduce-scattered, for
            every micro-batch: three times the parameters instead of the two of an all-reduce. 1 and 2: gradients
            reduce-scattered (2: for every micro-batch, as no rank keeps all of them), new parameters gathered once
@@ -102,7 +113,8 @@ def sharded(
     sizes = [*units, *([root] if root else [])]
     total, calls = sum(sizes), len(sizes)
     if zero == 3:
-        gathers = [(total, calls)] + ([(sum(units), len(units))] if reshard_after_forward else [])
+        again = sizes if root and not root_kept else list(units)
+        gathers = [(total, calls), (sum(again), len(again))] if reshard_after_forward else [(total, calls)]
         times = m
     elif zero in (1, 2):
         gathers, times = [(total, calls)], 1
@@ -120,6 +132,7 @@ def sharded(
 def tensor_parallel(
     batch: int, context: int, width: int, depth: int, ranks: int, *, bytes_per_element: int = 4,
     sequence_parallel: bool = False, recompute: bool = False, separate_qkv: bool = False, micro_batches: int = 1,
+    ends: int = 0,
 ) -> list[Traffic]:  # fmt: skip
     """Blocks split column- then row-wise (Shoeybi et al. 2019, §3): 4 all-reduces of B·L·D activations a block.
 
@@ -127,13 +140,18 @@ def tensor_parallel(
     repeats the forward ones. `separate_qkv`: query, key and value each bring their own gradient of the shared input,
     so that its all-reduce comes three times: 6 a block. With `sequence_parallel` each all-reduce becomes an all-gather
     and a reduce-scatter of the same size, the same bytes on the wire (Korthikanti et al. 2022, §4.2.2).
-    `batch` sequences are those of this rank's step, in `micro_batches`. Embeddings and output layer are not in it.
+    `batch` sequences are those of this rank's step, in `micro_batches`. Embeddings and output layer are not in it: where
+    every rank has them whole, sequence parallelism gathers twice more (`ends=2`), for the output layer and, in the backward
+    pass, for the embedding.
     """
     n, m = whole("ranks", ranks), whole("micro_batches", micro_batches)
     a_block = 4 + (2 if recompute else 0) + (2 if separate_qkv else 0)
     calls, tensor = a_block * depth * m, batch * context * width * bytes_per_element
     kinds = ("all_gather", "reduce_scatter") if sequence_parallel else ("all_reduce",)
-    return [Traffic("activations", kind, n, calls, a_block * depth * tensor) for kind in kinds]
+    rows = [Traffic("activations", kind, n, calls, a_block * depth * tensor) for kind in kinds]
+    if sequence_parallel and ends:
+        rows[0] = Traffic("activations", "all_gather", n, calls + ends * m, rows[0].payload + ends * tensor)
+    return rows
 
 
 def pipeline(
@@ -163,7 +181,7 @@ def pipeline(
 
 def data_tensor(
     split: float, replicated: float, batch: int, context: int, width: int, depth: int, data: int, tensor: int, *,
-    zero: int = 0, bytes_per_element: int = 4, **tensor_options: Any,
+    zero: int = 0, root_kept: bool = True, bytes_per_element: int = 4, **tensor_options: Any,
 ) -> list[Traffic]:  # fmt: skip
     """A 2-D mesh: tensor parallel inside, data parallel (or ZeRO) across; `split` parameters are divided over tensor
     ranks, `replicated` ones (norms, perhaps embeddings) are whole on each. `batch`: of the whole step.
@@ -177,7 +195,9 @@ def data_tensor(
     if zero == 0:
         return rows + data_parallel(mine, data, bytes_per_element=bytes_per_element)
     units = [split / tensor / depth] * depth
-    return rows + sharded(units, data, zero=zero, root=replicated, bytes_per_element=bytes_per_element)
+    return rows + sharded(
+        units, data, zero=zero, root=replicated, root_kept=root_kept, bytes_per_element=bytes_per_element
+    )
 
 
 # --- pipeline schedules

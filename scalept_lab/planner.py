@@ -222,27 +222,42 @@ def why_none(kind: str, given: Any, gpus: int, batch: int) -> str:
 
 # --- small: for models that are really trained here, on a few processes
 
-TOY = Cluster(4, memory=2e9, peak=1e11, node=4, inside=1e9, between=1e9)
 
-
-def toy(given: Any, layout: Layout, batch: int) -> dict[str, Any]:
+def toy(
+    given: Any, layout: Layout, batch: int, *, root_kept: bool = True, tensors: int = 1
+) -> dict[str, Any]:
     """What a rank of a small run in 32 bits holds and sends, to be held against measured numbers.
 
-    states: bytes of parameters, gradients and Adam's moments, exact where everything divides evenly and, with tensor
-    parallelism, if the embeddings are split too. traffic: the rows of one step, exact in bytes. bubble: share of the
-    whole step. No seconds: a laptop's speed is not modelled, so compare times as ratios within one run.
-    Raises: InputError.
+    states: bytes of parameters, gradients and Adam's moments on the fullest rank, exact where slices come out even.
+    traffic: the rows of one step, exact in calls and bytes for DDP, `ZeroRedundancyOptimizer` (ZeRO-1, which broadcasts
+    `tensors` parameter tensors), FSDP2 with a unit per block (`root_kept`: see `communication.sharded`), and tensor or
+    sequence parallelism with embedding and output layer whole on each rank. bubble: idle share of the whole step.
+    No seconds: a laptop's speed is not modelled, so compare times as ratios within one run. Raises: InputError.
     """
     m = model(given)
-    cluster = replace(TOY, gpus=layout.gpus, node=max(layout.gpus, 1))
-    found = estimate(m, layout, cluster, batch, "fp32")
     micro = layout.check(m, layout.gpus, batch)
-    here = (
-        m.shape.total if layout.pipeline == 1 else m.shape.non_embedding / layout.pipeline + m.shape.embedding
-    )
-    states = costs.memory(here / layout.tensor, layout.data, layout.zero, "fp32")
+    d, t, p = layout.data, layout.tensor, layout.pipeline
+    ends = m.shape.vocabulary  # the output layer; an untied embedding is as large, and sits at the other end
+    whole_here = m.shape.embedding if p == 1 else max(ends, m.shape.embedding - ends)
+    split = m.shape.non_embedding / p
+    here = split / t + whole_here
+    rows: list[Traffic] = []
+    if t > 1:
+        rows += communication.tensor_parallel(batch // d, m.context, m.width, m.depth // p, t, micro_batches=micro,
+                                              sequence_parallel=layout.sequence, ends=2,
+                                              recompute=layout.recompute == "full")  # fmt: skip
+    if p > 1:
+        rows += communication.pipeline(batch // d, m.context, m.width, p, micro, interleave=layout.interleave)
+    if d > 1 and layout.zero == 0:
+        rows += communication.data_parallel(here, d)
+    elif d > 1 and layout.zero == 1:
+        rows += communication.sharded_optimizer(here, d, tensors=tensors)
+    elif d > 1:
+        units = [split / t / (m.depth // p)] * (m.depth // p)
+        rows += communication.sharded(
+            units, d, zero=layout.zero, root=whole_here, root_kept=root_kept, micro_batches=micro
+        )
     return {
-        "states": states, "traffic": communication.table(found.traffic),
-        "wire_bytes": communication.wire_total(found.traffic),
-        "bubble": bubble(layout.pipeline, micro, layout.interleave),
+        "states": costs.memory(here, d, layout.zero, "fp32"), "traffic": communication.table(rows),
+        "wire_bytes": communication.wire_total(rows), "bubble": bubble(p, micro, layout.interleave),
     }  # fmt: skip

@@ -69,6 +69,10 @@ def plot_plan(
     else:
         told = "nothing fits"
     run = f"{m.name} on {gpus:,} GPU{'s' * (gpus > 1)}, {batch:,} sequences of {m.context:,} tokens a step"
+    fig.supxlabel(
+        "d·t·p: data · tensor · pipeline ranks;  b: sequences a micro-batch;  Z: ZeRO stage;  "
+        "sel., full: recomputed;  → cut", fontsize=9, color=GREY,
+    )  # fmt: skip
     fig.suptitle(run, fontsize=11, x=0.01, ha="left")
     label(left, "time of a step (s)", "", told)
     label(right, "memory per GPU (GB)", "", f"dashed: a GPU has {memory_gb:g} GB")
