@@ -30,6 +30,7 @@ OUTER = [
     (0.7, 0.5),
     (1.0, 0.3),
 ]  # rate and momentum of DiLoCo; the first is the paper's
+OUTER_RATES = RATES[:4]  # an outer momentum multiplies what the workers move: DiLoCo wants low inner rates
 SHARED = 0.0025  # the rate of the trap
 TUNING, SEEDS = 7, [0, 1, 2]
 Run = tuple[TrainConfig, Delayed]
@@ -80,7 +81,11 @@ def main() -> None:
     prepare("python")
     store, kept = Store(options.out / "delayed"), []
     tried = {
-        name: [run(batch, plan, rate, TUNING) for batch, plan in settings for rate in RATES]
+        name: [
+            run(batch, plan, rate, TUNING)
+            for batch, plan in settings
+            for rate in (OUTER_RATES if plan.method == "diloco" else RATES)
+        ]  # fmt: skip
         for name, settings in methods().items()
     }
     kept += run_all([one for runs in tried.values() for one in runs], store)
