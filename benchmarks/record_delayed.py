@@ -1,6 +1,6 @@
 """The recorded sweep of notebook 06: plain data parallel, larger batches, local SGD and DiLoCo, each with its own rates.
 
-python benchmarks/record_delayed.py              # some 25 minutes on 2 cores; resumes after a kill
+python benchmarks/record_delayed.py              # ten minutes on 2 cores; resumes after a kill
 python benchmarks/record_delayed.py --record     # also writes data/records/delayed.jsonl
 
 Four workers in one process (`delayed` says why that is the same). Rates are chosen with seed 7; what is compared are the
@@ -21,9 +21,9 @@ from scalept_lab.recipe import recommend
 from scalept_lab.runs import RunRecord, Store, write_records
 from scalept_lab.sweep import local_processes
 
-WIDTH, TOKENS, WORKERS, BATCH = 32, 2**19, 4, 16
+WIDTH, TOKENS, WORKERS, BATCH = 32, 2**18, 4, 16
 EVERY = [4, 16, 64]  # H; with DDP, the same bytes are a batch 4, 16 or 64 times as large
-RATES = [0.0025, 0.005, 0.01, 0.02, 0.04, 0.08]
+RATES = [0.0025, 0.005, 0.01, 0.02, 0.04]
 OUTER = [
     (0.7, 0.9),
     (0.3, 0.9),
@@ -85,7 +85,7 @@ def main() -> None:
             run(batch, plan, rate, TUNING)
             for batch, plan in settings
             for rate in (OUTER_RATES if plan.method == "diloco" else RATES)
-        ]  # fmt: skip
+        ]
         for name, settings in methods().items()
     }
     kept += run_all([one for runs in tried.values() for one in runs], store)
