@@ -15,6 +15,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.distributed.tensor import DTensor
 from torch.utils.checkpoint import checkpoint
 
 from scalept_lab.errors import InputError
@@ -58,7 +59,11 @@ def saving(model: nn.Module) -> Iterator[Saved]:
 
 
 def states_bytes(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, int]:
-    """Bytes of a model's parameters, of their gradients, and of the optimizer's tensors, as they are now."""
+    """Bytes of a model's parameters, of their gradients, and of the optimizer's tensors, as they are now and here.
+
+    Of a sharded tensor this rank's slice counts, and a `ZeroRedundancyOptimizer` has this rank's share of the states.
+    """
+    optimizer = getattr(optimizer, "optim", optimizer)
     kept = [
         value for state in optimizer.state.values() for value in state.values() if isinstance(value, Tensor)
     ]
@@ -70,6 +75,7 @@ def states_bytes(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str
 
 
 def _bytes(tensors) -> int:
+    tensors = [t.to_local() if isinstance(t, DTensor) else t for t in tensors]
     storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
     return sum(storages.values())
 

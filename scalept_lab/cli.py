@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         result, text = options.command(options)
     except InputError as error:
-        print(f"scalept {options.name}: {error}", file=sys.stderr)
+        if _speaks():
+            print(f"scalept {options.name}: {error}", file=sys.stderr)
         return 2
     except OSError as error:  # a folder where a file should be, no right to write, a full disk
         where = f"{error.filename}: " if error.filename else ""
@@ -30,8 +32,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 130
-    print(json.dumps(result) if options.json else text)
+    if _speaks():
+        print(json.dumps(result) if options.json else text)
     return 1 if isinstance(result, dict) and result.get("ok") is False else 0
+
+
+def _speaks() -> bool:
+    """Under `torchrun` every rank runs the command; the first one answers for all."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def check(options: argparse.Namespace) -> tuple[Any, str]:
@@ -84,12 +92,10 @@ def plan(options: argparse.Namespace) -> tuple[Any, str]:
 
 
 def train(options: argparse.Namespace) -> tuple[Any, str]:
-    import os
-
     from scalept_lab.config import TrainConfig, parse
 
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise InputError("training in several processes is not built yet; start it without torchrun")
+    if options.every < 1:
+        raise InputError(f"--every: expected at least 1 step, got {options.every}")
     try:
         values = json.loads(Path(options.config).read_text(encoding="utf-8"))
     except OSError as error:
@@ -101,13 +107,13 @@ def train(options: argparse.Namespace) -> tuple[Any, str]:
     config = parse(TrainConfig, values)
     from tqdm.auto import tqdm
 
-    from scalept_lab.data import prepare
+    from scalept_lab.train import Keep
     from scalept_lab.train import train as train_run
 
-    corpus = prepare(config.corpus)
+    keep = Keep(options.checkpoint, options.every) if options.checkpoint else None
     # The delay: no bar in front of an error's one line.
-    with tqdm(total=config.steps, unit="step", disable=options.json, delay=0.5) as bar:
-        record = train_run(config, corpus=corpus, progress=lambda step: bar.update(step - bar.n))
+    with tqdm(total=config.steps, unit="step", disable=options.json or not _speaks(), delay=0.5) as bar:
+        record = train_run(config, keep=keep, progress=lambda step: bar.update(step - bar.n))
     loss = (
         f"loss {record.L:.4f} nats per token" if record.L is not None else f"{record.status}: {record.error}"
     )
@@ -205,8 +211,12 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--flops", type=float, required=True, metavar="C")
     sub.add_argument("--law", default="hoffmann", help="hoffmann, besiroglu, kaplan, or a JSON file of a fit")
 
-    sub = add("train", train, "train one run from a config file")
+    sub = add("train", train, "train one run from a config file, alone or on all ranks of a torchrun")
     sub.add_argument("config", metavar="CONFIG.json")
+    sub.add_argument("--checkpoint", metavar="DIR", help="leave checkpoints here, and go on from the newest")
+    sub.add_argument(
+        "--every", type=int, default=100, metavar="K", help="steps between checkpoints (default 100)"
+    )
 
     sub = add("merge", merge, "pool run records from many folders into one file")
     sub.add_argument("folders", nargs="+", metavar="DIR")

@@ -198,7 +198,7 @@ def spread(model: nn.Module, parallel: Parallel | None) -> tuple[nn.Module, Rank
     if tensor > 1:
         tensor_parallel(model, mesh["tensor"], sequence=kind == "sequence")
     if kind in ("ddp", "zero1"):
-        ranks.wrapped = model = nn.parallel.DistributedDataParallel(model)
+        ranks.wrapped = model = nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
     elif ranks.data > 1:
         fully_sharded(model, mesh["data"], free_after_forward=kind != "zero2")
         ranks.wrapped = model
@@ -215,7 +215,8 @@ def fully_sharded(model: nn.Module, mesh: Any, free_after_forward: bool = True) 
 
     for block in model.blocks:  # type: ignore[union-attr]
         fully_shard(block, mesh=mesh, reshard_after_forward=free_after_forward)
-    fully_shard(model, mesh=mesh, reshard_after_forward=free_after_forward)
+    # What is outside the blocks is needed first in the backward pass: torch's own choice (None) is to keep it.
+    fully_shard(model, mesh=mesh, reshard_after_forward=None if free_after_forward else False)
 
 
 def tensor_parallel(model: nn.Module, mesh: Any, sequence: bool = False) -> None:
@@ -242,13 +243,13 @@ def tensor_parallel(model: nn.Module, mesh: Any, sequence: bool = False) -> None
     }
     if (
         sequence
-    ):  # a whole sequence for attention and MLP, kept as a DTensor: its gradient is then reduce-scattered
-        gather = {"desired_input_layouts": Replicate(), "use_local_output": False}
-        whole, none = (Replicate(), None), (inside, None)
-        plan["attention"] = PrepareModuleInput(
-            input_layouts=none, desired_input_layouts=whole, use_local_output=False
-        )
-        plan["mlp"] = PrepareModuleInput(input_layouts=inside, **gather)
+    ):  # whole sequences for attention and MLP; as DTensors, so that their gradient is reduce-scattered
+        for part, more in (("attention", (None,)), ("mlp", ())):  # attention is also given the rotary table
+            plan[part] = PrepareModuleInput(
+                input_layouts=(inside, *more),
+                desired_input_layouts=(Replicate(), *more),
+                use_local_output=False,
+            )
     for block in model.blocks:  # type: ignore[union-attr]
         _reorder_heads(block.attention.qkv.weight.data, mesh.size())
         parallelize_module(block, mesh, plan)
@@ -282,7 +283,7 @@ def full_parameters(model: nn.Module, ranks: Ranks) -> dict[str, Tensor]:
     """All parameters, whole, under the names they have in one process, on the CPU of every rank. For tests and saving."""
     found = {}
     for name, parameter in model.named_parameters():
-        whole = parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter  # type: ignore[operator]
+        whole = parameter.full_tensor() if hasattr(parameter, "full_tensor") else parameter
         whole = whole.detach().cpu().clone()
         if ranks.tensor > 1 and name.endswith(QKV):
             _reorder_heads(whole, ranks.tensor, back=True)

@@ -88,7 +88,9 @@ def _wait(group: Sequence[BaseProcess], folder: Path, seconds: float, progress: 
     from tqdm.auto import tqdm
 
     started, limit = time.monotonic(), None
-    with tqdm(total=1.0, desc=f"{len(group)} ranks", disable=not progress, bar_format="{l_bar}{bar}| {elapsed}") as bar:
+    with tqdm(
+        total=1.0, desc=f"{len(group)} ranks", disable=not progress, bar_format="{l_bar}{bar}| {elapsed}"
+    ) as bar:
         while True:
             running = [process for process in group if process.is_alive()]
             if failed := _failed(group, folder):
@@ -112,7 +114,7 @@ def _failed(group: Sequence[BaseProcess], folder: Path) -> Exception | None:
     errors = list(folder.glob("*.error"))
     if not errors and all(process.exitcode in (None, 0) for process in group):
         return None
-    time.sleep(0.2)  # a rank whose partner was killed may report the broken connection before the kill is seen
+    time.sleep(0.2)  # a rank whose partner was killed may report a broken connection before the kill is seen
     for rank, process in enumerate(group):
         code = process.exitcode
         if code and code < 0:
@@ -120,13 +122,17 @@ def _failed(group: Sequence[BaseProcess], folder: Path) -> Exception | None:
             return RankError(f"rank {rank} of {len(group)} {why} before it had finished")
     for path in sorted(folder.glob("*.error"), key=lambda path: path.stat().st_mtime_ns):
         kind, text = cloudpickle.loads(path.read_bytes())
-        return InputError(text) if kind == "input" else RankError(f"rank {path.stem} of {len(group)} raised:\n{text}")
-    return RankError(f"a rank ended with exit status {[process.exitcode for process in group]} and no word of why")
+        told = f"rank {path.stem} of {len(group)} raised:\n{text}"
+        return InputError(text) if kind == "input" else RankError(told)
+    codes = [process.exitcode for process in group]
+    return RankError(f"a rank ended without a word; exit statuses: {codes}")
 
 
 def _where_they_stand(group: Sequence[BaseProcess], folder: Path, seconds: float) -> str:
     """Ask each rank for its stack: what one waits for is usually a call that another never makes."""
-    lines = [f"not finished after {seconds:g} s; does every rank make the same collective calls, in the same order?"]
+    lines = [
+        f"not finished after {seconds:g} s; does every rank make the same collective calls, in the same order?"
+    ]
     for process in group:
         if process.is_alive() and process.pid and hasattr(signal, "SIGUSR1"):
             os.kill(process.pid, signal.SIGUSR1)
@@ -135,7 +141,9 @@ def _where_they_stand(group: Sequence[BaseProcess], folder: Path, seconds: float
         stack = folder / f"{rank}.stack"
         frames = stack.read_text().splitlines() if stack.exists() else []
         frames = [line.strip() for line in frames if line.startswith("  File")]
-        own = [line for line in frames if f"{os.sep}torch{os.sep}" not in line and "multiprocessing" not in line]
+        own = [
+            line for line in frames if f"{os.sep}torch{os.sep}" not in line and "multiprocessing" not in line
+        ]
         if not process.is_alive():
             lines.append(f"  rank {rank} has finished")
         elif own:
@@ -164,7 +172,7 @@ def _share(folder: Path) -> float:
 
 def _packed(function: Callable, args: tuple, kwargs: dict) -> bytes:
     try:
-        return cloudpickle.dumps((function, args, kwargs))
+        return cloudpickle.dumps((function, args, kwargs, dict(os.environ)))
     except Exception as error:
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
     used = {f"argument {index}": value for index, value in enumerate(args)}
@@ -172,7 +180,9 @@ def _packed(function: Callable, args: tuple, kwargs: dict) -> bytes:
     code = getattr(function, "__code__", None)
     if code is not None:
         seen = {name: function.__globals__.get(name) for name in code.co_names}
-        seen |= dict(zip(code.co_freevars, (cell.cell_contents for cell in function.__closure__ or ()), strict=False))
+        seen |= dict(
+            zip(code.co_freevars, (cell.cell_contents for cell in function.__closure__ or ()), strict=False)
+        )
         used |= {f"variable {name!r}": value for name, value in seen.items()}
     what = next((name for name, value in used.items() if not _travels(value)), "the function")
     raise InputError(
@@ -222,10 +232,11 @@ def _call(folder: Path, rank: int, ranks: int, backend: str) -> Any:
     import torch
     import torch.distributed as dist
 
+    function, args, kwargs, environment = cloudpickle.loads((folder / "task").read_bytes())
+    os.environ |= environment  # as the caller has it now, not as it was when the server of processes started
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)}
     if backend == "nccl":
         torch.cuda.set_device(rank % torch.cuda.device_count())
-    function, args, kwargs = cloudpickle.loads((folder / "task").read_bytes())
     store = dist.FileStore(str(folder / "store"), ranks)  # a file needs no free port
     dist.init_process_group(backend, store=store, rank=rank, world_size=ranks)
     (folder / f"{rank}.ready").touch()

@@ -74,7 +74,9 @@ class Pipeline:
         kinds = {"gpipe": pipelining.ScheduleGPipe, "1f1b": pipelining.Schedule1F1B}
         options: dict[str, Any] = {"loss_fn": self._loss, "scale_grads": False}
         if parallel.schedule == "interleaved":
-            self.schedule: Any = pipelining.ScheduleInterleaved1F1B(stages, self.microbatches, **options)
+            self.schedule: Any = pipelining.ScheduleInterleaved1F1B(
+                list(stages), self.microbatches, **options
+            )
         else:
             self.schedule = kinds[parallel.schedule](stages[0], self.microbatches, **options)
         self.first, self.last = 0 in mine, count - 1 in mine

@@ -10,13 +10,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
-from scalept_lab import costs, distributed, machine, tokens
+from scalept_lab import checkpoint, costs, distributed, machine, tokens
+from scalept_lab.activations import recompute
 from scalept_lab.config import Parallel, TrainConfig
 from scalept_lab.data import Prepared, prepare
 from scalept_lab.distributed import ALONE, Ranks
@@ -24,6 +25,7 @@ from scalept_lab.errors import InputError
 from scalept_lab.models import Transformer, cross_entropy
 from scalept_lab.optim import learning_rate, make_optimizer, set_rate
 from scalept_lab.pipeline import FULL_PRECISION, Pipeline
+from scalept_lab.precision import autocast
 from scalept_lab.runs import RunRecord
 
 CURVE_POINTS = 100  # how often the loss is read: reading it makes a GPU wait
@@ -35,15 +37,21 @@ Progress = Callable[[int], None]  # called with the number of steps done
 
 
 def train(
-    config: TrainConfig, *, progress: Progress | None = None, corpus: Prepared | None = None
+    config: TrainConfig,
+    *,
+    progress: Progress | None = None,
+    corpus: Prepared | None = None,
+    keep: Keep | None = None,
 ) -> RunRecord:
     """Train the model that `config` describes and score it on held-out text.
 
     A run whose loss is no longer a number, or far above a uniform guess, stops there and gives a record with the status
-    "diverged": that, too, is a result. `corpus` overrides the corpus of the config (for data made on the fly).
-    Raises: InputError if the corpus cannot be had or is too short.
+    "diverged": that, too, is a result. `corpus` overrides the corpus of the config (for data made on the fly). `keep` says
+    where to leave checkpoints; a run that finds one there goes on from it. In a process group (under `torchrun`, or in
+    `launch`) the ranks share the run as `config.parallel` says, and each returns the same record.
+    Raises: InputError if the corpus cannot be had or is too short, or the ranks cannot share the run.
     """
-    return fit_model(config, progress=progress, corpus=corpus)[1]
+    return fit_model(config, progress=progress, corpus=corpus, keep=keep)[1]
 
 
 def train_step(
@@ -93,25 +101,30 @@ def pipeline_step(
 
 
 def fit_model(
-    config: TrainConfig, *, progress: Progress | None = None, corpus: Prepared | None = None
+    config: TrainConfig,
+    *,
+    progress: Progress | None = None,
+    corpus: Prepared | None = None,
+    keep: Keep | None = None,
 ) -> tuple[nn.Module, RunRecord]:
     """`train`, with the trained model as well: of several ranks, what this one holds of it."""
     with distributed.group():
-        corpus = corpus or _prepared(config.corpus)
+        corpus = corpus or prepared(config.corpus)
         device = machine.device()
         _check(config, corpus)
         run = set_up(config, device)
+        first, curve = keep.resume(run) if keep else (0, [])
         stream = tokens.batches(
             corpus.train, batch=config.batch, context=config.model.context, steps=config.steps, seed=config.seed,
-            unique_tokens=config.unique_tokens,
+            unique_tokens=config.unique_tokens, start=first,
         )  # fmt: skip
         every = max(1, config.steps // CURVE_POINTS)
         limit = DIVERGED * math.log(config.model.vocab_size)
-        curve: list[tuple[int, int, float]] = []
         total = torch.zeros((), device=device)
         diverged, counted, started = False, 0, time.perf_counter()
 
-        for step, (x_BxL, y_BxL) in enumerate(stream):
+        step = first - 1
+        for step, (x_BxL, y_BxL) in enumerate(stream, first):
             set_rate(run.optimizer, learning_rate(step, config))
             loss = run.step(to(x_BxL, device), to(y_BxL, device))
 
@@ -125,6 +138,8 @@ def fit_model(
                 total, counted = torch.zeros((), device=device), 0
                 if progress and run.ranks.rank == 0:
                     progress(step + 1)
+                if keep:
+                    keep.save_if_due(run, step + 1, curve)
 
         seconds = time.perf_counter() - started
         heldout = (
@@ -161,6 +176,34 @@ class Run:
         return ranks if ranks.stages == 1 else Ranks(ranks.rank, ranks.world, ranks.rank, data=ranks.world)
 
 
+@dataclass
+class Keep:
+    """Where to leave checkpoints, and after how many steps at least (they are taken where the loss is read)."""
+
+    folder: str | Path
+    every: int = 100
+
+    def resume(self, run: Run) -> tuple[int, list[tuple[int, int, float]]]:
+        """Steps done and the curve so far: of the newest checkpoint, which is loaded, or 0 and an empty one."""
+        self.saved = 0
+        newest = checkpoint.latest(self.folder)
+        if newest is None:
+            return 0, []
+        found = checkpoint.load(newest, run.model, run.optimizer, self._name(run))
+        self.saved = found["step"]
+        return self.saved, [(step, seen, loss) for step, seen, loss in found["curve"]]
+
+    def save_if_due(self, run: Run, steps: int, curve: list[tuple[int, int, float]]) -> None:
+        if steps - self.saved >= self.every or steps == run.config.steps:
+            checkpoint.save(self.folder, steps, run.model, run.optimizer, self._name(run), {"curve": curve})
+            self.saved = steps
+
+    @staticmethod
+    def _name(run: Run) -> str:
+        """The run's id without its strategy: another one may go on from here."""
+        return run.config.replace(parallel=None).id()
+
+
 def set_up(config: TrainConfig, device: str) -> Run:
     """Build the model of a run and its optimizer, spread over the ranks of the process group if there is one."""
     parallel = config.parallel or Parallel()
@@ -170,9 +213,8 @@ def set_up(config: TrainConfig, device: str) -> Run:
         model = Transformer(config.model)
     model = model.to(device)
     if config.recompute:
-        recompute_blocks(model)
-    low = config.dtype != "float32"
-    cast = torch.autocast(device, getattr(torch, config.dtype)) if low else FULL_PRECISION
+        recompute(model)
+    cast = autocast(config.dtype, device) if config.dtype != "float32" else FULL_PRECISION
     if distributed.world() > 1 and parallel.strategy == "pipeline":
         pipe = Pipeline(model, parallel, cast, device)
         optimizer = make_optimizer(pipe.module, config)
@@ -199,12 +241,6 @@ def set_up(config: TrainConfig, device: str) -> Run:
         ranks=ranks,
     )
     return Run(model, optimizer, step, ranks, config)
-
-
-def recompute_blocks(model: Transformer) -> None:
-    """Keep only each block's input for the backward pass, and run the block again there (Chen et al. 2016)."""
-    for block in model.blocks:
-        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
 
 
 @torch.no_grad()
@@ -256,7 +292,7 @@ def _check(config: TrainConfig, corpus: Prepared) -> None:
     tokens.eval_windows(corpus.heldout, config.model.context, 1)
 
 
-def _prepared(name: str) -> Prepared:
+def prepared(name: str) -> Prepared:
     """The corpus, built by one rank if it has to be."""
     if distributed.rank() > 0:
         dist.barrier()
