@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
 import torch
@@ -75,51 +75,69 @@ def observed(forward: Callable[[], object]) -> dict[str, dict[str, int]]:
 
 
 class LossScaler:
-    """Dynamic loss scaling, step by step as `torch.amp.GradScaler` does it (Micikevicius et al. 2018, §3.2).
+    """Dynamic loss scaling, step by step as `torch.amp.GradScaler` does it, with its names, so that one can stand in for
+    the other (Micikevicius et al. 2018, §3.2).
 
-    The loss is multiplied by `scale` before the backward pass, so that small gradients stay above the smallest 16-bit
+    The loss is multiplied by the scale before the backward pass, so that small gradients stay above the smallest 16-bit
     number, and the gradients are divided by it before the step. If any of them is infinite or NaN, the step is skipped
-    and the scale multiplied by `backoff`; after `interval` steps in a row without that it is multiplied by `growth`.
+    and the scale multiplied by `backoff_factor`; after `growth_interval` good steps in a row by `growth_factor`.
 
-    Attributes: scale, skipped (steps so far). Raises: InputError for factors that make no sense.
+    `skipped` counts skipped steps. Raises: InputError for a scale or factors that make no sense.
     """
 
     def __init__(
-        self, scale: float = 2.0**16, growth: float = 2.0, backoff: float = 0.5, interval: int = 2000
+        self,
+        init_scale: float = 2.0**16,
+        growth_factor: float = 2.0,
+        backoff_factor: float = 0.5,
+        growth_interval: int = 2000,
     ):
-        if not (math.isfinite(scale) and scale > 0):
-            raise InputError(f"scale: expected a positive number, got {scale!r}")
-        if not growth > 1 or not 0 < backoff < 1:
+        if not (math.isfinite(init_scale) and init_scale > 0):
+            raise InputError(f"init_scale: expected a positive number, got {init_scale!r}")
+        if not growth_factor > 1 or not 0 < backoff_factor < 1:
             raise InputError(
-                f"growth, backoff: expected above 1, and between 0 and 1, got {growth!r} and {backoff!r}"
+                "growth_factor, backoff_factor: expected above 1, and between 0 and 1, "
+                f"got {growth_factor!r} and {backoff_factor!r}"
             )
-        if isinstance(interval, bool) or not isinstance(interval, int) or interval < 1:
-            raise InputError(f"interval: expected a whole number of steps of at least 1, got {interval!r}")
-        self.scale, self.growth, self.backoff, self.interval = float(scale), growth, backoff, interval
-        self.skipped, self._in_a_row, self._overflow = 0, 0, False
+        if isinstance(growth_interval, bool) or not isinstance(growth_interval, int) or growth_interval < 1:
+            raise InputError(f"growth_interval: expected a whole number of steps, got {growth_interval!r}")
+        self._scale, self.growth, self.backoff = float(init_scale), growth_factor, backoff_factor
+        self.interval, self.skipped, self._in_a_row = growth_interval, 0, 0
+        self._finite: bool | None = None  # None: the gradients of this step are not unscaled yet
 
-    def scaled(self, loss: Tensor) -> Tensor:
+    def get_scale(self) -> float:
+        return self._scale
+
+    def scale(self, loss: Tensor) -> Tensor:
         """The loss to call `.backward()` on."""
-        return loss * self.scale
+        return loss * self._scale
 
-    def unscale(self, parameters: Iterable[nn.Parameter]) -> bool:
-        """Divide the gradients by the scale, in place; True if all are finite. Before clipping, which compares sizes."""
-        gradients = [p.grad for p in parameters if p.grad is not None]
-        for gradient in gradients:
-            gradient.mul_(1 / self.scale)
-        self._overflow = not all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
-        return not self._overflow
+    def unscale_(self, optimizer: torch.optim.Optimizer) -> None:
+        """Divide the gradients by the scale, in place. Before clipping, which compares sizes."""
+        self._finite = True
+        for parameter in (p for group in optimizer.param_groups for p in group["params"]):
+            if parameter.grad is not None:
+                parameter.grad.mul_(1 / self._scale)
+                self._finite = self._finite and bool(torch.isfinite(parameter.grad).all())
 
     def step(self, optimizer: torch.optim.Optimizer) -> None:
-        """One step of the optimizer, after `unscale`; or none, if a gradient was not finite. Adapts the scale."""
-        if self._overflow:
-            self.skipped, self._in_a_row = self.skipped + 1, 0
-            self.scale *= self.backoff
-            return
-        optimizer.step()
-        self._in_a_row += 1
-        if self._in_a_row == self.interval:
-            self.scale, self._in_a_row = self.scale * self.growth, 0
+        """A step of the optimizer; or none, if a gradient is not finite."""
+        if self._finite is None:
+            self.unscale_(optimizer)
+        if self._finite:
+            optimizer.step()
+        else:
+            self.skipped += 1
+
+    def update(self) -> None:
+        """Adapt the scale, once after each step."""
+        if self._finite:
+            self._in_a_row += 1
+            if self._in_a_row == self.interval:
+                self._scale, self._in_a_row = self._scale * self.growth, 0
+        else:
+            self._scale, self._in_a_row = self._scale * self.backoff, 0
+        self._finite = None
 
 
 # --- master weights ---------------------------------------------------------------------------------------------------

@@ -147,7 +147,7 @@ def plot_speedup(
     ends = []
     for i, (name, values) in enumerate(speedup.items()):
         x, y = np.asarray(widths[name], float), np.asarray(values, float)
-        if x.shape != y.shape:
+        if x.shape != y.shape or not len(x):
             raise InputError(f"{name}: expected a speed-up for each of {len(x)} widths, got {len(y)}")
         color = COLORS[i % len(COLORS)]
         if quartiles:

@@ -13,7 +13,9 @@ from scalept_lab import plots, precision, throughput, widgets
 from scalept_lab.config import ModelConfig, TrainConfig
 from scalept_lab.errors import InputError
 from scalept_lab.models import Transformer, cross_entropy
+from scalept_lab.optim import make_optimizer
 from scalept_lab.precision import LossScaler, MasterWeights, autocast, gradients, micro_batches, observed
+from scalept_lab.train import train_step
 
 SMALL = ModelConfig(width=16, depth=2, heads=2, context=16)
 
@@ -34,45 +36,63 @@ def batch(sequences: int = 6, model: ModelConfig = SMALL, seed: int = 0):
 @pytest.mark.parametrize("settings", [(2.0**16, 2.0, 0.5, 3), (1024.0, 3.0, 0.25, 1), (1.0, 2.0, 0.5, 2)])
 def test_scaler_is_torchs_step_for_step(make, settings):
     """Loss factors that overflow now and then: the same scale, the same skipped steps, the same weights throughout."""
-    scale, growth, backoff, interval = settings
     factors = [1, 1, 1, np.inf, 1, 1, np.nan, np.inf, 1, 1, 1, 1, 1, 1, np.inf, 1, 1, 1]
-    torch.manual_seed(0)
-    ours_model, theirs_model = nn.Linear(3, 2), nn.Linear(3, 2)
-    theirs_model.load_state_dict(ours_model.state_dict())
-    ours = LossScaler(scale, growth, backoff, interval)
-    theirs = torch.amp.GradScaler("cpu", scale, growth, backoff, interval)
-    ours_steps, theirs_steps = make(ours_model.parameters()), make(theirs_model.parameters())
-    for i, factor in enumerate(factors):
-        x = torch.randn(4, 3, generator=torch.Generator().manual_seed(i))
-        ours.scaled(ours_model(x).square().mean() * factor).backward()
-        ours.unscale(ours_model.parameters())
-        ours.step(ours_steps)
-        ours_steps.zero_grad()
-        theirs.scale(theirs_model(x).square().mean() * factor).backward()
-        theirs.unscale_(theirs_steps)
-        theirs.step(theirs_steps)
-        theirs.update()
-        theirs_steps.zero_grad()
-        assert ours.scale == theirs.get_scale()
-        for a, b in zip(ours_model.parameters(), theirs_model.parameters(), strict=True):
-            assert torch.equal(a, b)
-    assert ours.skipped == sum(not np.isfinite(factor) for factor in factors)
-    assert all(torch.isfinite(p).all() for p in ours_model.parameters())
+    weights, scales = [], []
+    for scaler in (LossScaler(*settings), torch.amp.GradScaler("cpu", *settings)):
+        torch.manual_seed(0)
+        model = nn.Linear(3, 2)
+        optimizer = make(model.parameters())
+        seen, kept = [], []
+        for i, factor in enumerate(factors):
+            x = torch.randn(4, 3, generator=torch.Generator().manual_seed(i))
+            scaler.scale(model(x).square().mean() * factor).backward()
+            if i % 2:
+                scaler.unscale_(optimizer)  # else `step` does it
+            scaler.step(optimizer)
+            scaler.update()
+            optimizer.zero_grad()
+            seen.append(scaler.get_scale())
+            kept.append(torch.cat([p.detach().flatten().clone() for p in model.parameters()]))
+        weights.append(torch.stack(kept))
+        scales.append(seen)
+        if isinstance(scaler, LossScaler):
+            assert scaler.skipped == sum(not np.isfinite(factor) for factor in factors)
+    assert scales[0] == scales[1] and len(set(scales[0])) > 2
+    if settings[1] == 2:
+        assert torch.equal(*weights)
+    else:  # a scale that is no power of two rounds, and fused AdamW divides where we multiply
+        torch.testing.assert_close(*weights)
+    assert torch.isfinite(weights[0]).all()
+
+
+def test_scaler_stands_in_for_torchs_in_the_training_step():
+    x, y = batch()
+    ends = []
+    for scaler in (LossScaler(2.0**30), torch.amp.GradScaler("cpu", 2.0**30)):
+        torch.manual_seed(0)
+        model = Transformer(SMALL)
+        optimizer = make_optimizer(model, TrainConfig(model=SMALL))
+        for _ in range(12):
+            train_step(model, optimizer, x, y, 1.0, cast=autocast("float16", "cpu"), scaler=scaler)
+        ends.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+        assert scaler.get_scale() < 2.0**30, "the first steps overflow"
+    assert torch.equal(*ends)
 
 
 def test_scaler_saves_gradients_from_underflow():
-    weight = nn.Parameter(torch.ones(1, dtype=torch.float32))
+    weight = nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([weight], lr=1.0)
 
     def gradient(scaler):
-        weight.grad = None
+        optimizer.zero_grad()
         with autocast("float16", "cpu"):
             out = (torch.ones(1, 1) @ weight[:, None]).sum()  # its gradient passes through fp16
-        scaler.scaled(out.float() * 1e-9).backward()
-        assert scaler.unscale([weight])
+        scaler.scale(out.float() * 1e-9).backward()
+        scaler.unscale_(optimizer)
         return weight.grad.item()
 
-    assert gradient(LossScaler(scale=1.0)) == 0
-    assert gradient(LossScaler(scale=2.0**16)) == pytest.approx(1e-9, rel=1e-3)
+    assert gradient(LossScaler(1.0)) == 0
+    assert gradient(LossScaler()) == pytest.approx(1e-9, rel=1e-3)
 
 
 # --- autocast ---------------------------------------------------------------------------------------------------------
@@ -233,11 +253,11 @@ def test_explorers_draw_with_their_twins():
     [
         (lambda: autocast("fp8"), "dtype: expected one of float32, bfloat16, float16, got 'fp8'"),
         (lambda: MasterWeights(nn.Linear(1, 1), "int4"), "dtype: expected one of float32, .*, got 'int4'"),
-        (lambda: LossScaler(scale=-1.0), "scale: expected a positive number, got -1.0"),
-        (lambda: LossScaler(scale=float("inf")), "scale: expected a positive number, got inf"),
-        (lambda: LossScaler(growth=1.0), "growth, backoff: expected above 1, and between 0 and 1, got 1.0 and 0.5"),
-        (lambda: LossScaler(backoff=2.0), "growth, backoff: .* got 2.0 and 2.0"),
-        (lambda: LossScaler(interval=0), "interval: expected a whole number of steps of at least 1, got 0"),
+        (lambda: LossScaler(-1.0), "init_scale: expected a positive number, got -1.0"),
+        (lambda: LossScaler(float("inf")), "init_scale: expected a positive number, got inf"),
+        (lambda: LossScaler(growth_factor=1.0), "growth_factor, backoff_factor: expected above 1, .* got 1.0 and 0.5"),
+        (lambda: LossScaler(backoff_factor=2.0), "growth_factor, backoff_factor: .* got 2.0 and 2.0"),
+        (lambda: LossScaler(growth_interval=0), "growth_interval: expected a whole number of steps, got 0"),
         (lambda: micro_batches(*batch(), parts=7), "parts: expected a whole number from 1 to 6, .*, got 7"),
         (lambda: micro_batches(*batch(), parts=0), "parts: expected a whole number from 1 to 6, .*, got 0"),
         (lambda: throughput.in_turns({}), "expected at least one arm and one round, got 0 and 7"),
