@@ -19,6 +19,7 @@ import ipywidgets as ipw
 import numpy as np
 from matplotlib.figure import Figure
 
+from scalept_lab.delayedplots import plot_goodput
 from scalept_lab.errors import InputError
 from scalept_lab.figures import arrays, png, shown_size
 from scalept_lab.lawplots import AnyLaw, named
@@ -197,4 +198,27 @@ def footprint_explorer() -> ipw.VBox:
         dtype=["float32", "bfloat16"],
         accumulate=ipw.SelectionSlider(options=[1, 4, 16, 64, 256], value=1, description="parts of the batch"),
         recompute=False,
+    )
+
+
+def goodput_explorer() -> ipw.VBox:
+    """What failures and checkpoints leave of the time, and how often to save. Twin: `plot_goodput`."""
+    return explorer(
+        plot_goodput,
+        checkpoint_seconds=_log_slider("a checkpoint takes (s)", 60.0, 0, 3.3),
+        gpu_mtbf_years=_log_slider("a GPU fails every (years)", 5.8, -1, 2),
+        gpus=ipw.SelectionSlider(options=[4**i for i in range(10)], value=16384, description="GPUs"),
+        restart_minutes=_log_slider("a restart takes (minutes)", 10.0, -1, 2),
+    )
+
+
+def descent_explorer() -> ipw.VBox:
+    """An optimizer, its rate and momentum against the shape of a ravine. Twin: `plot_descent`."""
+    return explorer(
+        plot_descent,
+        optimizer=list(OPTIMIZERS),
+        rate=_log_slider("rate η", 0.05, -3, 0, 0.05),
+        momentum=_slider("momentum μ (β₁ of Adam)", 0.9, 0.0, 0.99),
+        curvature=_log_slider("curvature κ across", 25.0, 0, 2.5),
+        steps=ipw.IntSlider(value=60, min=10, max=300, step=10, description="steps"),
     )
