@@ -108,7 +108,7 @@ class Tradeoff:
 
 
 def fit_tradeoff(batches: Sequence[float], steps: Sequence[float]) -> Tradeoff:
-    """Fit (S/S_min − 1)(E/E_min − 1) = 1 (McCandlish et al. 2018, eq. 2.11) to steps measured at several batch sizes.
+    """Fit (S/S_min − 1)(E/E_min − 1) = 1 (McCandlish et al. 2018, section 2.3) to steps measured at several batch sizes.
 
     With E = B·S it reads S = S_min + E_min/B. The fit makes relative errors small, as a plot on logarithmic axes
     shows them; steps that are NaN (the loss was not reached) are left out.

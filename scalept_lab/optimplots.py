@@ -32,7 +32,7 @@ def plot_schedules(
         raise InputError("rates: expected at least one schedule, got none")
     if unknown := set(losses or {}) - set(rates):
         raise InputError(f"losses: expected names among the schedules, got {sorted(unknown)[0]!r}")
-    size = (7.0, 3.4) if losses is None else (7.0, 5.4)
+    size = (9.0, 3.4) if losses is None else (9.0, 5.4)
     fig, axes = look.canvas(rows=1 if losses is None else 2, size=size, sharex=True)
     axes = np.atleast_1d(axes)
     styles = ("-", "--", "-.", ":")

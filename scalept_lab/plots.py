@@ -42,6 +42,7 @@ from scalept_lab.lawplots import (
     plot_power_fit,
     plot_residuals,
 )
+from scalept_lab.optimplots import plot_descent, plot_noise_scale, plot_schedules, plot_tradeoff
 from scalept_lab.planplots import plot_plan, plot_timeline
 from scalept_lab.precisionplots import (
     plot_footprint,
@@ -51,7 +52,6 @@ from scalept_lab.precisionplots import (
     plot_rounding,
     plot_speedup,
 )
-from scalept_lab.optimplots import plot_descent, plot_noise_scale, plot_schedules, plot_tradeoff
 from scalept_lab.runs import RunRecord
 
 # fmt: off

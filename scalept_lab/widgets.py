@@ -24,8 +24,10 @@ from scalept_lab.errors import InputError
 from scalept_lab.figures import arrays, png, shown_size
 from scalept_lab.lawplots import AnyLaw, named
 from scalept_lab.laws import LAWS
+from scalept_lab.optimplots import plot_descent
 from scalept_lab.planner import MODELS
 from scalept_lab.plots import plot_footprint, plot_guess, plot_memory, plot_optimal, plot_plan, plot_rounding
+from scalept_lab.ravine import OPTIMIZERS
 
 WIDE = {"width": "min(100%, 34em)"}
 
@@ -196,7 +198,9 @@ def footprint_explorer() -> ipw.VBox:
         context=ipw.SelectionSlider(options=[64, 128, 512, 2048, 4096], value=128, description="context"),
         batch=ipw.SelectionSlider(options=[1, 4, 16, 64, 256], value=16, description="batch (sequences)"),
         dtype=["float32", "bfloat16"],
-        accumulate=ipw.SelectionSlider(options=[1, 4, 16, 64, 256], value=1, description="parts of the batch"),
+        accumulate=ipw.SelectionSlider(
+            options=[1, 4, 16, 64, 256], value=1, description="parts of the batch"
+        ),
         recompute=False,
     )
 
