@@ -6,6 +6,7 @@ out again, so that after the first step RSS hardly moves, whatever the model doe
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -84,7 +85,8 @@ def peak_bytes(step: Callable[[], object], device: str = "cpu") -> int:
     """The most memory that `step()` held at one time beyond what was there before, by torch's own allocator.
 
     On a GPU from the allocator's statistics, on the CPU from the profiler's record of every allocation and release:
-    gradients, temporary results and what an operation needs inside are in it.
+    gradients, temporary results and what an operation needs inside are in it. On the CPU `step` should release nothing
+    that was there before (clear the gradients first): the profiler says so on stderr.
     """
     if device != "cpu":
         torch.cuda.synchronize()
@@ -95,6 +97,7 @@ def peak_bytes(step: Callable[[], object], device: str = "cpu") -> int:
         return torch.cuda.max_memory_allocated() - before
     # The profiler's library tells every start on stderr, unless it is asked before the first one not to.
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    gc.collect()  # garbage from before is not to be released meanwhile
     from torch.profiler import ProfilerActivity, profile
 
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as recorded:

@@ -127,7 +127,7 @@ def plot_gradients(values: Any, scale: float = 1.0, format: str = "fp16") -> Fig
         (normal + high) / 2, top * 0.97, f"normal numbers of {form.name}", ha="center", va="top", fontsize=9.5
     )
     power = math.log2(scale)
-    shown = f"$2^{{{power:.0f}}}$" if power == round(power) else f"{scale:g}"
+    shown = f"$2^{{{power:.0f}}}$" if power == round(power) and power else f"{scale:g}"
     label(ax, "size of the gradient, log₂", "share of the gradients (%)",
           f"Gradients times {shown}: {lost:.1%} of them become 0 in {form.name}")  # fmt: skip
     return fig
@@ -194,19 +194,21 @@ def plot_memory_parts(rows: Mapping[str, Mapping[str, float]], title: str = "") 
         raise InputError("rows: expected at least one, got none")
     fig, ax = look.canvas(size=(8.0, 1.5 + 0.5 * len(rows)))
     left = np.zeros(len(rows))
+    most = max(sum(row.get(part, 0) for part in PARTS) for row in rows.values())
+    unit, name = (1e9, "GB") if most >= 2e9 else (1e6, "MB")
     for part, color in PARTS.items():
-        size = np.array([row.get(part, 0) / 1e6 for row in rows.values()])
+        size = np.array([row.get(part, 0) / unit for row in rows.values()])
         ax.barh(range(len(rows)), size, left=left, height=0.62, color=color, label=part)
         left += size
     for row, total in enumerate(left):
         ax.annotate(
-            f"{total:.4g} MB", (total, row), (5, 0), textcoords="offset points", va="center", fontsize=9.5
+            f"{total:.4g} {name}", (total, row), (5, 0), textcoords="offset points", va="center", fontsize=9.5
         )
     ax.set_yticks(range(len(rows)), list(rows), fontsize=10)
     ax.set_xlim(0, 1.16 * left.max())
     ax.invert_yaxis()
     ax.grid(visible=False, axis="y")
     ax.tick_params(axis="y", length=0)
-    label(ax, "memory (MB)", "", title)
+    label(ax, f"memory ({name})", "", title)
     fig.legend(loc="outside lower center", ncols=4, **look.LEGEND)
     return fig
