@@ -136,6 +136,5 @@ def _batches(run: Run):
 
 def smooth(values: Sequence[float], width: int = 25) -> np.ndarray:
     """A moving average, as long as `values`: at the ends, over as many as there are."""
-    values = np.asarray(values, float)
-    sums = np.convolve(values, np.ones(width), "same")
-    return sums / np.convolve(np.ones(len(values)), np.ones(width), "same")
+    every, window = np.asarray(values, float), np.ones(width)
+    return np.convolve(every, window, "same") / np.convolve(np.ones(len(every)), window, "same")
