@@ -13,6 +13,7 @@ shown: return it.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import os
 import signal
@@ -111,21 +112,28 @@ def _wait(group: Sequence[BaseProcess], folder: Path, seconds: float, progress: 
 
 def _failed(group: Sequence[BaseProcess], folder: Path) -> Exception | None:
     """Why the launch failed, if it did: a rank that was killed, else the error that came first (others follow from it)."""
-    errors = list(folder.glob("*.error"))
-    if not errors and all(process.exitcode in (None, 0) for process in group):
+    if not list(folder.glob("*.error")) and not _lost(group, folder):
         return None
     time.sleep(0.2)  # a rank whose partner was killed may report a broken connection before the kill is seen
-    for rank, process in enumerate(group):
-        code = process.exitcode
+    for rank in _lost(group, folder):
+        code = group[rank].exitcode
         if code and code < 0:
             why = f"was killed by signal {-code}" + (" (often: memory ran out)" if code == -9 else "")
-            return RankError(f"rank {rank} of {len(group)} {why} before it had finished")
+            output = folder / f"{rank}.output"
+            last = output.read_text(errors="replace").splitlines()[-5:] if output.exists() else []
+            return RankError("\n".join([f"rank {rank} of {len(group)} {why} before it had finished", *last]))
     for path in sorted(folder.glob("*.error"), key=lambda path: path.stat().st_mtime_ns):
         kind, text = cloudpickle.loads(path.read_bytes())
         told = f"rank {path.stem} of {len(group)} raised:\n{text}"
         return InputError(text) if kind == "input" else RankError(told)
     codes = [process.exitcode for process in group]
     return RankError(f"a rank ended without a word; exit statuses: {codes}")
+
+
+def _lost(group: Sequence[BaseProcess], folder: Path) -> list[int]:
+    """Ranks that ended and left no result: it is written before the exit."""
+    ended = (rank for rank, process in enumerate(group) if process.exitcode is not None)
+    return [rank for rank in ended if not (folder / f"{rank}.result").exists()]
 
 
 def _where_they_stand(group: Sequence[BaseProcess], folder: Path, seconds: float) -> str:
@@ -209,23 +217,28 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _rank(name: str, rank: int, ranks: int, backend: str) -> None:
+    import torch.distributed as dist
+
     global _folder
     _folder = folder = Path(name)
     become_worker()
     if hasattr(signal, "SIGUSR1"):
         faulthandler.register(signal.SIGUSR1, open(folder / f"{rank}.stack", "w"), all_threads=False)  # noqa: SIM115
-    with open(os.devnull, "w") as nowhere:  # a warning of gloo's, repeated by each rank, helps nobody
-        os.dup2(nowhere.fileno(), 1)
-        os.dup2(nowhere.fileno(), 2)
+    with open(folder / f"{rank}.output", "w") as output:  # shown where a rank dies without a traceback
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)
     try:
-        result = _call(folder, rank, ranks, backend)
-        _write(folder / f"{rank}.result", _packed_result(result, rank))
+        result = _packed_result(_call(folder, rank, ranks, backend), rank)
+        _write(folder / f"{rank}.result", result)
+        with contextlib.suppress(
+            RuntimeError
+        ):  # nobody leaves while another may still need it; late, no failure counts
+            dist.barrier()
     except InputError as error:
         _write(folder / f"{rank}.error", cloudpickle.dumps(("input", str(error))))
     except BaseException:
         _write(folder / f"{rank}.error", cloudpickle.dumps(("raised", _own_traceback())))
-    sys.stdout.flush()
-    os._exit(0)  # gloo's threads can hold up a normal exit when a partner is gone
+    os._exit(0)  # gloo's threads can hold up, or abort, a normal exit when a partner is gone
 
 
 def _call(folder: Path, rank: int, ranks: int, backend: str) -> Any:
@@ -240,10 +253,7 @@ def _call(folder: Path, rank: int, ranks: int, backend: str) -> Any:
     store = dist.FileStore(str(folder / "store"), ranks)  # a file needs no free port
     dist.init_process_group(backend, store=store, rank=rank, world_size=ranks)
     (folder / f"{rank}.ready").touch()
-    result = function(*args, **kwargs)
-    dist.barrier()  # nobody leaves while another still needs it
-    dist.destroy_process_group()
-    return result
+    return function(*args, **kwargs)
 
 
 def _packed_result(result: Any, rank: int) -> bytes:

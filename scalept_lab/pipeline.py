@@ -60,7 +60,7 @@ class Pipeline:
         from torch.distributed import pipelining
 
         self.ranks = Ranks(rank(), world(), stages=world())
-        self.microbatches = parallel.microbatches
+        self.microbatches, self.cast = parallel.microbatches, cast
         each = 2 if parallel.schedule == "interleaved" else 1  # stages per rank: rank r holds r, r + ranks, …
         count = each * self.ranks.world
         length = len(model.blocks) // count
@@ -93,9 +93,10 @@ class Pipeline:
 
     def _loss(self, logits_BxLxV: Tensor, targets_BxL: Tensor) -> Tensor:
         """A micro-batch's part of the mean over the whole batch: parts add up, whatever their sizes."""
-        total = F.cross_entropy(
-            logits_BxLxV.flatten(0, 1), targets_BxL.flatten(), ignore_index=IGNORED, reduction="sum"
-        )
+        with self.cast:  # it sees to it that the loss is taken in 32 bits
+            total = F.cross_entropy(
+                logits_BxLxV.flatten(0, 1), targets_BxL.flatten(), ignore_index=IGNORED, reduction="sum"
+            )
         return total / self._tokens
 
     def _filled(self, rows_BxL: Tensor, value: int) -> Tensor:
