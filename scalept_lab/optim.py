@@ -27,7 +27,7 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     Warm-up rises linearly over `config.warmup` of the steps; then the rate decays so that it reaches zero exactly
     one step after the last: a schedule that ends early or late wastes the decay (Hoffmann et al. 2022, fig. A1).
     "wsd" (warm-up, stable, decay: Hu et al. 2024, MiniCPM, section 4) keeps the peak until the last fifth of the steps,
-    and falls linearly there, so that one run can be continued, or ended at any length by a decay.
+    and falls linearly there (they: over a tenth), so that one run can go on, or be ended at any length by a decay.
     """
     steps = config.steps
     warmup_steps = max(1, round(config.warmup * steps))
