@@ -23,15 +23,15 @@ from scalept_lab.sweep import local_processes
 
 WIDTH, TOKENS, WORKERS, BATCH = 32, 2**18, 4, 16
 EVERY = [4, 16, 64]  # H; with DDP, the same bytes are a batch 4, 16 or 64 times as large
-RATES = [0.0025, 0.005, 0.01, 0.02, 0.04]
+RATES = [0.0025, 0.005, 0.01, 0.02, 0.04, 0.08]
 OUTER = [
     (0.7, 0.9),
     (0.3, 0.9),
     (0.7, 0.5),
     (1.0, 0.3),
 ]  # rate and momentum of DiLoCo; the first is the paper's
-OUTER_RATES = RATES[:4]  # an outer momentum multiplies what the workers move: DiLoCo wants low inner rates
-SHARED = 0.0025  # the rate of the trap
+OUTER_RATES = RATES[:5]  # an outer momentum multiplies what the workers move
+SHARED = 0.08  # the rate of the trap
 TUNING, SEEDS = 7, [0, 1, 2]
 Run = tuple[TrainConfig, Delayed]
 
@@ -96,9 +96,8 @@ def main() -> None:
         print(f"{name}: rate {config.lr}, outer {plan.outer_lr} {plan.outer_momentum}, "
               f"loss {store.get(plan.id(config)).L:.3f}")  # type: ignore[union-attr]  # fmt: skip
         chosen += [run(config.batch, plan, config.lr, seed) for seed in SEEDS]
-        shared = [plan for _, plan in methods()[name]][:1]
-        if config.batch == BATCH:
-            chosen += [run(BATCH, plan, SHARED, seed) for plan in shared for seed in SEEDS]
+        if config.batch == BATCH and plan.method != "diloco":
+            chosen += [run(BATCH, plan, SHARED, seed) for seed in SEEDS]
     unique = {plan.id(config): (config, plan) for config, plan in chosen}
     kept += run_all(unique.values(), store)
     for record in kept[-len(unique) :]:
