@@ -22,7 +22,7 @@ def plot_interrupted(
 ) -> Figure:
     """The training loss of a run that was killed, life by life, over that of the same run left alone.
 
-    kills: steps at which a rank died; saved: steps of checkpoints, as ticks at the foot. Raises: InputError if empty.
+    kills: the checkpoints from which it went on; saved: steps of checkpoints, as ticks at the foot. Raises: InputError if empty.
     """
     if not len(undisturbed) or not any(len(life) for life in lives):
         raise InputError("expected two curves with at least one point, got none")
@@ -34,8 +34,8 @@ def plot_interrupted(
             ax.plot(*_points(life), color=color, linewidth=1.8, label=f"killed run, life {number}")
     for kill in kills:
         ax.axvline(kill, color=VERMILLION, linewidth=1.4, linestyle="--")
-        ax.annotate("killed", (kill, 0.97), (5, 0), xycoords=("data", "axes fraction"), textcoords="offset points",
-                    color=VERMILLION, fontsize=9.5, va="top")  # fmt: skip
+        ax.annotate("killed; goes on from here", (kill, 0.5), (5, 0), xycoords=("data", "axes fraction"),
+                    textcoords="offset points", color=VERMILLION, fontsize=9.5)  # fmt: skip
     ax.plot(saved, [0.02] * len(saved), "^", color="black", markersize=7, transform=ax.get_xaxis_transform(),
             label="checkpoint")  # fmt: skip
     ax.legend(loc="upper right", **look.LEGEND)

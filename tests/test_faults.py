@@ -121,3 +121,11 @@ def test_figures_draw():
                  lambda: delayedplots.plot_left_out(curve, {}, 1)):  # fmt: skip
         with pytest.raises(InputError):
             call()
+
+
+@pytest.mark.parametrize(("mtbf", "published"), [(24 * 60, 117), (6 * 60, 57), (15, 9.1)])
+def test_the_best_interval_is_that_of_daly(mtbf, published):
+    """Daly 2006, figures 3 to 5: M = 24 h, 6 h and 15 min, R = 10 min, δ = 5 min; here all in minutes."""
+    grid = np.geomspace(1, 500, 20_001)
+    best = grid[np.argmax(failures.goodput(grid, 5, mtbf, 10))]
+    assert best == pytest.approx(published, rel=0.01)
