@@ -206,6 +206,8 @@ def _how_far(value: float, target: float) -> str:
 
 
 def _plain(option: Any) -> Any:
+    if isinstance(option, list):
+        return tuple(option)
     return option.strip().casefold() if isinstance(option, str) else option
 
 

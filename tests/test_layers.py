@@ -20,7 +20,7 @@ ORDER = [
     "shapes", "costs", "formats", "footprint", "laws", "huber", "points", "starts", "runs", "fit", "isoflop", "ravine", "noise", "failures",
     "communication", "layouts", "planner", "published",
     "figures", "charts", "precisionplots", "planplots", "lawplots", "optimplots", "delayedplots", "frontier", "plots", "widgets", "page", "report", "exercises",
-    "models", "optimizers", "optim", "precision", "activations", "distributed", "pipeline", "ledger", "shards", "checkpoint", "recipe", "train", "trial", "delayed", "faults", "stepwise", "throughput", "sweep", "shot", "study", "standard",
+    "models", "optimizers", "optim", "precision", "activations", "distributed", "pipeline", "ledger", "shards", "checkpoint", "recipe", "train", "trial", "timeline", "delayed", "faults", "stepwise", "throughput", "sweep", "shot", "study", "standard",
     "transfer", "vla", "compress", "cli",
 ]
 # fmt: on
