@@ -27,12 +27,13 @@ from scalept_lab.config import TrainConfig
 from scalept_lab.data import prepare
 from scalept_lab.models import Transformer, cross_entropy
 from scalept_lab.optim import learning_rate, make_optimizer, set_rate
+from scalept_lab.outcome import outcome
 from scalept_lab.precision import MasterWeights
 from scalept_lab.recipe import recommend
 from scalept_lab.runs import RunRecord, Store, write_records
 from scalept_lab.sweep import run_all
 from scalept_lab.throughput import instructions, speedups
-from scalept_lab.train import _record, evaluate
+from scalept_lab.train import evaluate
 
 TOKENS, SEEDS = 100_000, [0, 1, 2]
 WIDTHS = {"float32": [16, 32, 64, 128, 256], "bfloat16": [16, 32, 64, 128, 256], "float16": [16, 32, 64]}
@@ -107,7 +108,7 @@ def with_weights(config: TrainConfig, kind: str) -> RunRecord:
             both.push()
     seconds = time.perf_counter() - started
     loss = evaluate(model.float(), corpus, config.eval_windows)
-    return _record(config, corpus, [], config.steps, loss, seconds, device)
+    return outcome(config, corpus.sha256, [], config.steps, loss, seconds, device=device)
 
 
 def main() -> None:

@@ -114,7 +114,7 @@ def peak_bytes(step: Callable[[], object], device: str = "cpu") -> int:
 def recompute(model: nn.Module) -> None:
     """From now on each of `model.blocks` keeps its input only; the backward pass runs it once more for the rest.
 
-    Activation checkpointing (Chen et al. 2016, §3) by torch.utils.checkpoint. Raises: InputError without blocks.
+    Activation checkpointing (Chen et al. 2016, §4) by torch.utils.checkpoint. Raises: InputError without blocks.
     """
     for block in _blocks(model):
         block.forward = partial(checkpoint, block.forward, use_reentrant=False)

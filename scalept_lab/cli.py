@@ -107,13 +107,22 @@ def train(options: argparse.Namespace) -> tuple[Any, str]:
     config = parse(TrainConfig, values)
     from tqdm.auto import tqdm
 
-    from scalept_lab.train import Keep
+    from scalept_lab.resume import Keep
     from scalept_lab.train import train as train_run
 
     keep = Keep(options.checkpoint, options.every) if options.checkpoint else None
-    # The delay: no bar in front of an error's one line.
-    with tqdm(total=config.steps, unit="step", disable=options.json or not _speaks(), delay=0.5) as bar:
-        record = train_run(config, keep=keep, progress=lambda step: bar.update(step - bar.n))
+    bar: Any = None
+
+    def tell(
+        step: int,
+    ) -> None:  # the bar comes with the first steps: none stands in front of an error's one line
+        nonlocal bar
+        bar = bar or tqdm(total=config.steps, unit="step", disable=options.json or not _speaks())
+        bar.update(step - bar.n)
+
+    record = train_run(config, keep=keep, progress=tell)
+    if bar is not None:
+        bar.close()
     loss = (
         f"loss {record.L:.4f} nats per token" if record.L is not None else f"{record.status}: {record.error}"
     )

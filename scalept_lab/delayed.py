@@ -17,8 +17,7 @@ import json
 import math
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.distributed as dist
@@ -26,12 +25,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from scalept_lab import costs, machine, tokens
+from scalept_lab import costs, tokens
 from scalept_lab.config import TrainConfig
 from scalept_lab.data import Prepared, prepare
 from scalept_lab.errors import InputError
 from scalept_lab.models import Transformer, cross_entropy
 from scalept_lab.optim import learning_rate, make_optimizer, set_rate
+from scalept_lab.outcome import outcome
 from scalept_lab.runs import RunRecord
 from scalept_lab.train import DIVERGED, evaluate, to
 
@@ -199,19 +199,10 @@ def _workers_here(config: TrainConfig, plan: Delayed) -> list[int]:
 def _record(
     config: TrainConfig, plan: Delayed, corpus: Prepared, curve: list, meetings: int, loss: float | None, seconds: float
 ) -> RunRecord:  # fmt: skip
-    shape = costs.shape(config.model)
-    steps = curve[-1][0]
-    sent = meetings * shape.total * BYTES
-    provenance: dict[str, Any] = {
-        **machine.provenance(), "device": "cpu", "threads": torch.get_num_threads(), "dtype": config.dtype,
-        "world_size": dist.get_world_size() if dist.is_initialized() else 1, "corpus_sha256": corpus.sha256,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-    }  # fmt: skip
-    return RunRecord(
-        id=plan.id(config), config={**config.model_dump(), "delayed": plan.model_dump()}, N=shape.non_embedding,
-        N_total=shape.total, D=steps * config.tokens_per_step, L=loss, curve=curve,
-        C=shape.flops_per_token() * steps * config.tokens_per_step, seconds=seconds,
-        metrics={"bytes": float(sent), "bytes_per_parameter": sent / shape.total, "meetings": float(meetings)},
-        peak_rss_bytes=machine.peak_rss_bytes(), provenance=provenance, status="diverged" if loss is None else "ok",
-        error=None if loss is not None else f"the loss left the range of a language model at step {steps}",
-    )  # fmt: skip
+    total = costs.shape(config.model).total
+    sent = meetings * total * BYTES
+    record = outcome(config, corpus.sha256, curve, curve[-1][0], loss, seconds)
+    return record.model_copy(update={
+        "id": plan.id(config), "config": {**config.model_dump(), "delayed": plan.model_dump()},
+        "metrics": {"bytes": float(sent), "bytes_per_parameter": sent / total, "meetings": float(meetings)},
+    })  # fmt: skip

@@ -81,7 +81,7 @@ def _timed_step(config: ModelConfig, parallel: Parallel, pause: float) -> list[t
     pipe = Pipeline(model, parallel)
     x_BxL = torch.zeros(parallel.microbatches, config.context, dtype=torch.long)
     for _ in range(2):  # the first step also settles shapes and opens connections
-        blocks = list(pipe.module.blocks.values())  # type: ignore[union-attr, operator]
+        blocks = list(pipe.module.blocks.values())  # type: ignore[operator]
         for block in blocks:
             block.notes.clear()
         torch.distributed.barrier()

@@ -8,15 +8,13 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from scalept_lab import checkpoint, costs, distributed, machine, tokens
+from scalept_lab import distributed, machine, tokens
 from scalept_lab.activations import recompute
 from scalept_lab.config import Parallel, TrainConfig
 from scalept_lab.data import Prepared, prepare
@@ -24,8 +22,10 @@ from scalept_lab.distributed import ALONE, Ranks
 from scalept_lab.errors import InputError
 from scalept_lab.models import Transformer, cross_entropy
 from scalept_lab.optim import learning_rate, make_optimizer, set_rate
+from scalept_lab.outcome import outcome
 from scalept_lab.pipeline import FULL_PRECISION, Pipeline
 from scalept_lab.precision import autocast
+from scalept_lab.resume import Keep
 from scalept_lab.runs import RunRecord
 
 CURVE_POINTS = 100  # how often the loss is read: reading it makes a GPU wait
@@ -146,9 +146,11 @@ def fit_model(
             math.nan if diverged else evaluate(run.whole(), corpus, config.eval_windows, ranks=run.evaluators)
         )
         diverged = not heldout < limit
-        return run.model, _record(
-            config, corpus, curve, step + 1, None if diverged else heldout, seconds, device
-        )
+        record = outcome(
+            config, corpus.sha256, curve, step + 1, None if diverged else heldout, seconds,
+            steps_here=step + 1 - first, device=device,
+        )  # fmt: skip
+        return run.model, record
 
 
 @dataclass
@@ -174,34 +176,6 @@ class Run:
         """How the ranks share the held-out text: stages, holding whole copies by then, as data-parallel ranks do."""
         ranks = self.ranks
         return ranks if ranks.stages == 1 else Ranks(ranks.rank, ranks.world, ranks.rank, data=ranks.world)
-
-
-@dataclass
-class Keep:
-    """Where to leave checkpoints, and after how many steps at least (they are taken where the loss is read)."""
-
-    folder: str | Path
-    every: int = 100
-
-    def resume(self, run: Run) -> tuple[int, list[tuple[int, int, float]]]:
-        """Steps done and the curve so far: of the newest checkpoint, which is loaded, or 0 and an empty one."""
-        self.saved = 0
-        newest = checkpoint.latest(self.folder)
-        if newest is None:
-            return 0, []
-        found = checkpoint.load(newest, run.model, run.optimizer, self._name(run))
-        self.saved = found["step"]
-        return self.saved, [(step, seen, loss) for step, seen, loss in found["curve"]]
-
-    def save_if_due(self, run: Run, steps: int, curve: list[tuple[int, int, float]]) -> None:
-        if steps - self.saved >= self.every or steps == run.config.steps:
-            checkpoint.save(self.folder, steps, run.model, run.optimizer, self._name(run), {"curve": curve})
-            self.saved = steps
-
-    @staticmethod
-    def _name(run: Run) -> str:
-        """The run's id without its strategy: another one may go on from here."""
-        return run.config.replace(parallel=None).id()
 
 
 def set_up(config: TrainConfig, device: str) -> Run:
@@ -304,46 +278,3 @@ def prepared(name: str) -> Prepared:
 
 def to(array, device: str | torch.device) -> Tensor:
     return torch.from_numpy(array).to(device)
-
-
-def _record(
-    config: TrainConfig,
-    corpus: Prepared,
-    curve: list,
-    steps: int,
-    loss: float | None,
-    seconds: float,
-    device: str,
-) -> RunRecord:
-    shape = costs.shape(config.model)
-    seen = steps * config.tokens_per_step
-    return RunRecord(
-        id=config.id(),
-        config=config.model_dump(),
-        N=shape.non_embedding,
-        N_total=shape.total,
-        D=seen,
-        C=shape.flops_per_token() * seen,
-        L=loss,
-        curve=curve,
-        metrics={
-            "tokens_per_second": round(seen / seconds, 1),
-            "flops_per_second": shape.flops_per_token() * seen / seconds,
-        },
-        seconds=seconds,
-        peak_rss_bytes=machine.peak_rss_bytes(),
-        status="ok" if loss is not None else "diverged",
-        error=None if loss is not None else f"the loss left the range of a language model at step {steps}",
-        provenance={
-            **machine.provenance(),
-            "device": device,
-            "threads": torch.get_num_threads(),
-            "world_size": distributed.world(),
-            "strategy": (config.parallel or Parallel()).strategy
-            if distributed.world() > 1
-            else "one process",
-            "dtype": config.dtype,
-            "corpus_sha256": corpus.sha256,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        },
-    )

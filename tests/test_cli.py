@@ -379,9 +379,17 @@ def test_a_run_that_cannot_be_made(scalept, run_file, tmp_path, fields, says, js
     refused(scalept("train", run_file(**fields), *json_), says)
 
 
-def test_torchrun_is_told_off_until_it_is_built(scalept, run_file, monkeypatch):
+def test_half_of_what_torchrun_sets_is_not_enough(scalept, run_file, monkeypatch):
+    """WORLD_SIZE alone, as a job script may leave it. (What works under torchrun is in test_distributed.)"""
     monkeypatch.setenv("WORLD_SIZE", "2")
-    refused(scalept("train", run_file(), "--json"), "torchrun")
+    refused(scalept("train", run_file(), "--json"), "could not join the other ranks at ?:?")
+
+
+def test_checkpoints_need_steps_between_them(scalept, run_file):
+    refused(
+        scalept("train", run_file(), "--checkpoint", "here", "--every", "0"),
+        "--every: expected at least 1 step, got 0",
+    )
 
 
 def test_an_interrupt_is_one_line_too(scalept, monkeypatch):

@@ -17,10 +17,14 @@ ORDER = [
     "errors", "config", "answers", "notebooks", "machine", "processes", "launch",
     "language", "wheels", "loaders", "corpus", "filters", "redaction", "duplicates", "mixture", "clean",
     "tokens", "documents", "cards", "data", "curriculum",
-    "shapes", "costs", "formats", "footprint", "laws", "huber", "points", "starts", "runs", "fit", "isoflop", "ravine", "noise", "failures",
+    "shapes", "costs", "formats", "footprint", "laws", "huber", "points", "starts", "runs", "fit", "isoflop",
+    "ravine", "noise", "failures",
     "communication", "layouts", "planner", "published",
-    "figures", "charts", "precisionplots", "planplots", "lawplots", "optimplots", "delayedplots", "frontier", "plots", "widgets", "page", "report", "exercises",
-    "models", "optimizers", "optim", "precision", "activations", "distributed", "pipeline", "ledger", "shards", "checkpoint", "recipe", "train", "trial", "timeline", "delayed", "faults", "stepwise", "throughput", "sweep", "shot", "study", "standard",
+    "figures", "charts", "precisionplots", "planplots", "lawplots",
+    "optimplots", "delayedplots", "frontier", "plots", "widgets", "page", "report", "exercises",
+    "models", "optimizers", "optim", "precision", "activations", "distributed", "pipeline", "ledger", "shards", "checkpoint",
+    "resume", "outcome", "recipe", "train", "trial", "timeline", "delayed", "faults", "stepwise", "throughput",
+    "sweep", "shot", "study", "standard",
     "transfer", "vla", "compress", "cli",
 ]
 # fmt: on

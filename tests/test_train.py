@@ -15,6 +15,7 @@ from scalept_lab.config import ModelConfig, TrainConfig
 from scalept_lab.data import Prepared, prepare
 from scalept_lab.errors import InputError
 from scalept_lab.models import Transformer
+from scalept_lab.resume import Keep
 from scalept_lab.runs import parse_record
 from scalept_lab.sweep import flops_of
 from scalept_lab.train import evaluate, fit_model, seconds_per_step, train
@@ -193,3 +194,29 @@ def test_timing_a_step_leaves_the_threads_as_they_were(run):
     threads = torch.get_num_threads()
     assert 0 < seconds_per_step(run()) < 1
     assert torch.get_num_threads() == threads
+
+
+def test_float16_that_overflows_ends_as_a_record_that_says_what_to_take(tiny_corpus):
+    given = TrainConfig(corpus=tiny_corpus, tokens=20 * 256, lr=1e4, dtype="float16", eval_windows=8)
+    record = train(given)
+    assert record.status == "diverged" and record.L is None
+    assert "float16 holds nothing above 65,504: take bfloat16, or a lower rate" in record.error
+
+
+def test_a_run_goes_on_from_its_checkpoint_as_if_nothing_had_happened(tiny_corpus, tmp_path):
+    given = TrainConfig(corpus=tiny_corpus, tokens=40 * 256, eval_windows=8)
+    straight = train(given)
+
+    class Stopped(Exception):
+        pass
+
+    def stop(step):
+        if step == 25:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        train(given, keep=Keep(tmp_path, every=10), progress=stop)
+    resumed = train(given, keep=Keep(tmp_path, every=10))
+    assert resumed.L == straight.L and resumed.curve == straight.curve
+    again = train(given, keep=Keep(tmp_path, every=10))  # a finished run is loaded and scored
+    assert again.L == straight.L and again.curve == straight.curve
