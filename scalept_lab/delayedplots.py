@@ -43,8 +43,13 @@ def plot_interrupted(
     return fig
 
 
-def plot_left_out(undisturbed: Curve, others: Mapping[str, Curve], resumed: float) -> Figure:
-    """How far each curve lies above the undisturbed one (below: negative), by step; `resumed` is where they part."""
+def plot_left_out(
+    undisturbed: Curve, others: Mapping[str, Curve], resumed: float, smooth: int = 10
+) -> Figure:
+    """How far each curve lies above the undisturbed one (below: negative), by step; `resumed` is where they part.
+
+    Each point is the mean of the last `smooth` steps: single batches differ more than what is left out changes.
+    """
     if not others:
         raise InputError("others: expected at least one curve, got none")
     base = dict(zip(*map(list, _points(undisturbed)), strict=True))
@@ -53,14 +58,17 @@ def plot_left_out(undisturbed: Curve, others: Mapping[str, Curve], resumed: floa
         step, loss = _points(curve)
         kept = [(s, value - base[s]) for s, value in zip(step, loss, strict=True) if s in base]
         ax.axhline(0, color=GREY, linewidth=1)
-        ax.plot(*zip(*kept, strict=True), color=color, linewidth=1.6)
+        means = [
+            np.mean([value for _, value in kept[max(0, i - smooth + 1) : i + 1]]) for i in range(len(kept))
+        ]
+        ax.plot([s for s, _ in kept], means, color=color, linewidth=1.6)
         ax.axvline(resumed, color=VERMILLION, linewidth=1.2, linestyle="--")
         low, high = ax.get_ylim()
         half = max(abs(low), abs(high), 0.02)
         ax.set_ylim(-1.1 * half, 1.1 * half)
         ax.set_title(name, loc="left", fontsize=10.5, color=color)
     label(np.atleast_1d(axes)[-1], "step", "")
-    fig.supylabel("loss above the undisturbed run (nats)", fontsize=10.5)
+    fig.supylabel(f"loss above the undisturbed run (nats, mean of {smooth} steps)", fontsize=10.5)
     return fig
 
 

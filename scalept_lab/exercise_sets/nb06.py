@@ -125,23 +125,23 @@ answer = outer""",
     ),
     Exercise(
         "06.3",
-        "A report says: 'At the learning rate 0.0025, the same for both, DiLoCo reaches a lower loss than data parallel "
-        "training, with a sixteenth of the bytes; three seeds agree. So delay helps.' Which question goes to its heart: 'seeds', "
+        "A report says: 'At the learning rate 0.08, the same for both, local SGD with H = 4 reaches a lower loss than data "
+        "parallel training, with a quarter of the bytes; three seeds agree. So delay helps.' Which question goes to its heart: 'seeds', "
         "'bytes', 'rates' or 'model'?",
         choice(
             "rates",
             {
                 "rates": "",
                 "seeds": "three seeds agree: the difference is real at that rate. But is that rate fair to both?",
-                "bytes": "the count is right: one meeting in 16 steps. The doubt is about the loss.",
+                "bytes": "the count is right: one meeting in 4 steps. The doubt is about the loss.",
                 "model": "a larger model may change the answer; but first, is the comparison fair at this one?",
             },
-            right="A momentum outside multiplies the step: at a rate that is too low for data parallel training, that helps.",
+            right="Averaging parameters damps noise: at a rate that is too high for data parallel training, that helps.",
         ),
         (
-            "What does the outer momentum do to how far a round of steps carries the parameters?",
-            "It lengthens the way. Who profits from longer ways: a method whose rate is too low, or one whose rate is right?",
-            "Each method has a best rate of its own. Was 0.0025 the best of either?",
+            "What does a mean over four workers do to the noise that a high rate leaves in the parameters?",
+            "It damps it. Who profits from that: a method whose rate is too high, or one whose rate is right?",
+            "Each method has a best rate of its own. Was 0.08 the best of either?",
         ),
         'answer = "rates"',
         wrong=(("seeds", "difference is real"), ("bytes", "count is right"), ("model", "comparison fair")),
