@@ -124,5 +124,7 @@ def _end(agent: subprocess.Popen) -> None:
 
 def _last_words(folder: Path) -> str:
     lines = [line.strip() for line in (folder / "log").read_text().splitlines() if line.strip()]
-    told = [line for line in lines if line.startswith("scalept ")] or [line for line in lines if "Error" in line]
+    told = [line for line in lines if line.startswith("scalept ")] or [
+        line for line in lines if "Error" in line
+    ]
     return (told or lines or ["nothing"])[-1]

@@ -126,8 +126,8 @@ answer = outer""",
     Exercise(
         "06.3",
         "A report says: 'At the learning rate 0.08, the same for both, local SGD with H = 4 reaches a lower loss than data "
-        "parallel training, with a quarter of the bytes; three seeds agree. So delay helps.' Which question goes to its heart: 'seeds', "
-        "'bytes', 'rates' or 'model'?",
+        "parallel training, with a quarter of the bytes; three seeds agree. So delay helps.' Which question goes "
+        "to its heart: 'seeds', 'bytes', 'rates' or 'model'?",
         choice(
             "rates",
             {
