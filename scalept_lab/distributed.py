@@ -10,9 +10,7 @@ The batch of a step is the same whatever the number of ranks, so the loss is too
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +20,7 @@ from torch import Tensor, nn
 
 from scalept_lab.config import Parallel, TrainConfig
 from scalept_lab.errors import InputError
+from scalept_lab.group import rank, world
 
 QKV = "attention.qkv.weight"
 
@@ -85,44 +84,6 @@ class Ranks:
 
 
 ALONE = Ranks()
-
-
-@contextmanager
-def group() -> Iterator[None]:
-    """Join the process group that `torchrun` (or Slurm, by the same variables) describes, and leave it at the end.
-
-    Without such variables, or in a group that is already joined, it does nothing.
-    """
-    if dist.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield
-        return
-    cuda = torch.cuda.is_available()
-    if cuda:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
-    else:
-        torch.set_num_threads(1)
-    try:
-        dist.init_process_group("nccl" if cuda else "gloo")
-    except (dist.DistError, ValueError, RuntimeError) as error:
-        text = str(error)
-        where = f"{os.environ.get('MASTER_ADDR', '?')}:{os.environ.get('MASTER_PORT', '?')}"
-        if "EADDRINUSE" in text or "in use" in text:
-            raise InputError(
-                f"{where} is in use by another process: give torchrun another --master-port"
-            ) from None
-        raise InputError(f"could not join the other ranks at {where}: {text.splitlines()[0]}") from None
-    try:
-        yield
-    finally:
-        dist.destroy_process_group()
-
-
-def rank() -> int:
-    return dist.get_rank() if dist.is_initialized() else 0
-
-
-def world() -> int:
-    return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def check(config: TrainConfig, ranks: int) -> None:

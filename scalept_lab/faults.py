@@ -21,10 +21,6 @@ from scalept_lab.config import TrainConfig
 from scalept_lab.errors import InputError
 from scalept_lab.runs import RunRecord, parse_record
 
-# torchrun keeps one store of addresses for all lives of a run, so that a new rank may call a dead one (gloo waits for an
-# answer, then fails). The second variable gives each life a store of its own.
-ENVIRONMENT = {"OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
-
 
 @dataclass(frozen=True)
 class Survived:
@@ -57,7 +53,7 @@ def train_and_kill(
                "--checkpoint", str(folder), "--every", str(every), "--json"]  # fmt: skip
     end, resumed = time.monotonic() + seconds, []
     with open(folder / "out", "w") as out, open(folder / "log", "w") as log:
-        agent = subprocess.Popen(command, stdout=out, stderr=log, env={**os.environ, **ENVIRONMENT})
+        agent = subprocess.Popen(command, stdout=out, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
         try:
             for step in kill_after:
                 while _saved(folder) < step:

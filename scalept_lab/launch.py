@@ -127,7 +127,8 @@ def _failed(group: Sequence[BaseProcess], folder: Path) -> Exception | None:
         told = f"rank {path.stem} of {len(group)} raised:\n{text}"
         return InputError(text) if kind == "input" else RankError(told)
     codes = [process.exitcode for process in group]
-    return RankError(f"a rank ended without a word; exit statuses: {codes}")
+    guard = "in a script, call launch under `if __name__ == '__main__':`"
+    return RankError(f"a rank ended without a word (exit statuses {codes}); {guard}")
 
 
 def _lost(group: Sequence[BaseProcess], folder: Path) -> list[int]:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import torch
 
-from scalept_lab import costs, distributed, machine
+from scalept_lab import costs, group, machine
 from scalept_lab.config import Parallel, TrainConfig
 from scalept_lab.runs import RunRecord
 
@@ -31,7 +31,7 @@ def outcome(
     shape = costs.shape(config.model)
     seen = steps * config.tokens_per_step
     speed = (steps if steps_here is None else steps_here) * config.tokens_per_step / seconds
-    world = distributed.world()
+    world = group.world()
     return RunRecord(
         id=config.id(),
         config=config.model_dump(),

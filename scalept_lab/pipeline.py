@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scalept_lab.config import Parallel
-from scalept_lab.distributed import Ranks, rank, world
+from scalept_lab.distributed import Ranks
+from scalept_lab.group import rank, world
 from scalept_lab.models import Transformer, norm
 
 FULL_PRECISION: AbstractContextManager = nullcontext()

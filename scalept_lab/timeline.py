@@ -65,9 +65,10 @@ def _wait(kind: str, seconds: float, notes: list) -> None:
 class _Paused(nn.Module):
     """A block that also takes the time of a much larger one."""
 
-    def __init__(self, block: nn.Module, seconds: float):
+    def __init__(self, block: nn.Module):
         super().__init__()
-        self.block, self.seconds, self.notes = block, seconds, []  # type: ignore[var-annotated]
+        self.block, self.seconds = block, 0.0
+        self.notes: list[tuple[str, float, float]] = []  # (phase, start, end)
 
     def forward(self, x: Tensor, rotary: Any) -> Tensor:
         return _Pause.apply(self.block(x, rotary), self.seconds, self.notes)
@@ -77,12 +78,13 @@ def _timed_step(config: ModelConfig, parallel: Parallel, pause: float) -> list[t
     torch.manual_seed(0)
     model = Transformer(config)
     for i, block in enumerate(model.blocks):
-        model.blocks[i] = _Paused(block, pause)
+        model.blocks[i] = _Paused(block)
     pipe = Pipeline(model, parallel)
     x_BxL = torch.zeros(parallel.microbatches, config.context, dtype=torch.long)
-    for _ in range(2):  # the first step also settles shapes and opens connections
-        blocks = list(pipe.module.blocks.values())  # type: ignore[operator]
+    blocks = list(pipe.module.blocks.values())  # type: ignore[operator]
+    for seconds in (0.0, pause):  # a first step without pauses settles shapes and opens connections
         for block in blocks:
+            block.seconds = seconds
             block.notes.clear()
         torch.distributed.barrier()
         pipe.forward_backward(x_BxL, x_BxL)

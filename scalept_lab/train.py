@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from scalept_lab import distributed, machine, tokens
+from scalept_lab import distributed, group, machine, tokens
 from scalept_lab.activations import recompute
 from scalept_lab.config import Parallel, TrainConfig
 from scalept_lab.data import Prepared, prepare
@@ -108,7 +108,7 @@ def fit_model(
     keep: Keep | None = None,
 ) -> tuple[nn.Module, RunRecord]:
     """`train`, with the trained model as well: of several ranks, what this one holds of it."""
-    with distributed.group():
+    with group.joined():
         corpus = corpus or prepared(config.corpus)
         device = machine.device()
         _check(config, corpus)
@@ -181,7 +181,7 @@ class Run:
 def set_up(config: TrainConfig, device: str) -> Run:
     """Build the model of a run and its optimizer, spread over the ranks of the process group if there is one."""
     parallel = config.parallel or Parallel()
-    distributed.check(config, distributed.world())
+    distributed.check(config, group.world())
     with _SEEDED:  # the same model on every rank
         torch.manual_seed(config.seed)
         model = Transformer(config.model)
@@ -189,7 +189,7 @@ def set_up(config: TrainConfig, device: str) -> Run:
     if config.recompute:
         recompute(model)
     cast = autocast(config.dtype, device) if config.dtype != "float32" else FULL_PRECISION
-    if distributed.world() > 1 and parallel.strategy == "pipeline":
+    if group.world() > 1 and parallel.strategy == "pipeline":
         pipe = Pipeline(model, parallel, cast, device)
         optimizer = make_optimizer(pipe.module, config)
         return Run(
@@ -268,10 +268,10 @@ def _check(config: TrainConfig, corpus: Prepared) -> None:
 
 def prepared(name: str) -> Prepared:
     """The corpus, built by one rank if it has to be."""
-    if distributed.rank() > 0:
+    if group.rank() > 0:
         dist.barrier()
     corpus = prepare(name)
-    if distributed.world() > 1 and distributed.rank() == 0:
+    if group.world() > 1 and group.rank() == 0:
         dist.barrier()
     return corpus
 

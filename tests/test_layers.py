@@ -22,8 +22,8 @@ ORDER = [
     "communication", "layouts", "planner", "published",
     "figures", "charts", "precisionplots", "planplots", "lawplots",
     "optimplots", "delayedplots", "frontier", "plots", "widgets", "page", "report", "exercises",
-    "models", "optimizers", "optim", "precision", "activations", "distributed", "pipeline", "ledger", "shards", "checkpoint",
-    "resume", "outcome", "recipe", "train", "trial", "timeline", "delayed", "faults", "stepwise", "throughput",
+    "models", "optimizers", "optim", "precision", "activations", "group", "distributed", "pipeline", "ledger", "shards",
+    "checkpoint", "resume", "outcome", "recipe", "train", "trial", "timeline", "delayed", "faults", "stepwise", "throughput",
     "sweep", "shot", "study", "standard",
     "transfer", "vla", "compress", "cli",
 ]
