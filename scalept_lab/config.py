@@ -73,7 +73,9 @@ class Parallel(_Frozen):
     `tensor` ranks share a layer, and the batch is split over the groups. `microbatches` and `schedule` are the pipeline's.
     """
 
-    strategy: Literal["ddp", "zero1", "zero2", "fsdp", "tensor", "sequence", "pipeline", "fsdp_tensor"] = "ddp"
+    strategy: Literal["ddp", "zero1", "zero2", "fsdp", "tensor", "sequence", "pipeline", "fsdp_tensor"] = (
+        "ddp"
+    )
     tensor: int = Field(2, ge=1)
     microbatches: int = Field(4, ge=1)
     schedule: Literal["gpipe", "1f1b", "interleaved"] = "1f1b"
@@ -97,7 +99,9 @@ class TrainConfig(_Frozen):
     clip: float = Field(1.0, gt=0)  # largest gradient norm
     seed: int = Field(0, ge=0, lt=2**63)
     eval_windows: int = Field(1024, ge=1)  # held-out windows of `context` tokens, the same for every run
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"  # of matrix products (autocast); weights stay 32-bit
+    dtype: Literal["float32", "bfloat16", "float16"] = (
+        "float32"  # of matrix products (autocast); weights stay 32-bit
+    )
     accumulate: int = Field(1, ge=1)  # parts in which a step's batch is computed, one after the other
     recompute: bool = False  # keep only the input of each block for the backward pass
     parallel: Parallel | None = None
@@ -105,7 +109,9 @@ class TrainConfig(_Frozen):
     @model_validator(mode="after")
     def _parts_of_a_batch(self) -> TrainConfig:
         if self.accumulate > self.batch:
-            raise ValueError(f"a batch of {self.batch} cannot be cut into {self.accumulate} parts (accumulate)")
+            raise ValueError(
+                f"a batch of {self.batch} cannot be cut into {self.accumulate} parts (accumulate)"
+            )
         return self
 
     @property
