@@ -7,8 +7,8 @@
 
     launch(mean_rank, ranks=4)                        # [1.5, 1.5, 1.5, 1.5]
 
-Functions may come from a cell: they travel by cloudpickle. Results come back through files. What a rank prints is not
-shown: return it.
+Functions may come from a cell: they travel by cloudpickle, and results come back, through a temporary folder that only this
+user can open; nothing from anywhere else is unpickled. What a rank prints is not shown: return it.
 """
 
 from __future__ import annotations

@@ -9,11 +9,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from scalept_lab import cli
-from scalept_lab.config import ModelConfig, TrainConfig
+from scalept_lab import cli, distributed
+from scalept_lab.config import ModelConfig, Parallel, TrainConfig, parse
 from scalept_lab.runs import Store, read_records
 from scalept_lab.study import Study
 from scalept_lab.sweep import Sweep, prepare_corpora, run_all, train_and_save
@@ -88,7 +89,8 @@ def test_submitit(cluster, sweep, losses, tmp_path):
 
 def test_slurm_job_array(sweep, losses, tmp_path):
     """The script as it stands on the page, one task after the other as Slurm would start them."""
-    (script,) = re.findall(r"```bash\n(#!/bin/bash\n.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
+    scripts = re.findall(r"```bash\n(#!/bin/bash\n.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
+    (script,) = [script for script in scripts if "--array" in script]
     (tmp_path / "configs").mkdir()
     for config in sweep:
         (tmp_path / "configs" / f"{config.id()}.json").write_text(config.model_dump_json())
@@ -129,8 +131,11 @@ def test_merge_of_what_the_tasks_left(sweep, tmp_path, capsys):
     assert [record.id for record in read_records(out)] == [records[1].id]
 
 
-def test_several_processes_for_one_run_are_refused(tmp_path, monkeypatch, capsys):
-    """As the page says: not built yet. torchrun sets WORLD_SIZE."""
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert cli.main(["train", str(tmp_path / "config.json")]) == 2
-    assert "not built yet" in capsys.readouterr().err
+def test_the_page_shows_a_config_that_can_be_shared_and_every_strategy():
+    page = PAGE.read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```json\n(.*?)```", page, re.S)
+    config = parse(TrainConfig, json.loads(shown))
+    for ranks in (2, 8, 32):
+        distributed.check(config, ranks)
+    strategies = get_args(Parallel.model_fields["strategy"].annotation)
+    assert len(strategies) > 5 and all(f"`{strategy}`" in page for strategy in strategies)
