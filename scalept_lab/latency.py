@@ -1,0 +1,80 @@
+"""How long a forward pass takes, measured properly: warmed up, in turns with the baseline, medians of ratios.
+
+Seconds differ between machines and minutes. A ratio to the baseline within the same round means something: other load on the
+machine hits both. On one thread of a CPU the clock is the processor's own, which stands still while other work runs.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from scalept_lab.errors import InputError
+from scalept_lab.throughput import in_turns
+
+Arm = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Time over that of the baseline: median over rounds and quartiles. Below 1 is faster. `seconds`: a median, too."""
+
+    median: float
+    low: float
+    high: float
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+def timed(work: Callable[[], object], threads: int = 1, repeat: int = 1) -> Arm:
+    """A function that does `work` `repeat` times and returns the seconds of one. With several threads: seconds of the wall clock,
+    since the processor's own are added up over threads."""
+
+    def arm() -> float:
+        torch.set_num_threads(threads)  # `in_turns` puts back what was set before
+        gpu = torch.cuda.is_available()
+        clock = time.process_time if threads == 1 and not gpu else time.perf_counter
+        started = clock()
+        for _ in range(repeat):
+            work()
+        if gpu:
+            torch.cuda.synchronize()
+        return (clock() - started) / repeat
+
+    return arm
+
+
+def forward_pass(model: nn.Module, x_BxL: Tensor, threads: int = 1, repeat: int = 1) -> Arm:
+    """An arm that runs the model on these tokens, without gradients."""
+    model.eval()
+
+    def work() -> None:
+        with torch.inference_mode():
+            model(x_BxL)
+
+    return timed(work, threads, repeat)
+
+
+def against(arms: Mapping[str, Arm], baseline: str, rounds: int = 9) -> dict[str, Ratio]:
+    """Each arm's time over the baseline's, round by round; a first round warms up and is not counted.
+
+    Raises: InputError if the baseline is not among the arms, or there are fewer than two rounds.
+    """
+    if baseline not in arms:
+        raise InputError(f"baseline: expected one of {', '.join(arms)}, got {baseline!r}")
+    if rounds < 2:
+        raise InputError(f"rounds: expected at least 2 for a spread, got {rounds}")
+    seconds = in_turns(arms, rounds)
+    found = {}
+    for name, own in seconds.items():
+        ratios = [a / b for a, b in zip(own, seconds[baseline], strict=True)]
+        low, middle, high = statistics.quantiles(ratios, n=4)
+        found[name] = Ratio(middle, low, high, statistics.median(own))
+    return found
