@@ -24,9 +24,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from scalept_lab import affine
+from scalept_lab import affine, costs
 from scalept_lab.compress import teacher_config, trained, window_losses
-from scalept_lab.config import ModelConfig
+from scalept_lab.config import ModelConfig, TrainConfig
 from scalept_lab.data import Prepared, prepare
 from scalept_lab.distill import fit_student
 from scalept_lab.latency import against, forward_pass
@@ -78,17 +78,26 @@ def variants(teacher: Transformer, corpus: Prepared, seed: int) -> Iterator[Resu
 
             yield {"kind": kind, "share": share, "fine_tuning": budget}, pruned
 
-    config = recommend(STUDENT, STUDENT_TOKENS, seed=seed, eval_windows=256)
-    for temperature, weight in ((1.0, 0.0), (1.0, 0.5), (2.0, 0.5), (4.0, 0.5), (1.0, 1.0), (2.0, 1.0)):
+    arms = [(1.0, 0.0), (1.0, 0.5), (2.0, 0.5), (4.0, 0.5), (1.0, 1.0), (2.0, 1.0)]
+    for temperature, weight, budget in [(*arm, STUDENT_TOKENS) for arm in arms] + [
+        (1.0, 0.0, same_compute(teacher))
+    ]:
+        config = recommend(STUDENT, budget, seed=seed, eval_windows=256)
 
         def student(
-            temperature: float = temperature, weight: float = weight
+            config: TrainConfig = config, temperature: float = temperature, weight: float = weight
         ) -> tuple[float, dict[str, float]]:
             model, run = fit_student(config, teacher, temperature=temperature, weight=weight, corpus=corpus)
             return scored(model, C=run.C)
 
-        said = {"width": STUDENT, "tokens": STUDENT_TOKENS, "temperature": temperature, "weight": weight}
+        said = {"width": STUDENT, "tokens": budget, "temperature": temperature, "weight": weight}
         yield {"kind": "student", **said}, student
+
+
+def same_compute(teacher: Transformer) -> int:
+    """Tokens that a student alone could train on for the FLOPs of being taught: its own, and the teacher's forward passes."""
+    own, watched = (costs.flops_per_token(c) for c in (ModelConfig.family(STUDENT), teacher.config))
+    return round(STUDENT_TOKENS * (1 + watched / 3 / own))
 
 
 def latencies() -> dict[str, float]:

@@ -23,7 +23,7 @@ class Cache:
         self.used = 0
         self.kv_2xBxHxCxK = []
         for block in model.blocks:
-            layer: Attention = block.attention  # type: ignore[assignment, union-attr]
+            layer: Attention = block.attention  # type: ignore[assignment]
             heads = layer.qkv.out_features // (3 * layer.head_dim)  # those that are here
             self.kv_2xBxHxCxK.append(weight.new_zeros(2, batch, heads, length, layer.head_dim))
 

@@ -19,6 +19,8 @@ import ipywidgets as ipw
 import numpy as np
 from matplotlib.figure import Figure
 
+from scalept_lab.affine import GRANULARITIES
+from scalept_lab.compressplots import plot_quantization
 from scalept_lab.delayedplots import plot_goodput
 from scalept_lab.errors import InputError
 from scalept_lab.figures import arrays, png, shown_size
@@ -225,4 +227,15 @@ def descent_explorer() -> ipw.VBox:
         momentum=_slider("momentum μ (β₁ of Adam)", 0.9, 0.0, 0.99),
         curvature=_log_slider("curvature κ across", 25.0, 0, 2.5),
         steps=ipw.IntSlider(value=60, min=10, max=300, step=10, description="steps"),
+    )
+
+
+def quantization_explorer(weights: np.ndarray | None = None) -> ipw.VBox:
+    """Levels and error of quantized weights by bits and granularity, with an outlier. Twin: `plot_quantization`."""
+    return explorer(
+        plot_quantization,
+        bits=ipw.IntSlider(value=4, min=2, max=8, description="bits"),
+        granularity=ipw.Dropdown(options=GRANULARITIES, value="channel", description="a scale per"),
+        outlier=_log_slider("largest weight times", 1.0, 0, 2, 0.1),
+        weights=ipw.fixed(weights),
     )
