@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from scalept_lab.config import ModelConfig, TrainConfig
 from scalept_lab.corpus import cache_dir
 from scalept_lab.data import Prepared
+from scalept_lab.errors import InputError
 from scalept_lab.latency import Ratio, against, forward_pass
 from scalept_lab.models import Transformer, cross_entropy
 from scalept_lab.quantize import saved_bytes
@@ -125,3 +126,21 @@ def measured(
 def pareto(points: list[tuple[float, float]]) -> list[bool]:
     """Which points no other beats: none is at most as large in both coordinates and smaller in one."""
     return [not any(a <= x and b <= y and (a < x or b < y) for a, b in points) for x, y in points]
+
+
+def gaps(records: Sequence[RunRecord], **what: object) -> list[float]:
+    """Loss minus the teacher's, of the recorded variants whose field `compress` has these values, in the order of the seeds.
+
+    Raises: InputError if there is none, or one seed has several.
+    """
+    found = {
+        record.config["seed"]: record.L - record.metrics["base"]
+        for record in records
+        if record.L is not None and what.items() <= record.config.get("compress", {}).items()
+    }
+    several = sum(what.items() <= record.config.get("compress", {}).items() for record in records)
+    if not found or several > len(found):
+        raise InputError(
+            f"expected one recorded variant for each seed with {what}, got {several}; give more of its fields"
+        )
+    return [found[seed] for seed in sorted(found)]

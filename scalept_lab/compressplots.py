@@ -37,9 +37,9 @@ def plot_quantization(
     for level in levels:
         left.axvline(level, color=VERMILLION, linewidth=0.9, alpha=0.8)
     keys = [Line2D([], [], color=look.SKY, linewidth=7), Line2D([], [], color=VERMILLION)]
-    left.legend(keys, ["weights", f"{len(levels)} levels in use"], loc="lower center", ncols=2,
+    left.legend(keys, ["weights", f"{len(levels)} level{'s' * (len(levels) > 1)} in use"], loc="lower center", ncols=2,
                 bbox_to_anchor=(0.5, -0.36), **look.LEGEND)  # fmt: skip
-    label(left, "weight", "weights of the second row", f"{bits} bits per {granularity}")
+    label(left, "weight", "how many weights", f"second row; {bits} bits, a scale per {granularity}")
 
     tried = range(affine.LOW, affine.HIGH + 1)
     ends = []
@@ -111,6 +111,7 @@ def plot_gaps(gaps: Mapping[str, Sequence[float]], x: str, title: str = "") -> F
     ax.axvline(0, color=GREY, linewidth=1, linestyle="--")
     ax.set_yticks(range(len(gaps)), list(gaps), fontsize=10)
     ax.set_ylim(len(gaps) - 0.4, -0.6)
+    ax.margins(x=0.08)
     label(ax, x, "", title)
     return fig
 
