@@ -30,6 +30,7 @@ from scalept_lab.optimplots import plot_descent
 from scalept_lab.planner import MODELS
 from scalept_lab.plots import plot_footprint, plot_guess, plot_memory, plot_optimal, plot_plan, plot_rounding
 from scalept_lab.ravine import OPTIMIZERS
+from scalept_lab.transferplots import plot_scores
 
 WIDE = {"width": "min(100%, 34em)"}
 
@@ -238,4 +239,14 @@ def quantization_explorer(weights: np.ndarray | None = None) -> ipw.VBox:
         granularity=ipw.Dropdown(options=GRANULARITIES, value="channel", description="a scale per"),
         outlier=_log_slider("largest weight times", 1.0, 0, 2, 0.1),
         weights=ipw.fixed(weights),
+    )
+
+
+def scores_explorer() -> ipw.VBox:
+    """Accuracy, precision, recall and F1 by the four counts of a classifier. Twin: `plot_scores`."""
+    return explorer(
+        plot_scores,
+        positives=_slider("share of true pairs", 0.5, 0.0, 1.0),
+        recall=_slider("of these found", 0.8, 0.0, 1.0),
+        false_alarms=_slider("false alarms among the rest", 0.2, 0.0, 1.0),
     )
