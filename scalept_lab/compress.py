@@ -123,11 +123,6 @@ def measured(
     ]
 
 
-def pareto(points: list[tuple[float, float]]) -> list[bool]:
-    """Which points no other beats: none is at most as large in both coordinates and smaller in one."""
-    return [not any(a <= x and b <= y and (a < x or b < y) for a, b in points) for x, y in points]
-
-
 def gaps(records: Sequence[RunRecord], **what: object) -> list[float]:
     """Loss minus the teacher's, of the recorded variants whose field `compress` has these values, in the order of the seeds.
 

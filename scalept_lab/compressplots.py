@@ -75,19 +75,19 @@ def plot_cost(
     """
     fig, ax = look.canvas()
     ends = []
-    floor = 10 ** np.floor(np.log10(min(
-        [np.mean(ys) for points in series.values() for _, ys in points if np.mean(ys) > 0] or [1.0]
-    ))) if log else 0.0  # fmt: skip
+    means = [float(np.mean(ys)) for points in series.values() for _, ys in points]
+    floor = 10 ** np.floor(np.log10(min([mean for mean in means if mean > 0], default=1.0)))
     for (name, points), color, marker in zip(series.items(), COLORS, MARKERS, strict=False):
         for at, ys in points:
             shown = np.maximum(ys, floor) if log else np.asarray(ys)
             ax.plot(
                 [at] * len(shown), shown, marker, color=color, markersize=5, alpha=0.45, markeredgewidth=0
             )
-        places, means = zip(
-            *((at, max(np.mean(ys), floor) if log else np.mean(ys)) for at, ys in points), strict=True
+        places = [at for at, _ in points]
+        centres = [max(np.mean(ys), floor) if log else np.mean(ys) for _, ys in points]
+        (line,) = ax.plot(
+            places, centres, color=color, linewidth=1.6, marker=marker, markersize=3, label=name
         )
-        (line,) = ax.plot(places, means, color=color, linewidth=1.6, marker=marker, markersize=3, label=name)
         ends.append(line)
     if log:
         ax.set_yscale("log")
@@ -116,6 +116,11 @@ def plot_gaps(gaps: Mapping[str, Sequence[float]], x: str, title: str = "") -> F
     return fig
 
 
+def pareto(points: Sequence[tuple[float, float]]) -> list[bool]:
+    """Which points no other beats: none is at most as large in both coordinates and smaller in one."""
+    return [not any(a <= x and b <= y and (a, b) != (x, y) for a, b in points) for x, y in points]
+
+
 def plot_pareto(variants: Sequence[Any], baseline: str, title: str = "") -> Figure:
     """Loss against time and against bytes; what nothing else beats is filled and joined by a line, the rest hollow.
 
@@ -135,11 +140,9 @@ def plot_pareto(variants: Sequence[Any], baseline: str, title: str = "") -> Figu
         (axes[1], lambda v: v.bytes / 1e6, "size (MB)"),
     )
     for ax, size_of, name in panels:
-        points = [(size_of(v), v.loss, v) for v in variants if size_of(v) is not None]
-        front = sorted(
-            (x, y) for x, y, _ in points
-            if not any(a <= x and b <= y and (a, b) != (x, y) for a, b, _ in points)
-        )  # fmt: skip
+        points = [(x, v.loss, v) for v in variants if (x := size_of(v)) is not None]
+        best = pareto([(x, y) for x, y, _ in points])
+        front = sorted((x, y) for (x, y, _), on in zip(points, best, strict=True) if on)
         ax.plot(*zip(*front, strict=True), color=GREY, linewidth=1.2, drawstyle="steps-post", zorder=1)
         for x, y, v in points:
             ax.plot(x, y, marks[v.name], markersize=9, markeredgewidth=1.6, markeredgecolor=colors[v.name],

@@ -11,13 +11,25 @@ import pytest
 import torch
 from torch import nn
 
-from scalept_lab import affine, compress, distill, generate, latency, plots, prune, quantize, widgets
+from scalept_lab import (
+    affine,
+    compress,
+    compressplots,
+    distill,
+    generate,
+    latency,
+    plots,
+    prune,
+    quantize,
+    widgets,
+)
 from scalept_lab.compress import Variant
 from scalept_lab.config import ModelConfig, TrainConfig
 from scalept_lab.data import prepare
 from scalept_lab.errors import InputError
 from scalept_lab.latency import Ratio
 from scalept_lab.models import Transformer
+from scalept_lab.runs import recorded
 from scalept_lab.train import evaluate, fit_model
 
 SMALL = ModelConfig(width=32, depth=2, heads=4, context=48)
@@ -369,13 +381,16 @@ def test_window_losses_are_those_of_the_training_loop(tiny_corpus):
     assert len(losses) == 40 and losses.mean().item() == pytest.approx(evaluate(model, corpus, 40), abs=1e-5)
 
 
-def test_measured_and_pareto(tiny_corpus):
+def test_measured_variants(tiny_corpus):
     model = random_model(ModelConfig(width=32, depth=1, heads=2))
     models = {"fp32": model, "small": prune.fewer_units(model, 0.5)}
     found = compress.measured(models, "fp32", prepare(tiny_corpus), batch=1, rounds=2, windows=8)
     assert [v.name for v in found] == ["fp32", "small"] and found[1].bytes < found[0].bytes
     assert found[0].ratio.median == 1
-    assert compress.pareto([(1, 3), (2, 2), (3, 1), (2, 3), (2, 2)]) == [True, True, True, False, True]
+
+
+def test_pareto_front_by_hand():
+    assert compressplots.pareto([(1, 3), (2, 2), (3, 1), (2, 3), (2, 2)]) == [True, True, True, False, True]
 
 
 def test_the_trained_model_is_kept_and_made_again_where_damaged(tiny_corpus, tmp_path, monkeypatch):
@@ -426,3 +441,16 @@ def test_explorer_of_quantization_has_a_static_twin():
     assert box.picture.value != before and not box.message.value
     twin = plots.png(plots.plot_quantization(2, "tensor", 1.0), dpi=120)
     assert __import__("base64").b64encode(twin).decode() in box.picture.value
+
+
+# --- what ships with the kit --------------------------------------------------------------------------------
+
+
+def test_recorded_variants_are_found_by_what_was_done():
+    runs = recorded("compress")
+    values = compress.gaps(runs, kind="int8", method="weights")
+    assert len(values) == 3 and max(map(abs, values)) < 0.02
+    with pytest.raises(InputError, match="give more of its fields"):
+        compress.gaps(runs, kind="int8")
+    with pytest.raises(InputError, match="got 0"):
+        compress.gaps(runs, kind="int2")
