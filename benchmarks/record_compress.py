@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from scalept_lab import affine, costs
+from scalept_lab import affine, costs, machine
 from scalept_lab.compress import teacher_config, trained, window_losses
 from scalept_lab.config import ModelConfig, TrainConfig
 from scalept_lab.data import Prepared, prepare
@@ -34,7 +34,7 @@ from scalept_lab.models import Transformer
 from scalept_lab.prune import fewer_heads, fewer_units, fine_tune, made_permanent, unstructured
 from scalept_lab.quantize import METHODS, int8, rounded, saved_bytes
 from scalept_lab.recipe import recommend
-from scalept_lab.runs import RunRecord, Store, write_records
+from scalept_lab.runs import RunRecord, Store, write_atomically, write_records
 
 SEEDS = [0, 1, 2]
 WIDTHS = [128, 256, 512]
@@ -144,12 +144,17 @@ def main() -> None:
                 started = time.perf_counter()
                 loss, metrics = make()
                 changes = {"id": name, "config": values, "L": loss, "curve": [], "seconds": time.perf_counter() - started,
-                           "metrics": {"base": base.L, **metrics}}  # fmt: skip
+                           "metrics": {"base": base.L, **metrics},
+                           "provenance": {**base.provenance, **machine.provenance()}}  # fmt: skip
                 record = RunRecord.model_validate({**base.model_dump(), **changes})
                 store.save(record)
             print(seed, what, f"{record.L:.4f} ({record.L - base.L:+.4f})", flush=True)
             records.append(record)
-    records[0] = records[0].model_copy(update={"metrics": {**records[0].metrics, **latencies()}})
+    timed = options.out / "latency" / "latencies.json"
+    if not timed.is_file():
+        write_atomically(timed, json.dumps(latencies()))
+    found = json.loads(timed.read_text())
+    records[0] = records[0].model_copy(update={"metrics": {**records[0].metrics, **found}})
     if options.record:
         kept = [record.model_copy(update={"origin": "recorded"}) for record in records]
         write_records(kept, "data/records/compress.jsonl")
