@@ -5,7 +5,7 @@
 
 `transfer`: starts (a shape, pre-trained on so many sequences; 0: from scratch) fine-tuned on subsets of the training pairs,
 three seeds each: the seed draws the subset, the classifier and the order, and from scratch all weights as well. A start is
-pre-trained once. The pairs with wrong sentences of the same module are hard ones; some runs take them from anywhere.
+pre-trained once. Wrong sentences come from anywhere ("corpus"), in some runs from the same module ("module"), which is harder.
 
 `incremental`: pre-training goes on with the texts of a new package and a share of old ones (replay). L is the
 masked-language loss on held-out texts of the new package, and the metrics hold it for old and new, before and after.
@@ -29,17 +29,19 @@ from scalept_lab.runs import RunRecord, Store, write_records
 from scalept_lab.transfer import Shape, Start, continued, measure, provenance, sizes, task
 
 SIZES, SEEDS = [64, 160, 400, 1000, 2400], [0, 1, 2]
-SEQUENCES = [0, 10_000, 30_000, 90_000]
-SHAPES = [Shape(1, 64), Shape(2, 32), Shape(2, 64), Shape(4, 64)]
-OF_SHAPES = 30_000  # sequences each shape is pre-trained on
+SEQUENCES = [0, 10_000, 20_000, 60_000]
+SHAPES = [Shape(2, 32), Shape(1, 64), Shape(2, 64)]
+OF_SHAPES = 60_000  # sequences each shape is pre-trained on
 REPLAY = [0.0, 0.25, 0.5]
 
 
 def transfers(store: Store) -> list[RunRecord]:
     base, records = Shape(), []
-    grid = [(Start(base, n), "corpus", size) for n in (0, SEQUENCES[-1]) for size in (SIZES[0], SIZES[-1])]
-    grid += [(Start(base, n), "module", size) for n in SEQUENCES for size in SIZES]
-    grid += [(Start(shape, OF_SHAPES), "module", size) for shape in SHAPES for size in (400, 2400)]
+    most = SEQUENCES[-1]
+    grid = [(Start(base, n), "corpus", size) for size in SIZES for n in (most, 0)]
+    grid += [(Start(base, n), "corpus", size) for n in SEQUENCES[1:-1] for size in (SIZES[0], SIZES[-1])]
+    grid += [(Start(base, most), "module", size) for size in (SIZES[0], SIZES[-1])]
+    grid += [(Start(shape, OF_SHAPES), "corpus", 400) for shape in SHAPES]
     for start, negatives, size in dict.fromkeys(grid):
         for seed in SEEDS:
             record = once(store, start, negatives, size, seed)
@@ -63,7 +65,13 @@ def once(store: Store, start: Start, negatives: str, size: int, seed: int) -> Ru
 def incremental(store: Store) -> list[RunRecord]:
     of, start, records = task(), Start(Shape(), OF_SHAPES), []
     for share, seed in product(REPLAY, SEEDS):
-        config = {"kind": "incremental", "start": start.name, "replay": share, "seed": seed, "sequences": 4800}
+        config = {
+            "kind": "incremental",
+            "start": start.name,
+            "replay": share,
+            "seed": seed,
+            "sequences": 4800,
+        }
         id = hashlib.sha256(json.dumps([config, of.sha256], sort_keys=True).encode()).hexdigest()[:16]
         record = store.get(id)
         if record is None:
@@ -76,7 +84,11 @@ def incremental(store: Store) -> list[RunRecord]:
             )  # fmt: skip
             store.save(record)
         records.append(record)
-        print(f"replay {share:.0%} seed {seed}:", {k: round(v, 3) for k, v in record.metrics.items()}, flush=True)
+        print(
+            f"replay {share:.0%} seed {seed}:",
+            {k: round(v, 3) for k, v in record.metrics.items()},
+            flush=True,
+        )
     return records
 
 

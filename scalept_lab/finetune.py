@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from scalept_lab.errors import InputError
 from scalept_lab.loaders import hub_reachable, is_path
-from scalept_lab.masked import check_vocabulary
+from scalept_lab.masked import check_vocabulary, quiet
 from scalept_lab.pairs import check_classes, check_columns
 
 if TYPE_CHECKING:
@@ -30,10 +29,10 @@ METRICS = ("accuracy", "precision", "recall", "f1")
 class FineTuning:
     """How an encoder is fine-tuned: AdamW, linear decay. Few pairs get more passes, so that all runs have some steps."""
 
-    lr: float = 5e-4
+    lr: float = 2e-4
     batch: int = 32
     epochs: int = 3
-    least_steps: int = 60
+    least_steps: int = 50
     length: int = 64
     seed: int = 0
 
@@ -71,17 +70,22 @@ def load_checkpoint(name: str | Path, **more: Any) -> tuple[Any, Any]:
     The classifier's own layer, which a pre-trained checkpoint does not have, is drawn at random from torch's generator.
     Raises: InputError without network, for a folder that is no checkpoint, and if vocabulary and tokenizer do not match.
     """
-    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+    with quiet():
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     folder = Path(name).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
-            raise InputError(f"{name}: expected a folder with config.json, weights and tokenizer, got none of a checkpoint")
+            raise InputError(
+                f"{name}: expected a folder with config.json, weights and tokenizer, got none of a checkpoint"
+            )
         where = str(folder)
     elif is_path(str(name)):
         raise InputError(f"{name}: no such folder; give a checkpoint's folder or its name on the hub")
     elif not hub_reachable():
-        raise InputError(f"{name}: no such folder, and the hub cannot be reached; offline, use a local checkpoint")
+        raise InputError(
+            f"{name}: no such folder, and the hub cannot be reached; offline, use a local checkpoint"
+        )
     else:
         where = str(name)
     with quiet():
@@ -184,7 +188,9 @@ def read_events(logs: str | Path, tag: str = "train/loss") -> tuple[np.ndarray, 
     log.Reload()
     known = log.Tags()["scalars"]
     if tag not in known:
-        raise InputError(f"{Path(logs).name}: expected a curve {tag!r}, got {', '.join(known) or 'no event log'}")
+        raise InputError(
+            f"{Path(logs).name}: expected a curve {tag!r}, got {', '.join(known) or 'no event log'}"
+        )
     events = log.Scalars(tag)
     return np.array([event.step for event in events]), np.array([event.value for event in events])
 
@@ -198,21 +204,3 @@ def attention(model: Any, tokenizer: Any, sentence1: str, sentence2: str) -> tup
     found: tuple[Tensor, ...] = model(**encoded.to(model.device), output_attentions=True).attentions
     tokens = tokenizer.convert_ids_to_tokens(encoded["input_ids"][0])
     return tokens, torch.cat(found).cpu().numpy()
-
-
-class quiet:
-    """Keep transformers' warnings (a new classifier layer, say) out of a notebook."""
-
-    def __enter__(self) -> None:
-        from transformers.utils import logging as hf
-
-        self.before, self.bars = hf.get_verbosity(), hf.is_progress_bar_enabled()
-        hf.set_verbosity_error()
-        hf.disable_progress_bar()
-
-    def __exit__(self, *error: Any) -> None:
-        from transformers.utils import logging as hf
-
-        hf.set_verbosity(self.before)
-        if self.bars:
-            hf.enable_progress_bar()

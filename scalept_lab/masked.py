@@ -7,7 +7,9 @@ BERT's second task, on the [CLS] token: does the second segment belong to the fi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 CHOSEN, MASKED, RANDOM = 0.15, 0.8, 0.1
 IGNORED = -100  # torch's mark for positions without a label
-NEARBY = 20  # texts come in the order of their modules: so far away it is often still the same one
 LENGTH = 64  # tokens of a pair, with [CLS] and two [SEP]
 
 
@@ -50,7 +51,7 @@ class Shape:
 def make_tokenizer(texts: Iterable[str], vocab_size: int = 2048) -> transformers.PreTrainedTokenizerFast:
     """A WordPiece tokenizer (Wu et al. 2016) learned from texts. It may end with fewer entries than asked for."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-    from transformers import BertTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     pieces = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     pieces.normalizer = normalizers.BertNormalizer(lowercase=True)
@@ -63,18 +64,24 @@ def make_tokenizer(texts: Iterable[str], vocab_size: int = 2048) -> transformers
     pieces.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[cls, sep]
     )
-    return BertTokenizerFast(tokenizer_object=pieces, model_max_length=LENGTH)
+    named = {f"{name[1:-1].lower()}_token": name for name in SPECIAL}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=pieces,
+        model_max_length=LENGTH,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+        **named,
+    )
 
 
-def segments(found: Sequence[Function]) -> list[tuple[str, str]]:
-    """What the encoder reads in pre-training: a sentence and its code, or, of a function without a sentence, the words of
-    its name (two or more) and the code that follows the name."""
+def segments(found: Sequence[Function], undocumented: bool = False) -> list[tuple[str, str]]:
+    """What the encoder reads in pre-training: a sentence and its code; and, if asked for, of functions without a sentence
+    the words of the name (two or more) and the code that follows it."""
     made = []
     for function in found:
         name = words(function.name)
         if function.sentence:
             made.append((function.sentence, function.code))
-        elif len(name) > 1 and not function.name.startswith("__"):
+        elif undocumented and len(name) > 1 and not function.name.startswith("__"):
             made.append((" ".join(name), " ".join(function.code.split()[1 + len(name) :])))
     return made
 
@@ -89,6 +96,7 @@ def mask(ids_BxL: Tensor, special_BxL: Tensor, vocab_size: int, generator: torch
 
     Returns the corrupted ids and the labels (original id where chosen, else -100).
     """
+
     def draw() -> Tensor:
         return torch.rand(ids_BxL.shape, generator=generator)
 
@@ -122,8 +130,7 @@ def pretrain(
     plan: Pretraining,
     progress: Callable[[int, float, float], None] | None = None,
 ) -> list[tuple[int, float, float]]:
-    """Train `model` in place. Half of the pairs keep their second segment, half get one of another text: half of those
-    from anywhere, half from nearby, since pairs told apart by their subject alone would teach little (Lan et al. 2020).
+    """Train `model` in place. Half of the pairs keep their second segment, half get one of any other text.
 
     Returns (sequences seen, masked-language loss, pair loss), means over fifty steps, in nats.
     Raises: InputError if the vocabulary of the model is not the tokenizer's.
@@ -141,9 +148,7 @@ def pretrain(
         rows = torch.randint(len(texts), (plan.batch,), generator=generator)
         wrong = torch.rand(plan.batch, generator=generator) < 0.5
         anywhere = torch.randint(len(texts), (plan.batch,), generator=generator)
-        nearby = (rows + torch.randint(1, NEARBY + 1, (plan.batch,), generator=generator)) % len(texts)
-        other = torch.where(torch.rand(plan.batch, generator=generator) < 0.5, anywhere, nearby)
-        others = torch.where(wrong, other, rows)
+        others = torch.where(wrong, anywhere, rows)
         batch = join([first[i] for i in rows], [second[i] for i in others])
         special = batch["input_ids"] < len(SPECIAL)
         ids, labels = mask(batch["input_ids"], special, model.config.vocab_size, generator)
@@ -178,7 +183,9 @@ def masked_loss(model: Any, tokenizer: Any, texts: Sequence[tuple[str, str]], se
     total, count = 0.0, 0
     for start in range(0, len(texts), 100):
         batch = join(first[start : start + 100], second[start : start + 100])
-        ids, labels = mask(batch["input_ids"], batch["input_ids"] < len(SPECIAL), model.config.vocab_size, generator)
+        ids, labels = mask(
+            batch["input_ids"], batch["input_ids"] < len(SPECIAL), model.config.vocab_size, generator
+        )
         at = labels != IGNORED
         told = model.cls.predictions(model.bert(**{**batch, "input_ids": ids}).last_hidden_state[at])
         total += torch.nn.functional.cross_entropy(told, labels[at], reduction="sum").item()
@@ -201,14 +208,36 @@ def join(first: Sequence[list[int]], second: Sequence[list[int]], length: int = 
         kinds.append([0] * (len(a) + 2) + [1] * (len(b) + 1))
     ids, types, seen = (torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long) for _ in range(3))
     for i, (row, kind) in enumerate(zip(rows, kinds, strict=True)):
-        ids[i, : len(row)], types[i, : len(row)], seen[i, : len(row)] = torch.tensor(row), torch.tensor(kind), 1
+        ids[i, : len(row)], types[i, : len(row)], seen[i, : len(row)] = (
+            torch.tensor(row),
+            torch.tensor(kind),
+            1,
+        )
     return {"input_ids": ids, "token_type_ids": types, "attention_mask": seen}
 
 
-def check_vocabulary(model: transformers.PreTrainedModel, tokenizer: transformers.PreTrainedTokenizerFast) -> None:
+def check_vocabulary(model: transformers.PreTrainedModel, tokenizer: Any) -> None:
     """Raises: InputError if the tokenizer can give ids that the model's table does not hold."""
     have, need = model.config.vocab_size, len(tokenizer)
     if have != need:
         raise InputError(
             f"checkpoint: its table has {have} rows and its tokenizer {need} entries; load both from the same folder"
         )
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep out of a notebook what transformers and what it imports say: of new layers, long texts, missing kernels."""
+    for name in ("torchao", "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    from transformers.utils import logging as hf
+
+    before, bars = hf.get_verbosity(), hf.is_progress_bar_enabled()
+    hf.set_verbosity_error()
+    hf.disable_progress_bar()
+    try:
+        yield
+    finally:
+        hf.set_verbosity(before)
+        if bars:
+            hf.enable_progress_bar()

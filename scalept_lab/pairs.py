@@ -1,10 +1,10 @@
 """Sentence pairs with labels, as in MRPC: does this docstring sentence describe this function?
 
 The offline task is read off the corpus: `ast` takes functions and the first sentences of their docstrings apart, and a
-pair is right (label 1) when the two belong together. A wrong pair (label 0) takes the sentence of *another function of
-the same module*: same subject, same author, same vocabulary. Every sentence and every function stands in exactly one
-right and one wrong pair, so that neither alone says anything about the label. Columns: sentence1, sentence2, label, idx,
-those of GLUE's MRPC (Wang et al. 2019), so that whatever takes the one takes the other.
+pair is right (label 1) when the two belong together. A wrong pair (label 0) takes the sentence of another function: of any
+module, or, harder, of the same one, with the same subject, author and vocabulary. Every sentence and every function stands
+in exactly one right and one wrong pair, so that neither alone says anything about the label. Columns: sentence1, sentence2,
+label, idx, those of GLUE's MRPC (Wang et al. 2019), so that whatever takes the one takes the other.
 """
 
 from __future__ import annotations

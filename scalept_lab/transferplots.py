@@ -12,7 +12,9 @@ from scalept_lab.errors import InputError
 from scalept_lab.figures import BLUE, GREEN, ORANGE, VERMILLION, label
 
 
-def plot_scores(positives: float = 0.5, recall: float = 0.8, false_alarms: float = 0.2, pairs: int = 1000) -> Figure:
+def plot_scores(
+    positives: float = 0.5, recall: float = 0.8, false_alarms: float = 0.2, pairs: int = 1000
+) -> Figure:
     """Accuracy, precision, recall and F1 of a classifier, and of one that always says yes, by its four counts.
 
     positives     share of the pairs whose label is 1
@@ -25,7 +27,9 @@ def plot_scores(positives: float = 0.5, recall: float = 0.8, false_alarms: float
             raise InputError(f"{name}: expected a share from 0 to 1, got {share}")
     yes, no = positives * pairs, (1 - positives) * pairs
     series = {
-        "this classifier": _from_counts(yes * recall, no * false_alarms, yes * (1 - recall), no * (1 - false_alarms)),
+        "this classifier": _from_counts(
+            yes * recall, no * false_alarms, yes * (1 - recall), no * (1 - false_alarms)
+        ),
         "always says yes": _from_counts(yes, no, 0.0, 0.0),
     }
     fig, ax = look.canvas(size=(7.0, 3.6))
@@ -38,7 +42,9 @@ def plot_scores(positives: float = 0.5, recall: float = 0.8, false_alarms: float
     ax.set_yticks(np.linspace(0, 1, 6))
     ax.legend(loc="upper right", ncols=2, **look.LEGEND)
     counts = (yes * recall, no * false_alarms, yes * (1 - recall), no * (1 - false_alarms))
-    told = ", ".join(f"{name} {count:.0f}" for name, count in zip(("TP", "FP", "FN", "TN"), counts, strict=True))
+    told = ", ".join(
+        f"{name} {count:.0f}" for name, count in zip(("TP", "FP", "FN", "TN"), counts, strict=True)
+    )
     label(ax, "", "score", f"{pairs} pairs: {told}")
     return fig
 
@@ -49,7 +55,12 @@ def _from_counts(tp: float, fp: float, fn: float, tn: float) -> list[float]:
     def ratio(part: float, whole: float) -> float:
         return part / whole if whole else 0.0
 
-    return [ratio(tp + tn, tp + fp + fn + tn), ratio(tp, tp + fp), ratio(tp, tp + fn), ratio(2 * tp, 2 * tp + fp + fn)]
+    return [
+        ratio(tp + tn, tp + fp + fn + tn),
+        ratio(tp, tp + fp),
+        ratio(tp, tp + fn),
+        ratio(2 * tp, 2 * tp + fp + fn),
+    ]
 
 
 def plot_attention(tokens: Sequence[str], weights_LxL: np.ndarray, title: str = "") -> Figure:
@@ -59,7 +70,9 @@ def plot_attention(tokens: Sequence[str], weights_LxL: np.ndarray, title: str = 
     """
     weights = np.asarray(weights_LxL, float)
     if weights.shape != (len(tokens), len(tokens)):
-        raise InputError(f"weights: expected {len(tokens)} × {len(tokens)}, got {' × '.join(map(str, weights.shape))}")
+        raise InputError(
+            f"weights: expected {len(tokens)} × {len(tokens)}, got {' × '.join(map(str, weights.shape))}"
+        )
     fig, ax = look.canvas(size=(7.2, 6.4))
     ax.grid(False)
     picture = ax.imshow(weights, cmap="viridis", vmin=0, aspect="equal")

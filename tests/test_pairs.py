@@ -71,7 +71,9 @@ def test_neither_side_alone_says_anything(negatives):
     assert made.column_names == list(pairs.COLUMNS) and len(made) == 2 * len(found)
     for column in ("sentence1", "sentence2"):
         kinds = Counter(zip(made[column], made["label"], strict=True))
-        assert set(kinds.values()) == {1} and len(kinds) == len(made), "each once in a right and once in a wrong pair"
+        assert set(kinds.values()) == {1} and len(kinds) == len(made), (
+            "each once in a right and once in a wrong pair"
+        )
     of = {f.sentence: f for f in found}
     for row in made:
         assert (of[row["sentence1"]].code == row["sentence2"]) == (row["label"] == 1)
@@ -109,7 +111,9 @@ def test_subsets_are_balanced_and_nested():
 
 def test_bad_pairs_are_refused_in_one_line(tmp_path, monkeypatch):
     made = pairs.pair_up(pairs.functions(MANY))
-    with pytest.raises(InputError, match="expected the columns sentence1, sentence2, label, idx, got label, text") as error:
+    with pytest.raises(
+        InputError, match="expected the columns sentence1, sentence2, label, idx, got label, text"
+    ) as error:
         pairs.subset(made.remove_columns(["sentence1", "sentence2"]).rename_column("idx", "text"), 4)
     assert "\n" not in str(error.value) and "sentence1" in str(error.value)
     ones = made.filter(lambda row: row["label"] == 1)

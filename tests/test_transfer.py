@@ -96,7 +96,8 @@ def test_segments_use_the_name_where_there_is_no_sentence():
         pairs.Function("p", "m", "run", "", "def run self return 1 + 2"),
         pairs.Function("p", "m", "__init__", "", "def init self a b c"),
     ]
-    assert masked.segments(found) == [
+    assert masked.segments(found) == [(found[0].sentence, found[0].code)]
+    assert masked.segments(found, undocumented=True) == [
         ("add the given edges", "def add edges graph edges graph add"),
         ("to di graph", "self return 1"),
     ]
@@ -134,7 +135,9 @@ def test_the_path_of_the_hub_on_local_files(small, checkpoint, tmp_path):
     train, test = (transfer.load_pairs(str(tmp_path), split) for split in ("train", "validation"))
     model, tokenizer = transfer.load_checkpoint(checkpoint)
     before = transfer.evaluate(model, tokenizer, test)
-    found = transfer.finetune(model, tokenizer, train, test, FineTuning(lr=3e-3, epochs=30), logs=tmp_path / "logs")
+    found = transfer.finetune(
+        model, tokenizer, train, test, FineTuning(lr=3e-3, epochs=30), logs=tmp_path / "logs"
+    )
     assert found.loss < before.loss or found.accuracy > before.accuracy
     assert transfer.scores(test["label"], found.predictions) == pytest.approx(
         {name: getattr(found, name) for name in finetune.METRICS}
@@ -170,7 +173,9 @@ def test_bad_checkpoints_are_refused_in_one_line(small, shape, checkpoint, tmp_p
         transfer.load_checkpoint(tmp_path)
     BertForPreTraining(replace(shape, vocab_size=shape.vocab_size + 7).config()).save_pretrained(tmp_path)
     small.tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(InputError, match=rf"{shape.vocab_size + 7} rows and its tokenizer {shape.vocab_size}") as error:
+    with pytest.raises(
+        InputError, match=rf"{shape.vocab_size + 7} rows and its tokenizer {shape.vocab_size}"
+    ) as error:
         transfer.load_checkpoint(tmp_path)
     assert "\n" not in str(error.value)
     model, tokenizer = transfer.load_checkpoint(checkpoint)
@@ -188,7 +193,9 @@ def test_the_hub_gets_the_same_call(checkpoint, monkeypatch):
     real = transformers.AutoTokenizer.from_pretrained
     monkeypatch.setattr(finetune, "hub_reachable", lambda: True)
     monkeypatch.setattr(
-        transformers.AutoTokenizer, "from_pretrained", lambda name: asked.append(name) or real(str(checkpoint))
+        transformers.AutoTokenizer,
+        "from_pretrained",
+        lambda name: asked.append(name) or real(str(checkpoint)),
     )
     build = transformers.AutoModelForSequenceClassification.from_pretrained
     monkeypatch.setattr(
@@ -207,7 +214,11 @@ def test_attention_is_the_formula(small, checkpoint):
     model, tokenizer = transfer.load_checkpoint(checkpoint)
     sentence, code = small.texts[0]
     tokens, weights = transfer.attention(model, tokenizer, sentence, code)
-    assert weights.shape == (1, 2, len(tokens), len(tokens)) and tokens[0] == "[CLS]" and tokens.count("[SEP]") == 2
+    assert (
+        weights.shape == (1, 2, len(tokens), len(tokens))
+        and tokens[0] == "[CLS]"
+        and tokens.count("[SEP]") == 2
+    )
     assert np.allclose(weights.sum(-1), 1, atol=1e-5)
     encoded = tokenizer(sentence, code, return_tensors="pt")
     with torch.no_grad():
@@ -253,7 +264,9 @@ def test_the_recorded_runs_are_all_there():
     for run in runs:
         c = run.config
         shape = tuple(c["start"]["shape"].values())
-        cells.setdefault((shape, c["start"]["sequences"], c["negatives"], c["pairs"]), []).append(c["plan"]["seed"])
+        cells.setdefault((shape, c["start"]["sequences"], c["negatives"], c["pairs"]), []).append(
+            c["plan"]["seed"]
+        )
     assert all(sorted(seeds) == [0, 1, 2] for seeds in cells.values())
     sizes = sorted({size for *_, size in cells})
     assert len(sizes) >= 5 and sizes[-1] / sizes[0] > 10**1.5

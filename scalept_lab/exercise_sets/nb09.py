@@ -51,8 +51,14 @@ EXERCISES = (
             [([0.5, 0.25, 0.9], [True, True, False]), ([0.1, 0.2, 0.4, 0.8], [False, True, False, True])],
             rel=1e-6,
             diagnoses=[
-                (_over_all, "this is the mean over all positions; BERT is asked only where a token was chosen."),
-                (_divided_by_all, "the sum is right, but divide by the number of chosen positions, not of all."),
+                (
+                    _over_all,
+                    "this is the mean over all positions; BERT is asked only where a token was chosen.",
+                ),
+                (
+                    _divided_by_all,
+                    "the sum is right, but divide by the number of chosen positions, not of all.",
+                ),
                 (_summed, "this is the sum; the loss is the mean over the chosen positions."),
                 (
                     lambda p, c: -_masked_loss(p, c),
@@ -126,64 +132,6 @@ answer = {"masks": 0.8 * chosen, "unchanged": 0.1 * chosen}""",
     ),
     Exercise(
         "09.3",
-        "200 pairs: of 40 true ones a classifier finds 30, of the 160 others it takes 20 for true. Write the four scores as a "
-        "function of the counts tp, fp, fn, tn (a quotient with a zero below counts as 0).",
-        function(
-            _metrics,
-            [(_TP, _FP, _FN, _TN), (0, 0, 5, 5), (8, 2, 2, 8), (100, 100, 0, 0)],
-            rel=1e-6,
-            diagnoses=[
-                (
-                    lambda tp, fp, fn, tn: {
-                        **_metrics(tp, fp, fn, tn),
-                        "precision": _metrics(tp, fp, fn, tn)["recall"],
-                        "recall": _metrics(tp, fp, fn, tn)["precision"],
-                    },
-                    "precision and recall are swapped: precision is about what was called true, recall about what is.",
-                ),
-                (
-                    lambda tp, fp, fn, tn: {
-                        **_metrics(tp, fp, fn, tn),
-                        "f1": (_metrics(tp, fp, fn, tn)["precision"] + _metrics(tp, fp, fn, tn)["recall"]) / 2,
-                    },
-                    "F1 is the harmonic mean, 2·P·R/(P + R): the plain mean forgives a zero.",
-                ),
-            ],
-            right="The four of the example are 0.85, 0.60, 0.75 and 0.67: accuracy looks best because most pairs are not true.",
-        ),
-        (
-            "Which of the four counts were called true? Which are true?",
-            "precision = tp/(tp + fp), recall = tp/(tp + fn), and accuracy counts what is right on both sides.",
-            "F1 = 2·tp/(2·tp + fp + fn), the harmonic mean of the two. Mind the cases with nothing below the line.",
-        ),
-        """def metrics(tp, fp, fn, tn):
-    precision = tp / (tp + fp) if tp + fp else 0.0
-    recall = tp / (tp + fn) if tp + fn else 0.0
-    f1 = 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else 0.0
-    return {"accuracy": (tp + tn) / (tp + fp + fn + tn), "precision": precision, "recall": recall, "f1": f1}
-
-answer = metrics""",
-        wrong=(
-            (
-                lambda tp, fp, fn, tn: {
-                    **_metrics(tp, fp, fn, tn),
-                    "precision": _metrics(tp, fp, fn, tn)["recall"],
-                    "recall": _metrics(tp, fp, fn, tn)["precision"],
-                },
-                "swapped",
-            ),
-            (
-                lambda tp, fp, fn, tn: {
-                    **_metrics(tp, fp, fn, tn),
-                    "f1": (_metrics(tp, fp, fn, tn)["precision"] + _metrics(tp, fp, fn, tn)["recall"]) / 2,
-                },
-                "harmonic",
-            ),
-        ),
-        placeholder=lambda tp, fp, fn, tn: ...,
-    ),
-    Exercise(
-        "09.4",
         "A published table gives an encoder of 12 blocks, d = 768 and a vocabulary of 32,000 as 24 million parameters. Count it "
         "as a BERT: with 512 positions, 2 segments, the norm behind the tables and the pooler. How many exactly, and which "
         "part alone has about 24 million?",
@@ -236,6 +184,65 @@ answer = {"parameters": tables + blocks + pooler, "counted": "tokens"}""",
         placeholder={"parameters": ..., "counted": ...},
     ),
     Exercise(
+        "09.4",
+        "200 pairs: of 40 true ones a classifier finds 30, of the 160 others it takes 20 for true. Write the four scores as a "
+        "function of the counts tp, fp, fn, tn (a quotient with a zero below counts as 0).",
+        function(
+            _metrics,
+            [(_TP, _FP, _FN, _TN), (0, 0, 5, 5), (8, 2, 2, 8), (100, 100, 0, 0)],
+            rel=1e-6,
+            diagnoses=[
+                (
+                    lambda tp, fp, fn, tn: {
+                        **_metrics(tp, fp, fn, tn),
+                        "precision": _metrics(tp, fp, fn, tn)["recall"],
+                        "recall": _metrics(tp, fp, fn, tn)["precision"],
+                    },
+                    "precision and recall are swapped: precision is about what was called true, recall about what is.",
+                ),
+                (
+                    lambda tp, fp, fn, tn: {
+                        **_metrics(tp, fp, fn, tn),
+                        "f1": (_metrics(tp, fp, fn, tn)["precision"] + _metrics(tp, fp, fn, tn)["recall"])
+                        / 2,
+                    },
+                    "F1 is the harmonic mean, 2·P·R/(P + R): the plain mean forgives a zero.",
+                ),
+            ],
+            right="The four of the example are 0.85, 0.60, 0.75 and 0.67: accuracy looks best because most pairs are not true.",
+        ),
+        (
+            "Which of the four counts were called true? Which are true?",
+            "precision = tp/(tp + fp), recall = tp/(tp + fn), and accuracy counts what is right on both sides.",
+            "F1 = 2·tp/(2·tp + fp + fn), the harmonic mean of the two. Mind the cases with nothing below the line.",
+        ),
+        """def metrics(tp, fp, fn, tn):
+    precision = tp / (tp + fp) if tp + fp else 0.0
+    recall = tp / (tp + fn) if tp + fn else 0.0
+    f1 = 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else 0.0
+    return {"accuracy": (tp + tn) / (tp + fp + fn + tn), "precision": precision, "recall": recall, "f1": f1}
+
+answer = metrics""",
+        wrong=(
+            (
+                lambda tp, fp, fn, tn: {
+                    **_metrics(tp, fp, fn, tn),
+                    "precision": _metrics(tp, fp, fn, tn)["recall"],
+                    "recall": _metrics(tp, fp, fn, tn)["precision"],
+                },
+                "swapped",
+            ),
+            (
+                lambda tp, fp, fn, tn: {
+                    **_metrics(tp, fp, fn, tn),
+                    "f1": (_metrics(tp, fp, fn, tn)["precision"] + _metrics(tp, fp, fn, tn)["recall"]) / 2,
+                },
+                "harmonic",
+            ),
+        ),
+        placeholder=lambda tp, fp, fn, tn: ...,
+    ),
+    Exercise(
         "09.5",
         "The error 1 − F1 of a model falls as A·n^(−α) with the number n of labelled pairs: 0.40 at 100 pairs and 0.32 at 400. "
         "How many pairs bring it to 0.256?",
@@ -243,10 +250,19 @@ answer = {"parameters": tables + blocks + pooler, "counted": "tokens"}""",
             1600,
             rel=0.01,
             diagnoses=[
-                (640, "this goes on along a straight line; a power law loses the same *ratio* for each factor in n."),
-                (700, "this goes on along a straight line; a power law loses the same *ratio* for each factor in n."),
+                (
+                    640,
+                    "this goes on along a straight line; a power law loses the same *ratio* for each factor in n.",
+                ),
+                (
+                    700,
+                    "this goes on along a straight line; a power law loses the same *ratio* for each factor in n.",
+                ),
                 (800, "the ratio 0.8 costs a factor of 4 in pairs, not of 2."),
-                (500, "this goes on along a straight line; a power law loses the same *ratio* for each factor in n."),
+                (
+                    500,
+                    "this goes on along a straight line; a power law loses the same *ratio* for each factor in n.",
+                ),
             ],
             slips=(),
             right="And the next 20 % cost 6,400: why one buys pre-training instead of labels.",
