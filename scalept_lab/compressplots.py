@@ -121,9 +121,10 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[bool]:
     return [not any(a <= x and b <= y and (a, b) != (x, y) for a, b in points) for x, y in points]
 
 
-def plot_pareto(variants: Sequence[Any], baseline: str, title: str = "") -> Figure:
+def plot_pareto(variants: Sequence[Any], baseline: str, title: str = "", within: float = 0.005) -> Figure:
     """Loss against time and against bytes; what nothing else beats is filled and joined by a line, the rest hollow.
 
+    Losses count in steps of `within` nats: a difference below the noise puts nothing on the front.
     `variants` have the attributes name, loss, bytes and ratio (with a `median`, or None where only the bytes count).
     """
     if baseline not in [variant.name for variant in variants]:
@@ -141,7 +142,7 @@ def plot_pareto(variants: Sequence[Any], baseline: str, title: str = "") -> Figu
     )
     for ax, size_of, name in panels:
         points = [(x, v.loss, v) for v in variants if (x := size_of(v)) is not None]
-        best = pareto([(x, y) for x, y, _ in points])
+        best = pareto([(x, round(y / within)) for x, y, _ in points])
         front = sorted((x, y) for (x, y, _), on in zip(points, best, strict=True) if on)
         ax.plot(*zip(*front, strict=True), color=GREY, linewidth=1.2, drawstyle="steps-post", zorder=1)
         for x, y, v in points:
