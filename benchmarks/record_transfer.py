@@ -70,7 +70,7 @@ def incremental(store: Store) -> list[RunRecord]:
             "start": start.name,
             "replay": share,
             "seed": seed,
-            "sequences": 4800,
+            "sequences": 3200,
         }
         id = hashlib.sha256(json.dumps([config, of.sha256], sort_keys=True).encode()).hexdigest()[:16]
         record = store.get(id)

@@ -19,7 +19,7 @@ ORDER = [
     "tokens", "documents", "cards", "data", "curriculum", "pairs",
     "shapes", "costs", "formats", "affine", "footprint", "laws", "huber", "points", "starts", "runs", "fit", "isoflop", "ravine", "noise", "failures",
     "communication", "layouts", "planner", "published",
-    "figures", "charts", "precisionplots", "planplots", "lawplots", "optimplots", "delayedplots", "compressplots", "frontier", "plots", "widgets", "page", "report", "exercises",
+    "figures", "charts", "precisionplots", "planplots", "lawplots", "optimplots", "delayedplots", "compressplots", "transferplots", "frontier", "plots", "widgets", "page", "report", "exercises",
     "models", "optimizers", "optim", "precision", "activations", "distributed", "pipeline", "ledger", "shards", "checkpoint", "recipe", "train", "trial", "timeline", "delayed", "faults", "stepwise", "throughput", "sweep", "shot", "study", "standard",
     "masked", "finetune", "transfer", "vla", "latency", "quantize", "prune", "distill", "generate", "compress", "cli",
 ]
