@@ -40,7 +40,7 @@ def transfers(store: Store) -> list[RunRecord]:
     most = SEQUENCES[-1]
     grid = [(Start(base, n), "corpus", size) for size in SIZES for n in (most, 0)]
     grid += [(Start(base, n), "corpus", size) for n in SEQUENCES[1:-1] for size in (SIZES[0], SIZES[-1])]
-    grid += [(Start(base, most), "module", size) for size in (SIZES[0], SIZES[-1])]
+    grid += [(Start(base, most), "module", SIZES[0])]
     grid += [(Start(shape, OF_SHAPES), "corpus", 400) for shape in SHAPES]
     for start, negatives, size in dict.fromkeys(grid):
         for seed in SEEDS:
