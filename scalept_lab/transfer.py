@@ -105,14 +105,25 @@ def task(negatives: str = "corpus") -> Task:
         "old": segments([f for f in rest if f.package != NEW])[:400],
         "new": segments([f for f in rest if f.package == NEW], undocumented=True)[:400],
     }
-    tokenizer = make_tokenizer((f"{f.sentence} {f.code}" for f in old), Shape().vocab_size)
     sha256 = hashlib.sha256(
         repr([(f.module, f.name, f.sentence, f.code) for f in found]).encode()
     ).hexdigest()
+    tokenizer = _tokenizer(old, sha256)
     return Task(
         segments(old), segments(new, undocumented=True), heldout,
         parts["train"], parts["test"], tokenizer, sha256, found, negatives,
     )  # fmt: skip
+
+
+def _tokenizer(found: list[Function], sha256: str) -> Any:
+    """One tokenizer for all checkpoints of a machine: the trainer breaks ties as it likes, so it must not run twice."""
+    with quiet():
+        from transformers import PreTrainedTokenizerFast
+
+    folder = cache_dir() / "transfer" / f"tokenizer-{VERSION}-{sha256[:8]}"
+    if not (folder / "tokenizer.json").is_file():
+        make_tokenizer((f"{f.sentence} {f.code}" for f in found), Shape().vocab_size).save_pretrained(folder)
+    return PreTrainedTokenizerFast.from_pretrained(folder)
 
 
 def _functions() -> list[Function]:
@@ -244,8 +255,8 @@ def continued(
     """
     if not 0 <= replay < 1:
         raise InputError(f"replay: expected a share of at least 0 and below 1, got {replay}")
-    model = load_pretraining(pretrained(start, of))
-    tokenizer = of.tokenizer
+    folder = pretrained(start, of)
+    model, tokenizer = load_pretraining(folder), load_checkpoint(folder)[1]
     before = {f"{name} before": masked_loss(model, tokenizer, texts) for name, texts in of.heldout.items()}
     rng = np.random.default_rng(seed)
     old = round(len(of.new) * replay / (1 - replay))
