@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,14 +33,12 @@ class Ratio:
         return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f})"
 
 
-def timed(work: Callable[[], object], threads: int = 1, repeat: int = 1) -> Arm:
-    """A function that does `work` `repeat` times and returns the seconds of one. With several threads: seconds of the wall clock,
-    since the processor's own are added up over threads."""
+def timed(work: Callable[[], object], repeat: int = 1) -> Arm:
+    """A function that does `work` `repeat` times and returns the seconds of one."""
 
     def arm() -> float:
-        torch.set_num_threads(threads)  # `in_turns` puts back what was set before
         gpu = torch.cuda.is_available()
-        clock = time.process_time if threads == 1 and not gpu else time.perf_counter
+        clock = time.perf_counter if gpu else time.process_time
         started = clock()
         for _ in range(repeat):
             work()
@@ -51,7 +49,7 @@ def timed(work: Callable[[], object], threads: int = 1, repeat: int = 1) -> Arm:
     return arm
 
 
-def forward_pass(model: nn.Module, x_BxL: Tensor, threads: int = 1, repeat: int = 1) -> Arm:
+def forward_pass(model: nn.Module, x_BxL: Tensor, repeat: int = 1) -> Arm:
     """An arm that runs the model on these tokens, without gradients."""
     model.eval()
 
@@ -59,7 +57,7 @@ def forward_pass(model: nn.Module, x_BxL: Tensor, threads: int = 1, repeat: int 
         with torch.inference_mode():
             model(x_BxL)
 
-    return timed(work, threads, repeat)
+    return timed(work, repeat)
 
 
 def against(arms: Mapping[str, Arm], baseline: str, rounds: int = 9) -> dict[str, Ratio]:
@@ -77,4 +75,24 @@ def against(arms: Mapping[str, Arm], baseline: str, rounds: int = 9) -> dict[str
         ratios = [a / b for a, b in zip(own, seconds[baseline], strict=True)]
         low, middle, high = statistics.quantiles(ratios, n=4)
         found[name] = Ratio(middle, low, high, statistics.median(own))
+    return found
+
+
+def by_threads(
+    work: Callable[[], object], threads: Sequence[int] = (1, 2), rounds: int = 9
+) -> dict[int, float]:
+    """Median wall-clock seconds of `work` for each number of threads. Each has its rounds in a row, after three that warm up:
+    in turns, threads would be started anew each time, which takes longer than the work. Other load on the machine shows."""
+    before, found = torch.get_num_threads(), {}
+    try:
+        for number in threads:
+            torch.set_num_threads(number)
+            seconds = []
+            for _ in range(rounds + 3):
+                started = time.perf_counter()
+                work()
+                seconds.append(time.perf_counter() - started)
+            found[number] = statistics.median(seconds[3:])
+    finally:
+        torch.set_num_threads(before)
     return found

@@ -363,6 +363,13 @@ def test_ratios_are_taken_within_rounds():
         latency.against({"a": lambda: 1.0}, "a", rounds=1)
 
 
+def test_threads_are_set_and_put_back():
+    before, seen = torch.get_num_threads(), []
+    found = latency.by_threads(lambda: seen.append(torch.get_num_threads()), (1, 2), rounds=2)
+    assert set(found) == {1, 2} and seen == 5 * [1] + 5 * [2]
+    assert torch.get_num_threads() == before
+
+
 @pytest.mark.timing
 def test_a_model_of_half_the_units_is_faster_and_a_sparse_one_is_not():
     model, x = random_model(ModelConfig.family(256)), random_tokens(8, 64)
