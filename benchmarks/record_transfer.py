@@ -71,6 +71,7 @@ def incremental(store: Store) -> list[RunRecord]:
             "replay": share,
             "seed": seed,
             "sequences": 3200,
+            "tokenizer": "of the start",
         }
         id = hashlib.sha256(json.dumps([config, of.sha256], sort_keys=True).encode()).hexdigest()[:16]
         record = store.get(id)
