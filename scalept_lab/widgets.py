@@ -19,6 +19,8 @@ import ipywidgets as ipw
 import numpy as np
 from matplotlib.figure import Figure
 
+from scalept_lab.affine import GRANULARITIES
+from scalept_lab.compressplots import plot_quantization
 from scalept_lab.delayedplots import plot_goodput
 from scalept_lab.errors import InputError
 from scalept_lab.figures import arrays, png, shown_size
@@ -28,6 +30,7 @@ from scalept_lab.optimplots import plot_descent
 from scalept_lab.planner import MODELS
 from scalept_lab.plots import plot_footprint, plot_guess, plot_memory, plot_optimal, plot_plan, plot_rounding
 from scalept_lab.ravine import OPTIMIZERS
+from scalept_lab.transferplots import plot_scores
 
 WIDE = {"width": "min(100%, 34em)"}
 
@@ -225,4 +228,25 @@ def descent_explorer() -> ipw.VBox:
         momentum=_slider("momentum μ (β₁ of Adam)", 0.9, 0.0, 0.99),
         curvature=_log_slider("curvature κ across", 25.0, 0, 2.5),
         steps=ipw.IntSlider(value=60, min=10, max=300, step=10, description="steps"),
+    )
+
+
+def quantization_explorer(weights: np.ndarray | None = None) -> ipw.VBox:
+    """Levels and error of quantized weights by bits and granularity, with an outlier. Twin: `plot_quantization`."""
+    return explorer(
+        plot_quantization,
+        bits=ipw.IntSlider(value=4, min=2, max=8, description="bits"),
+        granularity=ipw.Dropdown(options=GRANULARITIES, value="channel", description="a scale per"),
+        outlier=_log_slider("largest weight times", 1.0, 0, 2, 0.1),
+        weights=ipw.fixed(weights),
+    )
+
+
+def scores_explorer() -> ipw.VBox:
+    """Accuracy, precision, recall and F1 by the four counts of a classifier. Twin: `plot_scores`."""
+    return explorer(
+        plot_scores,
+        positives=_slider("share of true pairs", 0.5, 0.0, 1.0),
+        recall=_slider("of these found", 0.8, 0.0, 1.0),
+        false_alarms=_slider("false alarms among the rest", 0.2, 0.0, 1.0),
     )

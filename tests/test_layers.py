@@ -16,16 +16,16 @@ PACKAGE = Path(__file__).parents[1] / "scalept_lab"
 ORDER = [
     "errors", "config", "answers", "notebooks", "machine", "processes", "launch",
     "language", "wheels", "loaders", "corpus", "filters", "redaction", "duplicates", "mixture", "clean",
-    "tokens", "documents", "cards", "data", "curriculum",
-    "shapes", "costs", "formats", "footprint", "laws", "huber", "points", "starts", "runs", "fit", "isoflop",
+    "tokens", "documents", "cards", "data", "curriculum", "pairs",
+    "shapes", "costs", "formats", "affine", "footprint", "laws", "huber", "points", "starts", "runs", "fit", "isoflop",
     "ravine", "noise", "failures",
     "communication", "layouts", "planner", "published",
-    "figures", "charts", "precisionplots", "planplots", "lawplots",
-    "optimplots", "delayedplots", "frontier", "plots", "widgets", "page", "report", "exercises",
+    "figures", "charts", "precisionplots", "planplots", "lawplots", "optimplots", "delayedplots", "compressplots",
+    "transferplots", "frontier", "plots", "widgets", "page", "report", "exercises",
     "models", "optimizers", "optim", "precision", "activations", "group", "distributed", "pipeline", "ledger", "shards",
     "checkpoint", "resume", "outcome", "recipe", "train", "trial", "timeline", "delayed", "faults", "stepwise", "throughput",
     "sweep", "shot", "study", "standard",
-    "transfer", "vla", "compress", "cli",
+    "masked", "finetune", "transfer", "vla", "latency", "quantize", "prune", "distill", "generate", "compress", "cli",
 ]
 # fmt: on
 

@@ -1,0 +1,110 @@
+"""Knowledge distillation: a small model trained on the probabilities of a larger one (Hinton, Vinyals & Dean 2015).
+
+    loss = (1 - w) · cross-entropy with the text + w · T² · KL( softmax(teacher / T) ‖ softmax(student / T) )
+
+T² keeps the soft part's gradient at the same size when T changes (their section 2).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from scalept_lab import costs, machine, tokens
+from scalept_lab.config import TrainConfig
+from scalept_lab.data import Prepared
+from scalept_lab.errors import InputError
+from scalept_lab.models import Transformer, cross_entropy
+from scalept_lab.optim import learning_rate, set_rate
+from scalept_lab.outcome import outcome
+from scalept_lab.runs import RunRecord
+from scalept_lab.train import evaluate, prepared, set_up, to
+
+
+def soft_loss(student_BxLxV: Tensor, teacher_BxLxV: Tensor, temperature: float = 1.0) -> Tensor:
+    """T² · KL(teacher ‖ student) of the softened probabilities, mean over tokens, in nats. Raises: InputError."""
+    _check_temperature(temperature)
+    if student_BxLxV.shape != teacher_BxLxV.shape:
+        raise InputError(
+            f"logits: expected the same shape of both, got {tuple(student_BxLxV.shape)} and "
+            f"{tuple(teacher_BxLxV.shape)}; student and teacher need one vocabulary"
+        )
+    log_p, log_q = (F.log_softmax(x.flatten(0, -2) / temperature, -1) for x in (teacher_BxLxV, student_BxLxV))
+    return temperature**2 * F.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
+
+
+def fit_student(
+    config: TrainConfig,
+    teacher: Transformer,
+    *,
+    temperature: float = 1.0,
+    weight: float = 0.5,
+    corpus: Prepared | None = None,
+) -> tuple[nn.Module, RunRecord]:
+    """Train the model of `config` with a teacher looking on; with `weight=0` this is `train.fit_model`, step for step.
+
+    The record's compute counts the teacher's forward passes (a third of a training step's FLOPs) as well.
+    Raises: InputError if the teacher is smaller, has another vocabulary or a shorter context, or T or w make no sense.
+    """
+    check(config, teacher, temperature, weight)
+    corpus, device = corpus or prepared(config.corpus), machine.device()
+    run = set_up(config, device)
+    teacher = teacher.to(device).eval()
+    stream = tokens.batches(
+        corpus.train, batch=config.batch, context=config.model.context, steps=config.steps, seed=config.seed
+    )
+    started, curve, every = time.perf_counter(), [], max(1, config.steps // 20)
+    for step, (x, y) in enumerate(stream):
+        set_rate(run.optimizer, learning_rate(step, config))
+        x_BxL, y_BxL = to(x, device), to(y, device)
+        logits_BxLxV = run.model(x_BxL)
+        loss = hard = cross_entropy(logits_BxLxV, y_BxL)
+        if weight:
+            with torch.no_grad():
+                taught_BxLxV = teacher(x_BxL)
+            loss = (1 - weight) * hard + weight * soft_loss(logits_BxLxV, taught_BxLxV, temperature)
+        loss.backward()
+        run.ranks.clip(run.model.parameters(), config.clip)
+        run.optimizer.step()
+        run.optimizer.zero_grad()
+        if (step + 1) % every == 0:
+            curve.append((step + 1, (step + 1) * config.tokens_per_step, round(hard.item(), 6)))
+    seconds = time.perf_counter() - started
+    heldout = evaluate(run.whole(), corpus, config.eval_windows)
+    loss_there = heldout if math.isfinite(heldout) else None
+    record = outcome(config, corpus.sha256, curve, config.steps, loss_there, seconds, device=device)
+    watched = record.D * costs.flops_per_token(teacher.config) / 3 if weight else 0.0
+    return run.model, record.model_copy(update={"C": record.C + watched})
+
+
+def check(config: TrainConfig, teacher: Transformer, temperature: float, weight: float) -> None:
+    """Raises: InputError, in one line, for a pair that cannot be distilled."""
+    _check_temperature(temperature)
+    if not 0 <= weight <= 1:
+        raise InputError(f"weight: expected 0 (text alone) to 1 (teacher alone), got {weight}")
+    small, large = config.model, teacher.config
+    if small.vocab_size != large.vocab_size:
+        raise InputError(
+            f"vocabulary: expected the teacher's {large.vocab_size} tokens, got {small.vocab_size}; "
+            "distillation compares probabilities token by token, so both need one tokenizer"
+        )
+    if small.context > large.context:
+        raise InputError(
+            f"context: expected at most the teacher's {large.context} tokens, got {small.context}"
+        )
+    sizes = [costs.count_params(shape)["total"] for shape in (small, large)]
+    if sizes[0] > sizes[1]:
+        raise InputError(
+            f"student: expected at most the teacher's {sizes[1]:,} parameters, got {sizes[0]:,}; swap the two"
+        )
+
+
+def _check_temperature(temperature: float) -> None:
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise InputError(
+            f"temperature: expected a number above 0, got {temperature}; 1 leaves probabilities alone"
+        )
