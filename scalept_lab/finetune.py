@@ -143,6 +143,9 @@ def _trainer(model: Any, tokenizer: Any, train: Any, plan: FineTuning, logs: Any
     if logs is not None:  # what report_to="tensorboard" adds, with a folder of our choice
         from torch.utils.tensorboard import SummaryWriter
 
+        # What an earlier run left: two logs in one folder would be read as one curve.
+        for old in Path(logs).glob("events.out.tfevents.*"):
+            old.unlink()
         trainer.add_callback(TensorBoardCallback(SummaryWriter(str(logs))))
     return trainer
 

@@ -118,12 +118,12 @@ def task(negatives: str = "corpus") -> Task:
 def _tokenizer(found: list[Function], sha256: str) -> Any:
     """One tokenizer for all checkpoints of a machine: the trainer breaks ties as it likes, so it must not run twice."""
     with quiet():
-        from transformers import PreTrainedTokenizerFast
+        from transformers import AutoTokenizer
 
     folder = cache_dir() / "transfer" / f"tokenizer-{VERSION}-{sha256[:8]}"
     if not (folder / "tokenizer.json").is_file():
         make_tokenizer((f"{f.sentence} {f.code}" for f in found), Shape().vocab_size).save_pretrained(folder)
-    return PreTrainedTokenizerFast.from_pretrained(folder)
+    return AutoTokenizer.from_pretrained(folder)
 
 
 def _functions() -> list[Function]:
