@@ -7,8 +7,13 @@ Names are imported when they are first used, so that `import scalept_lab` costs 
 """
 
 import importlib
+import logging
 
 __version__ = "0.1.0"
+
+# torchao, which transformers also imports where it is installed, tells of GPU kernels that a machine without a GPU cannot load.
+for _name in ("torchao", "torch.utils._pytree"):
+    logging.getLogger(_name).setLevel(logging.ERROR)
 
 _HOME = {
     "ModelConfig": "config",

@@ -7,7 +7,6 @@ BERT's second task, on the [CLS] token: does the second segment belong to the fi
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -227,9 +226,7 @@ def check_vocabulary(model: transformers.PreTrainedModel, tokenizer: Any) -> Non
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keep out of a notebook what transformers and what it imports say: of new layers, long texts, missing kernels."""
-    for name in ("torchao", "torch.utils._pytree"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    """Keep out of a notebook what transformers and what it imports say: of new layers, of long texts."""
     from transformers.utils import logging as hf
 
     before, bars = hf.get_verbosity(), hf.is_progress_bar_enabled()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import io
-import logging
 import warnings
 
 import torch
@@ -77,17 +76,12 @@ def saved_bytes(model: nn.Module) -> int:
 
 
 def _torchao():
-    """torchao.quantization. Importing it warns of GPU kernels that this machine cannot load: no news to a learner."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
     try:
         import torchao.quantization as ao
     except ImportError:
         raise InputError(
             "int8 by torchao: expected the package torchao, found none; pip install torchao, or use method='builtin'"
         ) from None
-    finally:
-        logging.disable(before)
     return ao
 
 
