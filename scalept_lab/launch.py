@@ -169,6 +169,7 @@ def _end(group: Sequence[BaseProcess]) -> None:
     for process in group:
         if process.pid is not None:
             process.join()
+        process.close()  # its pipe, too: a long session launches hundreds
 
 
 def _share(folder: Path) -> float:

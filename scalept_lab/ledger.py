@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 import struct
 from collections.abc import Mapping
 from typing import Any
@@ -71,6 +72,8 @@ def sent_bytes() -> int | None:
     total = 0
     for descriptor in descriptors:
         try:
+            if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                continue
             with socket.socket(fileno=os.dup(descriptor)) as connection:
                 if (
                     connection.family in (socket.AF_INET, socket.AF_INET6)
@@ -78,7 +81,7 @@ def sent_bytes() -> int | None:
                 ):
                     info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 128)
                     total += struct.unpack_from("Q", info, 120)[0]  # tcpi_bytes_acked (linux/tcp.h)
-        except (OSError, struct.error):
+        except (OSError, struct.error):  # closed in the meantime
             continue
     return total
 

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 import torch
 import torch.distributed as dist
 
+from scalept_lab.config import ModelConfig, TrainConfig
 from scalept_lab.errors import InputError
 from scalept_lab.launch import RankError, launch, tell
+from scalept_lab.trial import trial
 
 LOCK = threading.Lock()
 
@@ -136,6 +140,22 @@ def test_the_bar_shows_what_the_first_rank_tells(capsys):
     launch(works, 2)
     assert capsys.readouterr().err == ""
     tell(1, 2)  # outside a rank it does nothing
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files in /proc")
+def test_nothing_stays_open(tiny_corpus):
+    """A long session launches hundreds of times, and looks at its sockets as often."""
+    given = TrainConfig(model=ModelConfig(width=8, heads=1, context=8), corpus=tiny_corpus)
+
+    def opened() -> int:
+        for _ in range(3):
+            launch(dist.get_rank, 2)
+            trial(given, 1, 2)
+        gc.collect()
+        return len(os.listdir("/proc/self/fd"))
+
+    opened()
+    assert opened() == opened()
 
 
 INTERRUPTED = """
