@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,17 +46,8 @@ def trained(
         try:
             model.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
             return model.eval(), record
-        except (
-            OSError,
-            RuntimeError,
-            ValueError,
-            EOFError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            pickle.UnpicklingError,
-        ):
-            pass  # half a file, or of another version
+        except Exception:  # whatever is wrong with the file: half of it, or another version's
+            pass  # train it again
     made, record = fit_model(config, corpus=corpus)
     model = made.cpu().eval()  # type: ignore[assignment]
     buffer = io.BytesIO()
