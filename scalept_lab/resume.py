@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from scalept_lab import checkpoint
-
-Curve = list[tuple[int, int, float]]  # (step, tokens seen, training loss)
+from scalept_lab.outcome import Curve
 
 
 @dataclass

@@ -23,7 +23,7 @@ ORDER = [
     "figures", "charts", "precisionplots", "planplots", "lawplots", "optimplots", "delayedplots", "compressplots",
     "transferplots", "frontier", "plots", "widgets", "page", "report", "exercises",
     "models", "optimizers", "optim", "precision", "activations", "group", "distributed", "pipeline", "ledger", "shards",
-    "checkpoint", "resume", "outcome", "recipe", "train", "trial", "timeline", "delayed", "faults", "stepwise", "throughput",
+    "checkpoint", "outcome", "resume", "recipe", "train", "trial", "timeline", "delayed", "faults", "stepwise", "throughput",
     "sweep", "shot", "study", "standard",
     "masked", "finetune", "transfer", "vla", "latency", "quantize", "prune", "distill", "generate", "compress", "cli",
 ]
