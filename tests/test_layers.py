@@ -16,16 +16,16 @@ PACKAGE = Path(__file__).parents[1] / "scalept_lab"
 ORDER = [
     "errors", "config", "answers", "notebooks", "machine", "processes", "launch",
     "language", "wheels", "loaders", "corpus", "filters", "redaction", "duplicates", "mixture", "clean",
-    "tokens", "documents", "cards", "data", "curriculum", "pairs",
+    "tokens", "documents", "cards", "data", "curriculum", "pairs", "babyai", "demos", "lerobot",
     "shapes", "costs", "formats", "affine", "footprint", "laws", "huber", "points", "starts", "runs", "fit", "isoflop",
-    "ravine", "noise", "failures",
+    "ravine", "noise", "intervals", "failures",
     "communication", "layouts", "planner", "published",
     "figures", "charts", "precisionplots", "planplots", "lawplots", "optimplots", "delayedplots", "compressplots",
-    "transferplots", "frontier", "plots", "widgets", "page", "report", "exercises",
+    "transferplots", "vlaplots", "frontier", "plots", "widgets", "page", "report", "exercises",
     "models", "optimizers", "optim", "precision", "activations", "group", "distributed", "pipeline", "ledger", "shards",
     "checkpoint", "outcome", "resume", "recipe", "train", "trial", "timeline", "delayed", "faults", "stepwise", "throughput",
     "sweep", "shot", "study", "standard",
-    "masked", "finetune", "transfer", "vla", "latency", "quantize", "prune", "distill", "generate", "compress", "cli",
+    "masked", "finetune", "transfer", "vla", "rollouts", "cloning", "grounding", "latency", "quantize", "prune", "distill", "generate", "compress", "cli",
 ]
 # fmt: on
 
