@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parents[1] / "scalept_lab"
 ORDER = [
     "errors", "config", "answers", "notebooks", "machine", "processes", "launch",
     "language", "wheels", "loaders", "corpus", "filters", "redaction", "duplicates", "mixture", "clean",
-    "tokens", "documents", "cards", "data", "curriculum", "pairs", "babyai", "demos", "lerobot",
+    "tokens", "documents", "cards", "data", "curriculum", "pairs", "babyai",
     "shapes", "costs", "formats", "affine", "footprint", "laws", "huber", "points", "starts", "runs", "fit", "isoflop",
     "ravine", "noise", "intervals", "failures",
     "communication", "layouts", "planner", "published",
@@ -25,7 +25,7 @@ ORDER = [
     "models", "optimizers", "optim", "precision", "activations", "group", "distributed", "pipeline", "ledger", "shards",
     "checkpoint", "outcome", "resume", "recipe", "train", "trial", "timeline", "delayed", "faults", "stepwise", "throughput",
     "sweep", "shot", "study", "standard",
-    "masked", "finetune", "transfer", "vla", "rollouts", "cloning", "grounding",
+    "masked", "finetune", "transfer", "demos", "lerobot", "vla", "policyfile", "rollouts", "cloning", "grounding",
     "latency", "quantize", "prune", "distill", "generate", "compress", "cli",
 ]
 # fmt: on
