@@ -1,0 +1,256 @@
+"""Behaviour cloning: train a policy to do what the bot did, from one source of demonstrations or several in turns.
+
+A `Source` is a level with a task: "act" (which action did the bot take?) or "point" (which cell does the mission name?). A
+schedule of `curriculum` says, step by step, with which weight each source is drawn; without one the last source is all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from scalept_lab import grounding, machine
+from scalept_lab.babyai import ACTIONS, CAP
+from scalept_lab.config import _Frozen
+from scalept_lab.demos import VALIDATION, Steps, demonstrations, steps
+from scalept_lab.errors import InputError
+from scalept_lab.optim import learning_rate, set_rate
+from scalept_lab.outcome import Curve
+from scalept_lab.rollouts import Rollouts, actor, rollout
+from scalept_lab.runs import RunRecord
+from scalept_lab.vla import Policy, PolicyConfig, clone_loss, parameters
+
+Weights = Callable[
+    [int, Sequence[float]], Sequence[float]
+]  # (step, performance so far) -> a weight per source
+BASE_WIDTH = 24  # where the rate was tuned
+VALIDATION_EPISODES = 250
+LOOK = 25  # steps between two looks at the performance, where a schedule asks for it
+
+
+class Source(_Frozen):
+    """Where examples come from: `episodes` demonstrations of a level, seeds from `first` on, and what to learn from them."""
+
+    level: str = "GoToLocalS8N4"
+    episodes: int = Field(1000, ge=1)
+    task: Literal["act", "point"] = "act"
+    first: int = Field(0, ge=0)
+
+
+class CloneConfig(_Frozen):
+    """One run. The last source is the target: the policy is scored there."""
+
+    policy: PolicyConfig = PolicyConfig()
+    sources: tuple[Source, ...] = (Source(),)
+    steps: int = Field(500, ge=1)
+    batch: int = Field(128, ge=1)
+    lr: float = Field(0.01, gt=0)  # of matrices at width 24; lr · 24 / width at others
+    warmup: float = Field(0.06, ge=0, lt=1)
+    schedule: Literal["linear", "cosine", "wsd", "constant"] = "wsd"
+    weight_decay: float = Field(0.1, ge=0)
+    clip: float = Field(1.0, gt=0)
+    seed: int = Field(0, ge=0)
+    pacing: str = "target"  # a name for the schedule of the sources, so that the id tells runs apart
+
+    def id(self) -> str:
+        text = json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass
+class Feed:
+    """The examples of a source as tensors, to draw batches from."""
+
+    source: Source
+    inputs: tuple[Tensor, Tensor, Tensor]  # views, missions, last actions
+    targets: Tensor  # actions ahead (S, A), or the right cells (S, P)
+
+    def loss(self, policy: Policy, rows: Tensor | slice) -> Tensor:
+        inputs, targets = [part[rows] for part in self.inputs], self.targets[rows]
+        if self.source.task == "point":
+            return grounding.point_loss(policy.pointing(*inputs), targets)
+        return clone_loss(policy(*inputs), targets)
+
+    @torch.no_grad()
+    def accuracy(self, policy: Policy) -> float:
+        """The share of steps where the likeliest action (or cell) is a right one."""
+        if self.source.task == "point":
+            best = policy.pointing(*self.inputs).argmax(-1, keepdim=True)
+            return self.targets.gather(1, best).float().mean().item()
+        return (policy(*self.inputs)[:, 0].argmax(-1) == self.targets[:, 0]).float().mean().item()
+
+
+def feed(source: Source, policy: PolicyConfig, device: str = "cpu", view: Callable | None = None) -> Feed:
+    """The demonstrations of a source, made now if need be. `view` turns symbols into what the policy sees.
+
+    Raises: InputError for an unknown level, or missions longer than the policy reads.
+    """
+    found = _steps(source.level, source.episodes, source.first)
+    if found.mission_SxM.shape[1] > policy.mission:
+        raise InputError(
+            f"{source.level}: expected missions of at most {policy.mission} words, the policy's, "
+            f"got {found.mission_SxM.shape[1]}"
+        )
+    if source.task == "point":
+        found, targets = grounding.visible(found)
+    else:
+        targets = found.chunk_SxA(policy.chunk)
+    images = view(found.image_Sx7x7x3) if view else found.image_Sx7x7x3
+    arrays = (images, found.mission_SxM, found.history_SxK(policy.history))
+    # a copy: the arrays of a dataset cannot be written to, and torch warns of that
+    inputs = tuple(torch.from_numpy(np.array(array)).to(device) for array in arrays)
+    return Feed(source, inputs, torch.from_numpy(targets).to(device))  # type: ignore[arg-type]
+
+
+@cache
+def _steps(level: str, episodes: int, first: int) -> Steps:
+    return steps(demonstrations(level, episodes, first, progress=False))
+
+
+def clone(
+    config: CloneConfig, weights: Weights | None = None, *, progress: Callable[[int], None] | None = None,
+    view: Callable | None = None, start: Policy | None = None,
+) -> tuple[Policy, RunRecord]:  # fmt: skip
+    """Train a policy and record it: L and the accuracy on held-out demonstrations of the target. No rollouts yet: `score`.
+
+    `weights(step, performance)` gives the weight of each source, and every step draws its batch from one of them. The
+    performance is the accuracy on held-out demonstrations of the heaviest source of the moment, looked at every 25 steps.
+    `start`: a policy to go on from. In the record, D counts examples, and C the floating-point operations on them.
+    Raises: InputError for unknown levels, or weights that do not fit the sources.
+    """
+    device = machine.device()
+    torch.manual_seed(config.seed)
+    policy = Policy(config.policy).to(device)
+    if start is not None:
+        policy.load_state_dict(start.state_dict())
+    optimizer = make_optimizer(policy, config)
+    feeds = [feed(source, config.policy, device, view) for source in config.sources]
+    checks = [feed(_held_out(source), config.policy, device, view) for source in config.sources]
+    rng = np.random.default_rng(config.seed)
+    curve: Curve = []
+    recent: list[float] = []
+    performance: list[float] = []
+    C, started = 0.0, time.perf_counter()
+    for step in range(config.steps):
+        now = _weights(weights, step, performance, len(feeds))
+        source = feeds[int(rng.choice(len(feeds), p=now))]
+        rows = torch.from_numpy(rng.integers(0, len(source.targets), config.batch)).to(device)
+        set_rate(optimizer, learning_rate(step, config))  # type: ignore[arg-type]
+        loss = source.loss(policy, rows)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(policy.parameters(), config.clip)
+        optimizer.step()
+        optimizer.zero_grad()
+
+        C += config.batch * flops(config.policy, source.inputs[1].shape[1])
+        recent.append(loss.item())
+        if (step + 1) % LOOK == 0 or step + 1 == config.steps:
+            curve.append((step + 1, (step + 1) * config.batch, round(float(np.mean(recent)), 6)))
+            recent = []
+            if weights is not None:
+                performance.append(checks[int(np.argmax(now))].accuracy(policy))
+            if progress:
+                progress(step + 1)
+    seconds = time.perf_counter() - started
+    with torch.no_grad():
+        L = checks[-1].loss(policy, slice(None)).item()
+    total = parameters(config.policy)
+    embeddings = sum(m.weight.numel() for m in policy.modules() if isinstance(m, torch.nn.Embedding))
+    record = RunRecord(
+        id=config.id(), config={"kind": "vla", **config.model_dump(exclude={"policy": {"words"}})}, N=total - embeddings,
+        N_total=total, D=config.steps * config.batch, C=C, L=L, curve=curve,
+        metrics={"accuracy": checks[-1].accuracy(policy)},
+        seconds=seconds, peak_rss_bytes=machine.peak_rss_bytes(), provenance=provenance(device),
+    )  # fmt: skip
+    return policy, record
+
+
+def score(
+    policy: Policy, record: RunRecord, level: str | None = None, episodes: int = 256, **options: Any
+) -> tuple[Rollouts, RunRecord]:
+    """Let the policy act in held-out worlds of the target (or another level); the record gains success and length."""
+    level = level or record.config["sources"][-1]["level"]
+    found = act_in(policy, level, episodes, **options)
+    rate = found.rate
+    metrics = {
+        "success": rate.mean,
+        "success_low": rate.low,
+        "success_high": rate.high,
+        "length": float(found.length.mean()),
+    }
+    return found, record.model_copy(update={"metrics": record.metrics | metrics})
+
+
+def act_in(policy: Policy, level: str, episodes: int | Sequence[int] = 256, **options: Any) -> Rollouts:
+    """`rollout` of a policy, greedily, with what its config says of missions and history."""
+    shape = policy.config
+    given = {"history": shape.history, "words": shape.mission, "cap": CAP} | options
+    return rollout(actor(policy), level, episodes, **given)
+
+
+def make_optimizer(policy: Policy, config: CloneConfig) -> torch.optim.Optimizer:
+    """AdamW. Matrices inside learn at lr · 24 / width, as one step of theirs moves a sum over `width` inputs; the rest at lr."""
+    inside = [m.weight for block in policy.blocks for m in block.modules() if isinstance(m, torch.nn.Linear)]
+    inside += [policy.act.weight, policy.point.weight]
+    known = {id(weight) for weight in inside}
+    rest = [weight for weight in policy.parameters() if id(weight) not in known]
+    groups = [
+        {"params": inside, "lr": config.lr * BASE_WIDTH / config.policy.width},
+        {"params": rest, "lr": config.lr},
+    ]
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.99), weight_decay=config.weight_decay)
+    for group in optimizer.param_groups:
+        group["peak"] = group["lr"]
+    return optimizer
+
+
+def flops(config: PolicyConfig, words: int) -> float:
+    """Floating-point operations to train on one example with a mission of so many words: forward, and twice that backward.
+
+    Products of matrices alone, two operations per multiply-add; of the last block the query only.
+    """
+    D, F = config.width, config.mlp_ratio * config.width
+    P = (config.side // config.patch) ** 2
+    L = P + words + config.history + 1
+    film = 4 * D * D if config.film else 0
+    whole = L * (4 * D * D + 2 * D * F) + 2 * L * L * D + film
+    last = L * 2 * D * D + 2 * D * D + 2 * D * F + 2 * L * D + film
+    ends = P * config.patch**2 * config.channels * D + D * config.chunk * len(ACTIONS)
+    return 3 * 2.0 * ((config.depth - 1) * whole + last + ends)
+
+
+def provenance(device: str) -> dict[str, Any]:
+    import minigrid
+
+    found = machine.provenance()
+    return {
+        **found, "versions": {**found["versions"], "minigrid": minigrid.__version__}, "device": device,
+        "threads": torch.get_num_threads(), "world_size": 1, "dtype": "float32",
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }  # fmt: skip
+
+
+def _held_out(source: Source) -> Source:
+    return source.replace(episodes=VALIDATION_EPISODES, first=VALIDATION)
+
+
+def _weights(weights: Weights | None, step: int, performance: Sequence[float], sources: int) -> np.ndarray:
+    if weights is None:
+        return np.eye(sources)[-1]
+    found = np.asarray(weights(step, performance), float)
+    if found.shape != (sources,) or (found < 0).any() or abs(found.sum() - 1) > 1e-6:
+        raise InputError(
+            f"weights: expected {sources} shares that sum to one, one per source, got {found.tolist()} at step {step}"
+        )
+    return found
