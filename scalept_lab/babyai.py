@@ -114,7 +114,7 @@ def reset(env: Any, seed: int) -> dict[str, Any]:
 def demonstrate(level: str, seed: int, env: Any = None) -> Episode:
     """What the bot does on the mission with this seed. `env`: one made before, to save the time of making it.
 
-    Raises: InputError for an unknown level.
+    Raises: InputError for an unknown level, or one whose missions the bot does not understand (`KeyInBox`).
     """
     from minigrid.utils.baby_ai_bot import BabyAIBot
 
@@ -123,7 +123,13 @@ def demonstrate(level: str, seed: int, env: Any = None) -> Episode:
     bot = BabyAIBot(env)
     images, directions, actions, over, reward = [], [], [], False, 0.0
     while not over:
-        action = int(bot.replan())
+        try:
+            action = int(bot.replan())
+        except AssertionError as error:
+            raise InputError(
+                f"{level}: expected a level that the bot can carry out, but it gives up with seed {seed} "
+                f"({str(error) or 'a mission unknown to it'}); take another level"
+            ) from None
         images.append(seen["image"])
         directions.append(seen["direction"])
         actions.append(action)

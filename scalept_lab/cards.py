@@ -73,6 +73,8 @@ def data_card(cards: Sequence[dict[str, Any]]) -> str:
         "same bytes on every machine, which the fingerprint proves. Tokens are bytes; byte 0 ends a document; a hash",
         "of its path puts each document on one side.",
         "",
+        "Demonstrations of BabyAI missions are data of another kind: `demonstrations/README.md` has their card.",
+        "",
         "## Sources",
         "",
         "| source | licence | wheel | sha256 of the wheel | sha256 of the selected files |",

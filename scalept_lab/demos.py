@@ -19,18 +19,15 @@ from scalept_lab import babyai, machine
 from scalept_lab.babyai import ACTIONS, VIEW, Episode
 from scalept_lab.corpus import cache_dir
 from scalept_lab.errors import InputError
-from scalept_lab.processes import become_worker, context
 from scalept_lab.runs import data_folder, write_atomically
+from scalept_lab.sweep import local_processes
 
 if TYPE_CHECKING:
     import datasets
 
 BLOCK = 250  # seeds in one file
-TRAINING, VALIDATION, TEST = (
-    0,
-    10_000_000,
-    20_000_000,
-)  # where the seeds of each side begin: no world is on two sides
+# Where the seeds of each side begin, so that no world is on two sides. An episode's number is its seed, counted from there.
+TRAINING, VALIDATION, TEST = 0, 10_000_000, 20_000_000
 COLUMNS = ("image", "direction", "mission", "action", "episode", "level", "seed")
 
 
@@ -75,7 +72,6 @@ def demonstrations(
     import datasets
 
     whole = datasets.concatenate_datasets([read(path) for path in places])
-    # a block's episodes count from 0; here they count on
     rows = np.flatnonzero(whole.data.column("seed").to_numpy() < first + episodes)
     return whole.select(range(rows[-1] + 1)) if len(rows) < len(whole) else whole
 
@@ -96,7 +92,7 @@ def _make(blocks: list[tuple[str, int, str]], workers: int, progress: bool) -> N
                 make_block(*block)
                 bar.update(BLOCK)
             return
-        with futures.ProcessPoolExecutor(min(workers, len(blocks)), context(), become_worker) as pool:
+        with local_processes(min(workers, len(blocks))) as pool:
             for future in futures.as_completed([pool.submit(make_block, *block) for block in blocks]):
                 future.result()
                 bar.update(BLOCK)
@@ -139,7 +135,7 @@ def to_dataset(episodes: Iterable[Episode]) -> datasets.Dataset:
             babyai.encode(e.mission) for e, n in zip(episodes, lengths, strict=True) for _ in range(n)
         ],
         "action": np.concatenate([episode.action_T for episode in episodes]),
-        "episode": np.repeat(np.arange(len(episodes)), lengths),
+        "episode": np.repeat([episode.seed % VALIDATION for episode in episodes], lengths),
         "level": [e.level for e, n in zip(episodes, lengths, strict=True) for _ in range(n)],
         "seed": np.repeat([episode.seed for episode in episodes], lengths),
     }
@@ -164,9 +160,10 @@ def read(path: str | os.PathLike[str]) -> datasets.Dataset:
         raise InputError(
             f"{path}: expected a whole Parquet file of demonstrations, got one cut short or damaged ({reason}); make it again"
         ) from None
-    if missing := [column for column in COLUMNS if column not in table.column_names]:
+    if (missing := [column for column in COLUMNS if column not in table.column_names]) or not len(table):
         raise InputError(
-            f"{path}: expected the columns {', '.join(COLUMNS)}; {', '.join(missing)} is missing"
+            f"{path}: expected at least one step with the columns {', '.join(COLUMNS)}, got {len(table)} steps"
+            + f" without {', '.join(missing)}" * bool(missing)
         )
     shape = getattr(table.schema.field("image").type, "shape", None) or _shape_of(table)
     if tuple(shape or ()) != (VIEW, VIEW, 3):
@@ -174,13 +171,16 @@ def read(path: str | os.PathLike[str]) -> datasets.Dataset:
             f"{path}: expected images of {VIEW} × {VIEW} × 3 whole numbers, got {' × '.join(map(str, shape or ['?']))}"
         )
     found = datasets.Dataset(table.select(COLUMNS))
-    return found if found.features == features() else found.cast(features())
+    try:
+        return found if found.features == features() else found.cast(features())
+    except (pa.ArrowException, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: expected the types of demos.features(), got others ({str(error).splitlines()[0][:100]})"
+        ) from None
 
 
 def _shape_of(table: Any) -> tuple[int, ...]:
     """The shape of the first image of a table, as nested lists."""
-    if not len(table):
-        return ()
     return np.shape(table.column("image")[0].as_py())
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pydantic
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
@@ -25,13 +26,23 @@ def load(path: str | Path, words: tuple[str, ...] = WORDS) -> Policy:
     except (OSError, SafetensorError):
         raise InputError(f"{path}: expected a saved policy, found none or a damaged one") from None
     if values is None:
-        raise InputError(f"{path}: expected a policy saved by vla.save, got weights without a config")
-    config = PolicyConfig.model_validate_json(values)
+        raise InputError(f"{path}: expected a policy saved by policyfile.save, got weights without a config")
+    try:
+        config = PolicyConfig.model_validate_json(values)
+    except pydantic.ValidationError as error:
+        raise InputError(
+            f"{path}: expected the config of a policy, got one with {error.error_count()} faults; save it anew"
+        ) from None
     if config.words != words:
         raise InputError(
             f"{path}: expected a policy for the vocabulary in use ({len(words)} words), got one for {len(config.words)} "
             "other words; load it with its own, or train one anew"
         )
     policy = Policy(config)
-    policy.load_state_dict(weights)
+    try:
+        policy.load_state_dict(weights)
+    except RuntimeError:
+        raise InputError(
+            f"{path}: expected the weights that its config asks for, got others; save it anew"
+        ) from None
     return policy

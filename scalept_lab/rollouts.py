@@ -63,7 +63,7 @@ def blind(shares: Sequence[float], seed: int = 0) -> Actor:
     """
     shares_V = np.zeros(len(ACTIONS))
     shares_V[: len(shares)] = shares[: len(ACTIONS)]
-    if len(shares) > len(ACTIONS) or (shares_V < 0).any() or abs(shares_V.sum() - 1) > 1e-6:
+    if len(shares) > len(ACTIONS) or (shares_V < 0).any() or not abs(shares_V.sum() - 1) < 1e-6:
         raise InputError(
             f"blind: expected shares of at most {len(ACTIONS)} actions that sum to one, got {list(shares)}"
         )
@@ -96,6 +96,25 @@ def rollout(
         found.success[some], found.length[some] = success, [len(actions) for actions in taken]
         found.missions.extend(missions)
         found.actions.extend(taken)
+    return found
+
+
+def worlds(level: str, count: int, naming: Sequence[str], first: int = TEST) -> list[int]:
+    """The first `count` seeds from `first` on whose mission names one of these objects first, such as "red ball".
+
+    Raises: InputError for an unknown level or object, or if 100 worlds in a row name none of them.
+    """
+    wanted = {babyai.named_object(babyai.encode(name)) for name in naming}
+    env, found, seed = babyai.make(level), [], first
+    while len(found) < count:
+        if seed - (found[-1] if found else first) > 100:
+            raise InputError(
+                f"worlds: expected missions of {level} that name {', '.join(naming)}, got none in 100 worlds"
+            )
+        babyai.reset(env, seed)
+        if babyai.named_object(babyai.encode(env.mission)) in wanted:
+            found.append(seed)
+        seed += 1
     return found
 
 
