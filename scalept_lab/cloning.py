@@ -40,12 +40,16 @@ LOOK = 25  # steps between two looks at the performance, where a schedule asks f
 
 
 class Source(_Frozen):
-    """Where examples come from: `episodes` demonstrations of a level, seeds from `first` on, and what to learn from them."""
+    """Where examples come from: `episodes` demonstrations of a level, seeds from `first` on, and what to learn from them.
+
+    `without`: objects ("red ball") that no mission names first; their episodes are left out.
+    """
 
     level: str = "GoToLocalS8N4"
     episodes: int = Field(1000, ge=1)
     task: Literal["act", "point"] = "act"
     first: int = Field(0, ge=0)
+    without: tuple[str, ...] = ()
 
 
 class CloneConfig(_Frozen):
@@ -102,6 +106,8 @@ def feed(source: Source, policy: PolicyConfig, device: str = "cpu", view: Callab
             f"{source.level}: expected missions of at most {policy.mission} words, the policy's, "
             f"got {found.mission_SxM.shape[1]}"
         )
+    if source.without:
+        found = found.where(~grounding.naming(found, source.without))
     if source.task == "point":
         found, targets = grounding.visible(found)
     else:
@@ -242,7 +248,7 @@ def provenance(device: str) -> dict[str, Any]:
 
 
 def _held_out(source: Source) -> Source:
-    return source.replace(episodes=VALIDATION_EPISODES, first=VALIDATION)
+    return source.replace(episodes=VALIDATION_EPISODES, first=VALIDATION, without=())
 
 
 def _weights(weights: Weights | None, step: int, performance: Sequence[float], sources: int) -> np.ndarray:

@@ -6,6 +6,8 @@ words and symbols mean; the policy does not. So this stage brings in knowledge t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -25,6 +27,16 @@ def targets_SxP(steps: Steps) -> np.ndarray:
     kind_SxP, colour_SxP = (steps.image_Sx7x7x3[..., part].reshape(len(steps), -1) for part in (0, 1))
     right_colour = (colour_SxP == named_Sx2[:, 1:]) | (named_Sx2[:, 1:] < 0)
     return (kind_SxP == named_Sx2[:, :1]) & right_colour
+
+
+def naming(steps: Steps, objects: Sequence[str]) -> np.ndarray:
+    """The steps (bool) whose mission names one of `objects` first, each a colour and a kind: "red ball".
+
+    Raises: InputError for what is no such pair.
+    """
+    missions, which_S = np.unique(steps.mission_SxM, axis=0, return_inverse=True)
+    wanted = [babyai.named_object(babyai.encode(name)) for name in objects]
+    return np.array([babyai.named_object(tokens) in wanted for tokens in missions])[which_S.reshape(-1)]
 
 
 def visible(steps: Steps) -> tuple[Steps, np.ndarray]:

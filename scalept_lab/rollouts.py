@@ -105,7 +105,8 @@ def worlds(level: str, count: int, naming: Sequence[str], first: int = TEST) -> 
     Raises: InputError for an unknown level or object, or if 100 worlds in a row name none of them.
     """
     wanted = {babyai.named_object(babyai.encode(name)) for name in naming}
-    env, found, seed = babyai.make(level), [], first
+    env, seed = babyai.make(level), first
+    found: list[int] = []
     while len(found) < count:
         if seed - (found[-1] if found else first) > 100:
             raise InputError(
