@@ -128,9 +128,9 @@ class Policy(nn.Module):
             codes = [
                 F.one_hot(part.long(), n) for part, n in zip(image_BxHxWx3.unbind(-1), SYMBOLS, strict=True)
             ]
-            x_BxHxWxC = torch.cat(codes, dim=-1).float()
+            x_BxHxWxC = torch.cat(codes, dim=-1).to(self.query.dtype)
         else:
-            x_BxHxWxC = image_BxHxWx3.float() / 255
+            x_BxHxWxC = image_BxHxWx3.to(self.query.dtype) / 255
         p, (B, H, W, C) = self.config.patch, x_BxHxWxC.shape
         return x_BxHxWxC.view(B, H // p, p, W // p, p, C).transpose(2, 3).reshape(B, -1, p * p * C)
 

@@ -25,7 +25,8 @@ ORDER = [
     "models", "optimizers", "optim", "precision", "activations", "group", "distributed", "pipeline", "ledger", "shards",
     "checkpoint", "outcome", "resume", "recipe", "train", "trial", "timeline", "delayed", "faults", "stepwise", "throughput",
     "sweep", "shot", "study", "standard",
-    "masked", "finetune", "transfer", "demos", "lerobot", "vla", "policyfile", "rollouts", "grounding", "cloning",
+    "masked", "finetune", "transfer", "demos", "lerobot", "vla", "policyfile", "rollouts", "pixels", "playback", "gaze",
+    "grounding", "cloning",
     "latency", "quantize", "prune", "distill", "generate", "compress", "cli",
 ]
 # fmt: on
