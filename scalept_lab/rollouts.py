@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from scalept_lab import babyai
-from scalept_lab.babyai import ACTIONS, CAP
+from scalept_lab.babyai import ACTIONS, CAP, VIEW
 from scalept_lab.demos import TEST
 from scalept_lab.errors import InputError
 from scalept_lab.intervals import Interval, wilson
@@ -137,9 +137,9 @@ def _together(
         if asking:
             images = np.stack([see(envs[i]) if see else seen[i] for i in asking])
             if noise:
-                images = np.where(rng.random(images.shape[:3])[..., None] < noise, 0, images).astype(
-                    images.dtype
-                )
+                hidden = rng.random((len(asking), VIEW, VIEW)) < noise
+                tile = images.shape[1] // VIEW  # a cell of a picture is a square of pixels
+                images[hidden.repeat(tile, 1).repeat(tile, 2)] = 0
             past = np.array([_last(taken[i], history) for i in asking], np.uint8).reshape(
                 len(asking), history
             )
