@@ -1,7 +1,8 @@
 """Behaviour cloning: train a policy to do what the bot did, from one source of demonstrations or several in turns.
 
 A `Source` is a level with a task: "act" (which action did the bot take?) or "point" (which cell does the mission name?). A
-schedule of `curriculum` says, step by step, with which weight each source is drawn; without one the last source is all.
+schedule of `curriculum` says, step by step, which source the batch comes from, or with which weight each is drawn; without
+one it is always the last.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -17,12 +18,13 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from scalept_lab import grounding, machine
 from scalept_lab.babyai import ACTIONS, CAP
 from scalept_lab.config import _Frozen
+from scalept_lab.curriculum import Schedule, draw_source, must_end
 from scalept_lab.demos import VALIDATION, Steps, demonstrations, steps
 from scalept_lab.errors import InputError
 from scalept_lab.optim import learning_rate, set_rate
@@ -51,6 +53,11 @@ class Source(_Frozen):
     first: int = Field(0, ge=0)
     without: tuple[str, ...] = ()
 
+    @property
+    def name(self) -> str:
+        """What a schedule calls it: "act GoToLocalS8N4"."""
+        return f"{self.task} {self.level}"
+
 
 class CloneConfig(_Frozen):
     """One run. The last source is the target: the policy is scored there."""
@@ -65,7 +72,20 @@ class CloneConfig(_Frozen):
     weight_decay: float = Field(0.1, ge=0)
     clip: float = Field(1.0, gt=0)
     seed: int = Field(0, ge=0)
-    pacing: str = "target"  # a name for the schedule of the sources, so that the id tells runs apart
+    pacing: str = "target"  # the schedule of the sources, written out
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> CloneConfig:
+        names = [source.name for source in self.sources]
+        if not names or len(set(names)) < len(names):
+            raise ValueError(
+                f"expected at least one source, each with a task and level of its own, got {names}"
+            )
+        return self
+
+    def paced(self, schedule: Schedule | None) -> CloneConfig:
+        """The config of this run under a schedule."""
+        return self if schedule is None else self.replace(pacing=repr(schedule))
 
     def id(self) -> str:
         text = json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"))
@@ -125,58 +145,59 @@ def _steps(level: str, episodes: int, first: int) -> Steps:
 
 
 def clone(
-    config: CloneConfig, weights: Weights | None = None, *, progress: Callable[[int], None] | None = None,
-    view: Callable | None = None, start: Policy | None = None,
+    config: CloneConfig, schedule: Schedule | None = None, *, progress: Callable[[int], None] | None = None,
+    view: Callable | None = None,
 ) -> tuple[Policy, RunRecord]:  # fmt: skip
     """Train a policy and record it: L and the accuracy on held-out demonstrations of the target. No rollouts yet: `score`.
 
-    `weights(step, performance)` gives the weight of each source, and every step draws its batch from one of them. The
-    performance is the accuracy on held-out demonstrations of the heaviest source of the moment, looked at every 25 steps.
-    `start`: a policy to go on from. In the record, D counts examples, and C the floating-point operations on them.
-    Raises: InputError for unknown levels, or weights that do not fit the sources.
+    `schedule(step, performance)` names the source of a step's batch, or gives a weight to each name, by which one is drawn. The
+    performance: every 25 steps the accuracy on held-out demonstrations of the source that is then in turn (the heaviest).
+    In the record, D counts examples, and C the floating-point operations on them (not those of the looks).
+    Raises: InputError for unknown levels, a schedule that never ends, or one that names other sources.
     """
-    device = machine.device()
+    config, device = config.paced(schedule), machine.device()
+    if schedule is not None:
+        must_end(schedule, config.steps)
     torch.manual_seed(config.seed)
     policy = Policy(config.policy).to(device)
-    if start is not None:
-        policy.load_state_dict(start.state_dict())
     optimizer = make_optimizer(policy, config)
-    feeds = [feed(source, config.policy, device, view) for source in config.sources]
-    checks = [feed(_held_out(source), config.policy, device, view) for source in config.sources]
+    feeds = {source.name: feed(source, config.policy, device, view) for source in config.sources}
+    checks = {source.name: feed(_held_out(source), config.policy, device, view) for source in config.sources}
+    target = config.sources[-1].name
     rng = np.random.default_rng(config.seed)
     curve: Curve = []
     recent: list[float] = []
     performance: list[float] = []
     C, started = 0.0, time.perf_counter()
     for step in range(config.steps):
-        now = _weights(weights, step, performance, len(feeds))
-        source = feeds[int(rng.choice(len(feeds), p=now))]
-        rows = torch.from_numpy(rng.integers(0, len(source.targets), config.batch)).to(device)
+        weights = _weights(schedule(step, performance) if schedule else target, feeds)
+        batch = feeds[draw_source(weights, rng)]
+        rows = torch.from_numpy(rng.integers(0, len(batch.targets), config.batch)).to(device)
         set_rate(optimizer, learning_rate(step, config))  # type: ignore[arg-type]
-        loss = source.loss(policy, rows)
+        loss = batch.loss(policy, rows)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(policy.parameters(), config.clip)
         optimizer.step()
         optimizer.zero_grad()
 
-        C += config.batch * flops(config.policy, source.inputs[1].shape[1])
+        C += config.batch * flops(config.policy, batch.inputs[1].shape[1])
         recent.append(loss.item())
         if (step + 1) % LOOK == 0 or step + 1 == config.steps:
             curve.append((step + 1, (step + 1) * config.batch, round(float(np.mean(recent)), 6)))
             recent = []
-            if weights is not None:
-                performance.append(checks[int(np.argmax(now))].accuracy(policy))
+            if schedule:
+                performance.append(checks[max(weights, key=weights.__getitem__)].accuracy(policy))
             if progress:
                 progress(step + 1)
     seconds = time.perf_counter() - started
     with torch.no_grad():
-        L = checks[-1].loss(policy, slice(None)).item()
+        L = checks[target].loss(policy, slice(None)).item()
     total = parameters(config.policy)
     embeddings = sum(m.weight.numel() for m in policy.modules() if isinstance(m, torch.nn.Embedding))
     record = RunRecord(
         id=config.id(), config={"kind": "vla", **config.model_dump(exclude={"policy": {"words"}})}, N=total - embeddings,
         N_total=total, D=config.steps * config.batch, C=C, L=L, curve=curve,
-        metrics={"accuracy": checks[-1].accuracy(policy)},
+        metrics={"accuracy": checks[target].accuracy(policy)},
         seconds=seconds, peak_rss_bytes=machine.peak_rss_bytes(), provenance=provenance(device),
     )  # fmt: skip
     return policy, record
@@ -251,12 +272,8 @@ def _held_out(source: Source) -> Source:
     return source.replace(episodes=VALIDATION_EPISODES, first=VALIDATION, without=())
 
 
-def _weights(weights: Weights | None, step: int, performance: Sequence[float], sources: int) -> np.ndarray:
-    if weights is None:
-        return np.eye(sources)[-1]
-    found = np.asarray(weights(step, performance), float)
-    if found.shape != (sources,) or (found < 0).any() or abs(found.sum() - 1) > 1e-6:
-        raise InputError(
-            f"weights: expected {sources} shares that sum to one, one per source, got {found.tolist()} at step {step}"
-        )
-    return found
+def _weights(choice: str | Mapping[str, float], feeds: Mapping[str, Feed]) -> Mapping[str, float]:
+    weights = {choice: 1.0} if isinstance(choice, str) else choice
+    if unknown := set(weights) - set(feeds):
+        raise InputError(f"schedule: expected sources among {', '.join(feeds)}, got {sorted(unknown)[0]}")
+    return weights
