@@ -61,7 +61,7 @@ def load(name: str | os.PathLike[str]) -> datasets.Dataset:
     if nameless := sorted(set(task_S.tolist()) - words.keys()):
         raise InputError(f"{name}: expected words for every task in meta/, got none for task {nameless[0]}")
     spoken = [words[task] for task in task_S.tolist()]
-    return datasets.Dataset(table).add_column("task", spoken)  # type: ignore[arg-type]
+    return datasets.Dataset(table).add_column("task", spoken)
 
 
 def _download(name: str) -> Path:

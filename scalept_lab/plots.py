@@ -17,6 +17,7 @@ from scalept_lab import figures as look
 from scalept_lab import isoflop, laws
 from scalept_lab.charts import plot_bars, plot_cleaning, plot_loss_against, plot_memory, plot_repeats
 from scalept_lab.compressplots import plot_cost, plot_gaps, plot_pareto, plot_quantization
+from scalept_lab.curriculumplots import plot_adaptive, plot_arms, plot_schedule, plot_stability
 from scalept_lab.delayedplots import plot_goodput, plot_interrupted, plot_left_out
 from scalept_lab.errors import InputError
 from scalept_lab.figures import (
@@ -55,16 +56,17 @@ from scalept_lab.precisionplots import (
 )
 from scalept_lab.runs import RunRecord
 from scalept_lab.transferplots import plot_attention, plot_forgetting, plot_scores
+from scalept_lab.vlaplots import plot_episode, plot_gaze, plot_side_by_side, plot_success
 
 # fmt: off
 __all__ = [
-    "flops_per_token", "plot_attention", "plot_bars", "plot_bootstrap", "plot_cleaning", "plot_cost", "plot_curves",
-    "plot_descent", "plot_footprint", "plot_forgetting", "plot_formats", "plot_frontier", "plot_gaps", "plot_goodput",
-    "plot_gradients", "plot_guess", "plot_interrupted", "plot_isoflop", "plot_law_surface", "plot_left_out",
-    "plot_loss_against", "plot_memory", "plot_memory_parts", "plot_noise_scale", "plot_optimal",
-    "plot_parameters", "plot_pareto", "plot_plan", "plot_power_fit", "plot_quantization", "plot_repeats",
-    "plot_residuals", "plot_rounding", "plot_schedules", "plot_scores", "plot_speedup", "plot_sweep", "plot_timeline",
-    "plot_tradeoff", "png", "show",
+    "flops_per_token", "plot_adaptive", "plot_arms", "plot_attention", "plot_bars", "plot_bootstrap", "plot_cleaning", "plot_cost", "plot_curves",
+    "plot_descent", "plot_episode", "plot_footprint", "plot_forgetting", "plot_formats", "plot_frontier", "plot_gaps",
+    "plot_gaze", "plot_goodput", "plot_gradients", "plot_guess", "plot_interrupted", "plot_isoflop",
+    "plot_law_surface", "plot_left_out", "plot_loss_against", "plot_memory", "plot_memory_parts", "plot_noise_scale",
+    "plot_optimal", "plot_parameters", "plot_pareto", "plot_plan", "plot_power_fit", "plot_quantization",
+    "plot_repeats", "plot_residuals", "plot_rounding", "plot_schedule", "plot_schedules", "plot_scores", "plot_side_by_side",
+    "plot_speedup", "plot_stability", "plot_success", "plot_sweep", "plot_timeline", "plot_tradeoff", "png", "show",
 ]
 # fmt: on
 

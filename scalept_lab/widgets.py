@@ -12,7 +12,7 @@ import html
 import inspect
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ipywidgets as ipw
@@ -31,6 +31,7 @@ from scalept_lab.planner import MODELS
 from scalept_lab.plots import plot_footprint, plot_guess, plot_memory, plot_optimal, plot_plan, plot_rounding
 from scalept_lab.ravine import OPTIMIZERS
 from scalept_lab.transferplots import plot_scores
+from scalept_lab.vlaplots import plot_side_by_side
 
 WIDE = {"width": "min(100%, 34em)"}
 
@@ -219,6 +220,17 @@ def goodput_explorer() -> ipw.VBox:
     )
 
 
+def schedule_explorer(performance: Sequence[float]) -> ipw.VBox:
+    """The levels an adaptive schedule goes through on one performance curve. Twin: `plot_adaptive`."""
+    return explorer(
+        partial(plot_adaptive, performance),
+        promote=_slider("promote at", 0.6, 0.05, 0.95),
+        demote=_slider("demote below", 0.5, 0.0, 0.95),
+        patience=ipw.IntSlider(value=3, min=1, max=10, description="patience"),
+        deadline=ipw.IntSlider(value=800, min=0, max=1000, step=25, description="deadline (step)"),
+    )
+
+
 def descent_explorer() -> ipw.VBox:
     """An optimizer, its rate and momentum against the shape of a ravine. Twin: `plot_descent`."""
     return explorer(
@@ -249,4 +261,22 @@ def scores_explorer() -> ipw.VBox:
         positives=_slider("share of true pairs", 0.5, 0.0, 1.0),
         recall=_slider("of these found", 0.8, 0.0, 1.0),
         false_alarms=_slider("false alarms among the rest", 0.2, 0.0, 1.0),
+    )
+
+
+def episode_explorer(
+    frames_a: Sequence[np.ndarray], frames_b: Sequence[np.ndarray],
+    titles: Sequence[str] = ("a small policy", "a large policy"), actions_a: Sequence[int] = (),
+    actions_b: Sequence[int] = (), mission: str = "",
+) -> ipw.VBox:  # fmt: skip
+    """Two policies in the same world, step by step, side by side. Twin: `plot_side_by_side`."""
+    return explorer(
+        plot_side_by_side,
+        frames_a=ipw.fixed(frames_a),
+        frames_b=ipw.fixed(frames_b),
+        step=ipw.IntSlider(value=0, min=0, max=max(len(frames_a), len(frames_b)) - 1, description="step"),
+        titles=ipw.fixed(titles),
+        actions_a=ipw.fixed(actions_a),
+        actions_b=ipw.fixed(actions_b),
+        mission=ipw.fixed(mission),
     )

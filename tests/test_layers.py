@@ -18,7 +18,7 @@ ORDER = [
     "language", "wheels", "loaders", "corpus", "filters", "redaction", "duplicates", "mixture", "clean",
     "tokens", "documents", "cards", "data", "difficulty", "pairs", "babyai",
     "shapes", "costs", "formats", "affine", "footprint", "laws", "huber", "points", "starts", "runs", "fit", "isoflop",
-    "ravine", "noise", "intervals", "arms", "failures", "curriculum",
+    "ravine", "noise", "intervals", "arms", "stability", "failures", "curriculum",
     "communication", "layouts", "planner", "published",
     "figures", "charts", "precisionplots", "planplots", "lawplots", "optimplots", "delayedplots", "compressplots",
     "transferplots", "curriculumplots", "vlaplots", "frontier", "plots", "widgets", "page", "report", "exercises",
@@ -33,7 +33,14 @@ ORDER = [
 # fmt: on
 
 # These read records and numbers: no torch, not even inside a function, and nothing that trains.
-LIGHT = {"errors", "config", "answers", "notebooks", *ORDER[ORDER.index("shapes") : ORDER.index("models")]}
+LIGHT = {
+    "errors",
+    "config",
+    "answers",
+    "notebooks",
+    "babyai",
+    *ORDER[ORDER.index("shapes") : ORDER.index("models")],
+}
 
 
 def imports(path: Path, top_level_only: bool = False) -> set[str]:
