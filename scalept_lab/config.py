@@ -81,6 +81,21 @@ class Parallel(_Frozen):
     schedule: Literal["gpipe", "1f1b", "interleaved"] = "1f1b"
 
 
+class Curriculum(_Frozen):
+    """What a run reads first (`pacing` turns it into batches); from the share `until` of its steps on, everything.
+
+    `length`: windows of `start` times the context that double in length, the tokens of a step staying the same.
+    `easy`, `hard`, `random`: from the share `start` of the run's windows to all of them, the easiest first, the hardest first, or
+    in random order; the share grows as the `power`-th root. `sorted`: each window once, easiest first.
+    """
+
+    order: Literal["length", "easy", "hard", "random", "sorted"] = "length"
+    measure: Literal["compression", "rarity", "loss"] = "loss"
+    start: float = Field(0.125, gt=0, le=1)
+    until: float = Field(0.5, gt=0, lt=1)
+    power: float = Field(2.0, gt=0)
+
+
 class TrainConfig(_Frozen):
     """One run: model, data and recipe. `tokens` is the budget D; the schedule ends exactly there."""
 
@@ -105,6 +120,7 @@ class TrainConfig(_Frozen):
     accumulate: int = Field(1, ge=1)  # parts in which a step's batch is computed, one after the other
     recompute: bool = False  # keep only the input of each block for the backward pass
     parallel: Parallel | None = None
+    curriculum: Curriculum | None = None
 
     @model_validator(mode="after")
     def _parts_of_a_batch(self) -> TrainConfig:
@@ -128,7 +144,7 @@ class TrainConfig(_Frozen):
         Fields that came later count only where they are set, so that runs recorded before keep their names.
         """
         values = self.model_dump()
-        for name in ("accumulate", "recompute", "parallel"):
+        for name in ("accumulate", "recompute", "parallel", "curriculum"):
             if values[name] == type(self).model_fields[name].default:
                 del values[name]
         text = json.dumps(values, sort_keys=True, separators=(",", ":"))

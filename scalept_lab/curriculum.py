@@ -53,8 +53,8 @@ class Competence:
     """The share of the data, easiest first, that may be drawn: from `start` to 1 over `steps`.
 
     c(t) = min(1, (t·(1 − c₀^p)/T + c₀^p)^(1/p)) with p = `power`: 1 is the linear schedule, 2 the root schedule of
-    Platanios et al. 2019, "Competence-based Curriculum Learning for Neural Machine Translation". The root adds new examples more slowly the more there are, so that each has about
-    as much time in the draw before the next come.
+    Platanios et al. 2019, "Competence-based Curriculum Learning for Neural Machine Translation". The root adds new
+    examples more slowly the more there are, so that each has about as much time in the draw before the next come.
     """
 
     steps: int

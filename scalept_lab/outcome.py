@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import torch
 
-from scalept_lab import costs, group, machine
+from scalept_lab import costs, group, machine, pacing
 from scalept_lab.config import Parallel, TrainConfig
 from scalept_lab.runs import RunRecord
 
@@ -38,7 +38,7 @@ def outcome(
         N=shape.non_embedding,
         N_total=shape.total,
         D=seen,
-        C=shape.flops_per_token() * seen,
+        C=pacing.flops(config, steps),
         L=loss,
         curve=curve,
         metrics={

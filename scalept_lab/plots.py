@@ -60,7 +60,8 @@ from scalept_lab.vlaplots import plot_episode, plot_gaze, plot_side_by_side, plo
 
 # fmt: off
 __all__ = [
-    "flops_per_token", "plot_adaptive", "plot_arms", "plot_attention", "plot_bars", "plot_bootstrap", "plot_cleaning", "plot_cost", "plot_curves",
+    "flops_per_token", "plot_adaptive", "plot_arms", "plot_attention", "plot_bars", "plot_bootstrap", "plot_cleaning",
+    "plot_cost", "plot_curves",
     "plot_descent", "plot_episode", "plot_footprint", "plot_forgetting", "plot_formats", "plot_frontier", "plot_gaps",
     "plot_gaze", "plot_goodput", "plot_gradients", "plot_guess", "plot_interrupted", "plot_isoflop",
     "plot_law_surface", "plot_left_out", "plot_loss_against", "plot_memory", "plot_memory_parts", "plot_noise_scale",

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scalept_lab import machine, tokens
+from scalept_lab import machine, pacing, tokens
 from scalept_lab.config import TrainConfig
 from scalept_lab.data import Prepared, prepare
 from scalept_lab.errors import InputError
@@ -37,6 +37,7 @@ class Run:
     step: int = 0
     losses: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
+    norms: list[float] = field(default_factory=list)  # of gradients before clipping, where they were watched
 
 
 def start(config: TrainConfig, corpus: Prepared | None = None) -> Run:
@@ -47,9 +48,10 @@ def start(config: TrainConfig, corpus: Prepared | None = None) -> Run:
     return Run(config, corpus, model, make_optimizer(model, config))
 
 
-def go_on(run: Run, rates: Iterable[float]) -> Run:
+def go_on(run: Run, rates: Iterable[float], watch: bool = False) -> Run:
     """Train one step for each of `rates`, fractions of the peak rate, on the batches that come next. Returns `run`.
 
+    watch: also note the length of every gradient before it is clipped, at the price of computing it twice.
     Raises: InputError for a rate that is negative or no number.
     """
     device = run.model.head.weight.device
@@ -57,7 +59,10 @@ def go_on(run: Run, rates: Iterable[float]) -> Run:
         if not rate >= 0:
             raise InputError(f"rates: expected fractions of the peak rate, 0 or more, got {rate}")
         set_rate(run.optimizer, rate)
-        loss = train_step(run.model, run.optimizer, to(x_BxL, device), to(y_BxL, device), run.config.clip)
+        x_BxL, y_BxL = to(x_BxL, device), to(y_BxL, device)
+        if watch:
+            run.norms.append(float(gradient(run.model, x_BxL, y_BxL).norm()))
+        loss = train_step(run.model, run.optimizer, x_BxL, y_BxL, run.config.clip)
         run.losses.append(loss.item())
         run.rates.append(rate)
         run.step += 1
@@ -69,12 +74,22 @@ def branch(run: Run) -> Run:
     model = copy.deepcopy(run.model)
     optimizer = make_optimizer(model, run.config)
     optimizer.load_state_dict(copy.deepcopy(run.optimizer.state_dict()))
-    return Run(run.config, run.corpus, model, optimizer, run.step, [*run.losses], [*run.rates])
+    return Run(run.config, run.corpus, model, optimizer, run.step, [*run.losses], [*run.rates], [*run.norms])
 
 
 def score(run: Run, windows: int | None = None) -> float:
     """Held-out loss in nats per token, as `train` measures it."""
     return evaluate(run.model, run.corpus, windows or run.config.eval_windows)
+
+
+def curve(run: Run, points: int = 100) -> list[tuple[int, int, float]]:
+    """The training curve of a record: (step, tokens, mean loss of the steps since the point before)."""
+    every = max(1, run.step // points)
+    ends = [*range(every, run.step, every), run.step]
+    means = [float(np.mean(run.losses[a:b])) for a, b in zip([0, *ends], ends, strict=False)]
+    return [
+        (end, end * run.config.tokens_per_step, round(mean, 6)) for end, mean in zip(ends, means, strict=True)
+    ]
 
 
 def schedule(config: TrainConfig, steps: int | None = None) -> list[float]:
@@ -126,12 +141,8 @@ def squared_gradients(
 
 
 def _batches(run: Run):
-    """The batches from where the run stands: drawing one costs next to nothing, so those before are drawn again."""
-    stream = tokens.batches(
-        run.corpus.train, batch=run.config.batch, context=run.config.model.context, steps=ENDLESS,
-        seed=run.config.seed, unique_tokens=run.config.unique_tokens,
-    )  # fmt: skip
-    return itertools.islice(stream, run.step, None)
+    """The batches from where the run stands."""
+    return pacing.stream(run.config, run.corpus.train, run.step, ENDLESS)
 
 
 def smooth(values: Sequence[float], width: int = 25) -> np.ndarray:

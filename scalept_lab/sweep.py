@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from scalept_lab import costs, machine
+from scalept_lab import costs, machine, pacing
 from scalept_lab.config import TrainConfig
 from scalept_lab.errors import InputError
 from scalept_lab.processes import become_worker, context
@@ -68,7 +68,7 @@ def at_flops(width: int, flops: float, **fields: Any) -> TrainConfig:
 
 def flops_of(config: TrainConfig) -> float:
     """Training FLOPs of a run: what its record will say under C."""
-    return costs.flops_per_token(config.model) * config.steps * config.tokens_per_step
+    return pacing.flops(config)
 
 
 def run_all(

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from scalept_lab import distributed, group, machine, tokens
+from scalept_lab import distributed, group, machine, pacing, tokens
 from scalept_lab.activations import recompute
 from scalept_lab.config import Parallel, TrainConfig
 from scalept_lab.data import Prepared, prepare
@@ -114,10 +114,7 @@ def fit_model(
         _check(config, corpus)
         run = set_up(config, device)
         first, curve = keep.resume(run) if keep else (0, [])
-        stream = tokens.batches(
-            corpus.train, batch=config.batch, context=config.model.context, steps=config.steps, seed=config.seed,
-            unique_tokens=config.unique_tokens, start=first,
-        )  # fmt: skip
+        stream = pacing.stream(config, corpus.train, first)
         every = max(1, config.steps // CURVE_POINTS)
         limit = DIVERGED * math.log(config.model.vocab_size)
         total = torch.zeros((), device=device)

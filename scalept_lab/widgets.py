@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 
 from scalept_lab.affine import GRANULARITIES
 from scalept_lab.compressplots import plot_quantization
+from scalept_lab.curriculumplots import plot_adaptive
 from scalept_lab.delayedplots import plot_goodput
 from scalept_lab.errors import InputError
 from scalept_lab.figures import arrays, png, shown_size
@@ -223,7 +224,8 @@ def goodput_explorer() -> ipw.VBox:
 def schedule_explorer(performance: Sequence[float]) -> ipw.VBox:
     """The levels an adaptive schedule goes through on one performance curve. Twin: `plot_adaptive`."""
     return explorer(
-        partial(plot_adaptive, performance),
+        plot_adaptive,
+        performance=ipw.fixed(performance),
         promote=_slider("promote at", 0.6, 0.05, 0.95),
         demote=_slider("demote below", 0.5, 0.0, 0.95),
         patience=ipw.IntSlider(value=3, min=1, max=10, description="patience"),
