@@ -61,9 +61,13 @@ def main() -> None:
     with futures.ProcessPoolExecutor(options.workers, context(), become_worker) as pool:
         for record in pool.map(run, configs(), [str(options.out)] * len(configs())):
             records.append(record)
-            found, episodes = record.metrics, record.config["sources"][0]["episodes"]
-            print(f"width {record.config['policy']['width']:>3} N {record.N:>7,} demonstrations {episodes:>5} seed {record.config['seed']}: "
-                  f"L {record.L:.3f} accuracy {found['accuracy']:.3f} success {found['success']:.3f} ({record.seconds:.0f} s)", flush=True)  # fmt: skip
+            found, of = record.metrics, record.config
+            print(
+                f"width {of['policy']['width']:>3} N {record.N:>7,} demonstrations {of['sources'][0]['episodes']:>5} "
+                f"seed {of['seed']}: L {record.L:.3f} accuracy {found['accuracy']:.3f} success {found['success']:.3f} "
+                f"({record.seconds:.0f} s)",
+                flush=True,
+            )
     if options.record:
         kept = [record.model_copy(update={"origin": "recorded"}) for record in records]
         write_records(kept, "data/records/vla.jsonl")

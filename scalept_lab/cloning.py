@@ -195,7 +195,7 @@ def clone(
     total = parameters(config.policy)
     embeddings = sum(m.weight.numel() for m in policy.modules() if isinstance(m, torch.nn.Embedding))
     record = RunRecord(
-        id=config.id(), config={"kind": "vla", **config.model_dump(exclude={"policy": {"words"}})}, N=total - embeddings,
+        id=config.id(), config={"kind": "vla", **config.model_dump(mode="json", exclude={"policy": {"words"}})}, N=total - embeddings,
         N_total=total, D=config.steps * config.batch, C=C, L=L, curve=curve,
         metrics={"accuracy": checks[target].accuracy(policy)},
         seconds=seconds, peak_rss_bytes=machine.peak_rss_bytes(), provenance=provenance(device),
