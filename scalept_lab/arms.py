@@ -5,7 +5,7 @@ Reads run records; trains nothing. What would make a comparison unfair is refuse
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,6 +67,26 @@ def compare(
         difference = None if name == baseline else paired(losses, others)  # type: ignore[arg-type]
         table.append(Arm(name, len(pairs), float(np.mean(losses)), difference, tokens, flops))  # type: ignore[arg-type]
     return table
+
+
+def labelled(
+    records: Iterable[RunRecord], experiment: str, seeds: Iterable[int] = range(100)
+) -> dict[str, list[RunRecord]]:
+    """The runs of a recorded experiment by arm, as the script that made them labelled them, of `seeds` only.
+
+    Seeds from 100 on were used in a search; what is compared should be others. Raises: InputError for an unknown experiment.
+    """
+    records, wanted = list(records), set(seeds)
+    found: dict[str, list[RunRecord]] = {}
+    for record in records:
+        if record.provenance.get("experiment") == experiment and record.config["seed"] in wanted:
+            found.setdefault(record.provenance["arm"], []).append(record)
+    if not found:
+        known = sorted({str(record.provenance.get("experiment")) for record in records})
+        raise InputError(
+            f"experiment: expected one of {', '.join(known)} with these seeds, got {experiment!r}"
+        )
+    return found
 
 
 def as_text(table: Sequence[Arm]) -> str:

@@ -164,7 +164,7 @@ def test_every_field_counts_in_the_name():
         "model": ModelConfig.family(64), "corpus": "language", "tokens": 1, "unique_tokens": 5, "batch": 1, "lr": 0.5,
         "parametrization": "standard", "beta2": 0.5, "weight_decay": 0.1, "schedule": "cosine", "warmup": 0.5, "clip": 2.0,
         "seed": 9, "eval_windows": 1, "optimizer": "sgd", "dtype": "bfloat16", "accumulate": 2, "recompute": True,
-        "parallel": Parallel(),
+        "parallel": Parallel(), "curriculum": Curriculum(),
     }  # fmt: skip
     assert set(changed) == set(TrainConfig.model_fields)
     names = {config.replace(**{field: value}).id() for field, value in changed.items()}

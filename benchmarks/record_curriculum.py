@@ -1,0 +1,166 @@
+"""The recorded runs of notebook 07: orders of data, sequence-length warm-up, growing models, stability at high rates.
+
+python benchmarks/record_curriculum.py              # half an hour on 2 cores; resumes after a kill
+python benchmarks/record_curriculum.py --record     # also writes data/records/curriculum.jsonl, growth.jsonl, stability.jsonl
+
+The settings of length warm-up and of growth were chosen with the seeds 100 to 102; what is compared are the seeds 0 to 4.
+Nothing was chosen for the orders of data and for stability. Each record is labelled with its experiment and its arm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import time
+from collections.abc import Callable, Iterable
+from concurrent import futures
+from dataclasses import dataclass
+from pathlib import Path
+
+from scalept_lab import pacing, stability, stepwise
+from scalept_lab.config import Curriculum, ModelConfig, TrainConfig
+from scalept_lab.data import prepare
+from scalept_lab.growth import Growth, fit_grown
+from scalept_lab.outcome import outcome
+from scalept_lab.recipe import recommend
+from scalept_lab.runs import RunRecord, Store, write_records
+from scalept_lab.sweep import local_processes
+from scalept_lab.train import train
+
+SEARCH, SEEDS = range(100, 103), range(5)
+TOKENS = 250_000
+LENGTHS = [(1 / 32, 0.4), (1 / 32, 0.8), (1 / 8, 0.4), (1 / 8, 0.8)]  # start, until
+CHOSEN = (1 / 32, 0.8)
+WIDER, DEEPER = 1.2e11, 8e10  # FLOPs of the experiments on growth
+SHARES = [0.15, 0.3]
+RATES = [0.01, 0.04, 0.16]
+
+
+@dataclass(frozen=True)
+class Job:
+    file: str
+    experiment: str
+    arm: str
+    config: TrainConfig
+    growth: Growth | None = None
+
+    def id(self) -> str:
+        if self.growth:
+            return self.growth.id(self.config)
+        name = self.config.id()
+        return (
+            hashlib.sha256(f"watched {name}".encode()).hexdigest()[:16] if self.file == "stability" else name
+        )
+
+    def run(self) -> RunRecord:
+        if self.growth:
+            return fit_grown(self.config, self.growth)[1]
+        if self.file == "stability":
+            return watched(self.config, self.id())
+        return train(self.config)
+
+
+def watched(config: TrainConfig, name: str) -> RunRecord:
+    """Trained step by step, with the gradient norm of every step; its summary goes into the metrics."""
+    run, started = stepwise.start(config), time.perf_counter()
+    stepwise.go_on(run, stepwise.schedule(config), watch=True)
+    seconds, loss = time.perf_counter() - started, stepwise.score(run)
+    record = outcome(config, run.corpus.sha256, stepwise.curve(run), run.step, loss, seconds)
+    return record.model_copy(update={"id": name, "metrics": stability.summary(run.losses, run.norms)})
+
+
+def orders() -> Iterable[Job]:
+    plans = {
+        "plain: each window once": None,
+        "easy first, by compression": Curriculum(order="easy", measure="compression"),
+        "easy first, by rarity": Curriculum(order="easy", measure="rarity"),
+        "easy first, by bigram loss": Curriculum(order="easy"),
+        "hard first, by bigram loss": Curriculum(order="hard"),
+        "random order, same pacing": Curriculum(order="random"),
+        "all windows, drawn with repeats": Curriculum(order="random", start=1.0),
+        "sorted: easiest to hardest, once": Curriculum(order="sorted"),
+    }
+    for seed in SEEDS:
+        for arm, plan in plans.items():
+            config = recommend(16, TOKENS, seed=seed, curriculum=plan)
+            yield Job("curriculum", "order", arm, config)
+            if plan is None or plan.order in ("easy", "sorted") and plan.measure == "loss":
+                yield Job("curriculum", "order at a constant rate", arm, config.replace(schedule="constant"))
+
+
+def lengths() -> Iterable[Job]:
+    for seed in [*SEARCH, *SEEDS]:
+        full = recommend(16, TOKENS, context=256, seed=seed)
+        yield Job("curriculum", "length", "full length", full)
+        for start, until in LENGTHS if seed in SEARCH else [CHOSEN]:
+            warm = full.replace(curriculum=Curriculum(start=start, until=until))
+            name = f"from {round(256 * start)} tokens, until {until:.0%}"
+            yield Job("curriculum", "length", f"{name}, equal tokens", warm)
+            yield Job(
+                "curriculum", "length", f"{name}, equal FLOPs", pacing.at_flops(warm, pacing.flops(full))
+            )
+
+
+def growing() -> Iterable[Job]:
+    for seed in [*SEARCH, *SEEDS]:
+        small = recommend(16, 1e6, seed=seed)
+        wide, deep = ModelConfig.family(32), small.model.replace(depth=4)
+        for name, model, flops, how in (("wider", wide, WIDER, "copy"), ("deeper", deep, DEEPER, "stack")):
+            for share in (0.0, *SHARES):
+                arm = f"grown after {share:.0%}" if share else "large from the start"
+                yield Job("growth", name, arm, small, Growth(model, flops, share, how if share else None))
+            yield Job("growth", name, "small to the end", pacing.at_flops(small, flops))
+
+
+def high_rates() -> Iterable[Job]:
+    for seed in SEEDS:
+        for rate in RATES:
+            full = recommend(16, TOKENS, context=256, seed=seed, lr=rate)
+            start, until = CHOSEN
+            warm = full.replace(curriculum=Curriculum(start=start, until=until))
+            for arm, config in (("full length", full), ("length warm-up", warm)):
+                yield Job("stability", f"rate {rate}", arm, config)
+
+
+PARTS: dict[str, Callable[[], Iterable[Job]]] = {
+    "order": orders, "length": lengths, "stability": high_rates, "growth": growing,
+}  # fmt: skip
+
+
+def train_and_save(job: Job, folder: str) -> None:
+    Store(folder).save(job.run())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, default=Path("results"))
+    parser.add_argument("--only", choices=list(PARTS), help="train one part, write nothing")
+    parser.add_argument("--record", action="store_true", help="write the runs to data/records/")
+    options = parser.parse_args()
+    prepare("python")
+    store = Store(options.out / "curriculum")
+    jobs = [job for name, part in PARTS.items() if options.only in (None, name) for job in part()]
+    todo = {job.id(): job for job in jobs if store.get(job.id()) is None}
+    with local_processes(2) as pool:
+        waiting = [pool.submit(train_and_save, job, str(store.folder.resolve())) for job in todo.values()]
+        for count, future in enumerate(futures.as_completed(waiting), 1):
+            future.result()
+            print(f"\r{count} of {len(todo)} runs", end="", flush=True)
+    print()
+    if not options.record or options.only:
+        return
+    for file in sorted({job.file for job in jobs}):
+        records = []
+        for job in jobs:
+            record = store.get(job.id())
+            if job.file == file and record is not None:
+                label = {"experiment": job.experiment, "arm": job.arm}
+                records.append(record.model_copy(update={
+                    "origin": "recorded", "provenance": {**record.provenance, **label},
+                }))  # fmt: skip
+        write_records(records, f"data/records/{file}.jsonl")
+        print(f"{len(records)} runs in data/records/{file}.jsonl")
+
+
+if __name__ == "__main__":
+    main()
