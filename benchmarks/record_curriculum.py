@@ -84,7 +84,7 @@ def orders() -> Iterable[Job]:
         for arm, plan in plans.items():
             config = recommend(16, TOKENS, seed=seed, curriculum=plan)
             yield Job("curriculum", "order", arm, config)
-            if plan is None or plan.order in ("easy", "sorted") and plan.measure == "loss":
+            if plan is None or (plan.order in ("easy", "sorted") and plan.measure == "loss"):
                 yield Job("curriculum", "order at a constant rate", arm, config.replace(schedule="constant"))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from scalept_lab.config import HEAD_DIM, ModelConfig, Parallel, TrainConfig, parse, round_width
+from scalept_lab.config import HEAD_DIM, Curriculum, ModelConfig, Parallel, TrainConfig, parse, round_width
 from scalept_lab.errors import InputError
 from scalept_lab.runs import recorded
 
