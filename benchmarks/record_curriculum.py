@@ -1,10 +1,11 @@
 """The recorded runs of notebook 07: orders of data, sequence-length warm-up, growing models, stability at high rates.
 
-python benchmarks/record_curriculum.py              # half an hour on 2 cores; resumes after a kill
-python benchmarks/record_curriculum.py --record     # also writes data/records/curriculum.jsonl, growth.jsonl, stability.jsonl
+python benchmarks/record_curriculum.py --seeds 100 101 102   # the search: settings of length warm-up and of growth
+python benchmarks/record_curriculum.py                       # the seeds 0 to 4, a quarter of an hour; resumes after a kill
+python benchmarks/record_curriculum.py --record              # also writes data/records/curriculum.jsonl, growth.jsonl, stability.jsonl
 
-The settings of length warm-up and of growth were chosen with the seeds 100 to 102; what is compared are the seeds 0 to 4.
-Nothing was chosen for the orders of data and for stability. Each record is labelled with its experiment and its arm.
+What was chosen with the seeds 100 to 102 is compared on the seeds 0 to 4. Nothing was chosen for the orders of data and for
+stability. Each record is labelled with its experiment and its arm.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent import futures
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,13 +28,13 @@ from scalept_lab.runs import RunRecord, Store, write_records
 from scalept_lab.sweep import local_processes
 from scalept_lab.train import train
 
-SEARCH, SEEDS = range(100, 103), range(5)
+SEEDS, SEARCH_FROM = range(5), 100
 TOKENS = 250_000
 LENGTHS = [(1 / 32, 0.4), (1 / 32, 0.8), (1 / 8, 0.4), (1 / 8, 0.8)]  # start, until
 CHOSEN = (1 / 32, 0.8)
-WIDER, DEEPER = 1.2e11, 8e10  # FLOPs of the experiments on growth
-SHARES = [0.15, 0.3]
-RATES = [0.01, 0.04, 0.16]
+DEEPER, WIDER = 3e10, 1.2e11  # FLOPs of the experiments on growth
+SHARES = {"deeper": [0.2, 0.4], "wider": [0.15, 0.3]}  # of them spent before growing; the last was chosen
+RATES = [0.01, 0.08]
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def watched(config: TrainConfig, name: str) -> RunRecord:
     return record.model_copy(update={"id": name, "metrics": stability.summary(run.losses, run.norms)})
 
 
-def orders() -> Iterable[Job]:
+def orders(seeds: Sequence[int]) -> Iterable[Job]:
     plans = {
         "plain: each window once": None,
         "easy first, by compression": Curriculum(order="easy", measure="compression"),
@@ -80,7 +81,7 @@ def orders() -> Iterable[Job]:
         "all windows, drawn with repeats": Curriculum(order="random", start=1.0),
         "sorted: easiest to hardest, once": Curriculum(order="sorted"),
     }
-    for seed in SEEDS:
+    for seed in seeds:
         for arm, plan in plans.items():
             config = recommend(16, TOKENS, seed=seed, curriculum=plan)
             yield Job("curriculum", "order", arm, config)
@@ -88,11 +89,11 @@ def orders() -> Iterable[Job]:
                 yield Job("curriculum", "order at a constant rate", arm, config.replace(schedule="constant"))
 
 
-def lengths() -> Iterable[Job]:
-    for seed in [*SEARCH, *SEEDS]:
+def lengths(seeds: Sequence[int]) -> Iterable[Job]:
+    for seed in seeds:
         full = recommend(16, TOKENS, context=256, seed=seed)
         yield Job("curriculum", "length", "full length", full)
-        for start, until in LENGTHS if seed in SEARCH else [CHOSEN]:
+        for start, until in LENGTHS if seed >= SEARCH_FROM else [CHOSEN]:
             warm = full.replace(curriculum=Curriculum(start=start, until=until))
             name = f"from {round(256 * start)} tokens, until {until:.0%}"
             yield Job("curriculum", "length", f"{name}, equal tokens", warm)
@@ -101,19 +102,24 @@ def lengths() -> Iterable[Job]:
             )
 
 
-def growing() -> Iterable[Job]:
-    for seed in [*SEARCH, *SEEDS]:
+def growing(seeds: Sequence[int]) -> Iterable[Job]:
+    for seed in seeds:
         small = recommend(16, 1e6, seed=seed)
-        wide, deep = ModelConfig.family(32), small.model.replace(depth=4)
-        for name, model, flops, how in (("wider", wide, WIDER, "copy"), ("deeper", deep, DEEPER, "stack")):
-            for share in (0.0, *SHARES):
-                arm = f"grown after {share:.0%}" if share else "large from the start"
-                yield Job("growth", name, arm, small, Growth(model, flops, share, how if share else None))
+        wide, deep = ModelConfig.family(32), small.model.replace(depth=6)
+        for name, model, flops, ways in (
+            ("deeper", deep, DEEPER, ("zero", "stack")),
+            ("wider", wide, WIDER, ("copy",)),
+        ):
+            yield Job("growth", name, "large from the start", small, Growth(model, flops, 0.0))
             yield Job("growth", name, "small to the end", pacing.at_flops(small, flops))
+            for share in SHARES[name] if seed >= SEARCH_FROM else SHARES[name][-1:]:
+                for how in ways:
+                    arm = f"grown after {share:.0%} ({how})"
+                    yield Job("growth", name, arm, small, Growth(model, flops, share, how))
 
 
-def high_rates() -> Iterable[Job]:
-    for seed in SEEDS:
+def high_rates(seeds: Sequence[int]) -> Iterable[Job]:
+    for seed in seeds:
         for rate in RATES:
             full = recommend(16, TOKENS, context=256, seed=seed, lr=rate)
             start, until = CHOSEN
@@ -122,7 +128,7 @@ def high_rates() -> Iterable[Job]:
                 yield Job("stability", f"rate {rate}", arm, config)
 
 
-PARTS: dict[str, Callable[[], Iterable[Job]]] = {
+PARTS: dict[str, Callable[[Sequence[int]], Iterable[Job]]] = {
     "order": orders, "length": lengths, "stability": high_rates, "growth": growing,
 }  # fmt: skip
 
@@ -135,11 +141,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("results"))
     parser.add_argument("--only", choices=list(PARTS), help="train one part, write nothing")
+    parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
     parser.add_argument("--record", action="store_true", help="write the runs to data/records/")
     options = parser.parse_args()
     prepare("python")
     store = Store(options.out / "curriculum")
-    jobs = [job for name, part in PARTS.items() if options.only in (None, name) for job in part()]
+    jobs = [
+        job for name, part in PARTS.items() if options.only in (None, name) for job in part(options.seeds)
+    ]
     todo = {job.id(): job for job in jobs if store.get(job.id()) is None}
     with local_processes(2) as pool:
         waiting = [pool.submit(train_and_save, job, str(store.folder.resolve())) for job in todo.values()]
