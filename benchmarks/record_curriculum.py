@@ -2,7 +2,7 @@
 
 python benchmarks/record_curriculum.py --seeds 100 101 102   # the search: settings of length warm-up and of growth
 python benchmarks/record_curriculum.py                       # the seeds 0 to 4, a quarter of an hour; resumes after a kill
-python benchmarks/record_curriculum.py --record              # also writes data/records/curriculum.jsonl, growth.jsonl, stability.jsonl
+python benchmarks/record_curriculum.py --record              # also writes data/records/{curriculum,growth,stability}.jsonl
 
 What was chosen with the seeds 100 to 102 is compared on the seeds 0 to 4. Nothing was chosen for the orders of data and for
 stability. Each record is labelled with its experiment and its arm.
