@@ -34,6 +34,7 @@ LENGTHS = [(1 / 32, 0.4), (1 / 32, 0.8), (1 / 8, 0.4), (1 / 8, 0.8)]  # start, u
 CHOSEN = (1 / 32, 0.8)
 DEEPER, WIDER = 3e10, 1.2e11  # FLOPs of the experiments on growth
 SHARES = {"deeper": [0.2, 0.4], "wider": [0.15, 0.3]}  # of them spent before growing; the last was chosen
+MORE = {"deeper": [1.5, 2.0], "wider": []}
 RATES = [0.01, 0.08]
 
 
@@ -112,6 +113,9 @@ def growing(seeds: Sequence[int]) -> Iterable[Job]:
         ):
             yield Job("growth", name, "large from the start", small, Growth(model, flops, 0.0))
             yield Job("growth", name, "small to the end", pacing.at_flops(small, flops))
+            for more in MORE[name]:  # how much the large model needs to catch up
+                plan = Growth(model, more * flops, 0.0)
+                yield Job("growth", f"{name}, more FLOPs", f"{more:g} times", small, plan)
             for share in SHARES[name] if seed >= SEARCH_FROM else SHARES[name][-1:]:
                 for how in ways:
                     arm = f"grown after {share:.0%} ({how})"
