@@ -86,8 +86,12 @@ class Policy(nn.Module):
         self.point = nn.Linear(D, D)
         self.apply(_init)
         # what is in a patch must speak louder than where it is, or the words never find their object
-        ones = 3 * config.patch**2 if config.view == "symbols" else 0.1 * self.patch.in_features
-        nn.init.normal_(self.patch.weight, std=1 / math.sqrt(ones))
+        size = (
+            math.sqrt(3) * config.patch
+            if config.view == "symbols"
+            else 3.2 / math.sqrt(self.patch.in_features)
+        )
+        nn.init.normal_(self.patch.weight, std=1 / size)
         nn.init.normal_(self.place.weight, std=0.3)
 
     def forward(self, image_BxHxWx3: Tensor, mission_BxM: Tensor, history_BxK: Tensor) -> Tensor:
@@ -123,14 +127,15 @@ class Policy(nn.Module):
         return torch.cat([patches_BxPxD, words_BxMxD, past_BxKxD, query_Bx1xD], dim=1), meant_BxD, there_BxL
 
     def cut(self, image_BxHxWx3: Tensor) -> Tensor:
-        """The view in patches, (B, P, values of a patch): symbols as ones and zeros, pixels from 0 to 1."""
+        """The view in patches, (B, P, values of a patch): symbols as ones and zeros, pixels as small numbers."""
         if self.config.view == "symbols":
             codes = [
                 F.one_hot(part.long(), n) for part, n in zip(image_BxHxWx3.unbind(-1), SYMBOLS, strict=True)
             ]
             x_BxHxWxC = torch.cat(codes, dim=-1).to(self.query.dtype)
         else:
-            x_BxHxWxC = image_BxHxWx3.to(self.query.dtype) / 255
+            # around 0, and small: a step of Adam moves all weights alike, and a patch has hundreds of pixels
+            x_BxHxWxC = (image_BxHxWx3.to(self.query.dtype) / 255 - 0.25) * 10 / self.patch.in_features
         p, (B, H, W, C) = self.config.patch, x_BxHxWxC.shape
         return x_BxHxWxC.view(B, H // p, p, W // p, p, C).transpose(2, 3).reshape(B, -1, p * p * C)
 

@@ -27,8 +27,7 @@ ORDER = [
     "stepwise", "growth", "throughput",
     "sweep", "shot", "study", "standard",
     "masked", "finetune", "transfer", "demos", "lerobot", "lerobotexport", "vla", "policyfile", "rollouts", "pixels",
-    "playback", "gaze",
-    "grounding", "cloning",
+    "playback", "gaze", "grounding", "cloning",
     "latency", "quantize", "prune", "distill", "generate", "compress", "cli",
 ]
 # fmt: on

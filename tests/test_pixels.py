@@ -62,7 +62,22 @@ def test_the_same_policy_reads_them():
     picture = pixels.render_steps(episode.image_Tx7x7x3)
     patches = policy.cut(torch.from_numpy(picture))
     assert patches.shape == (len(episode), 49, 8 * 8 * 3)
-    top_right = picture[0, :8, 48:].reshape(-1) / 255
-    assert np.allclose(patches[0, 6].numpy(), top_right)
+    top_right = (picture[0, :8, 48:].reshape(-1) / 255 - 0.25) * 10 / 192
+    assert np.allclose(patches[0, 6].numpy(), top_right, atol=1e-7)
     found = rollout(actor(policy), "GoToLocalS8N4", range(demos.TEST, demos.TEST + 4), see=pixels.view, cap=3)
     assert found.length.max() <= 3
+
+
+def test_pixels_speak_about_as_loudly_as_symbols():
+    """Else one of the two would need rates of its own: the spread of a patch's tokens over real views, at the beginning."""
+    steps = demos.steps(demos.read(demos.data_folder() / "demonstrations/GoToLocalS8N4/00000000.parquet"))
+    spread = {}
+    for view, images in (
+        ("symbols", steps.image_Sx7x7x3),
+        ("pixels", pixels.render_steps(steps.image_Sx7x7x3)),
+    ):
+        torch.manual_seed(0)
+        policy = Policy(PolicyConfig(view=view, patch=8 if view == "pixels" else 1))
+        tokens = policy.patch(policy.cut(torch.from_numpy(np.array(images[:200]))))
+        spread[view] = float(tokens.detach().std(dim=(0, 1)).mean())
+    assert 0.3 < spread["pixels"] / spread["symbols"] < 3

@@ -101,9 +101,12 @@ def test_a_cell_is_ones_and_zeros_and_a_patch_of_pixels_its_pixels():
     found = random_policy(view="pixels", tile=8, patch=14).cut(picture)
     assert found.shape == (2, 16, 14 * 14 * 3)
     wanted = [
-        int(v) / 255 for row in range(14, 28) for column in range(28, 42) for v in picture[1, row, column]
+        (int(v) / 255 - 0.25) * 10 / (14 * 14 * 3)
+        for row in range(14, 28)
+        for column in range(28, 42)
+        for v in picture[1, row, column]
     ]
-    assert torch.allclose(found[1, 4 * 1 + 2], torch.tensor(wanted))
+    assert torch.allclose(found[1, 4 * 1 + 2], torch.tensor(wanted), atol=1e-7)
 
 
 def test_gradients_are_those_of_finite_differences(batch):
