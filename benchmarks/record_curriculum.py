@@ -32,9 +32,9 @@ SEEDS, SEARCH_FROM = range(5), 100
 TOKENS = 250_000
 LENGTHS = [(1 / 32, 0.4), (1 / 32, 0.8), (1 / 8, 0.4), (1 / 8, 0.8)]  # start, until
 CHOSEN = (1 / 32, 0.8)
-DEEPER, WIDER = 3e10, 1.2e11  # FLOPs of the experiments on growth
-SHARES = {"deeper": [0.2, 0.4], "wider": [0.15, 0.3]}  # of them spent before growing; the last was chosen
-MORE = {"deeper": [1.5, 2.0], "wider": []}
+DEEPER, WIDER = 8e10, 1.2e11  # FLOPs of the experiments on growth
+SHARES = {"deeper": [0.15, 0.3], "wider": [0.3, 0.15]}  # of them spent before growing; the last was chosen
+MORE = {"deeper": [1.25], "wider": []}
 RATES = [0.01, 0.08]
 
 
@@ -106,7 +106,7 @@ def lengths(seeds: Sequence[int]) -> Iterable[Job]:
 def growing(seeds: Sequence[int]) -> Iterable[Job]:
     for seed in seeds:
         small = recommend(16, 1e6, seed=seed)
-        wide, deep = ModelConfig.family(32), small.model.replace(depth=6)
+        wide, deep = ModelConfig.family(32), small.model.replace(depth=4)
         for name, model, flops, ways in (
             ("deeper", deep, DEEPER, ("zero", "stack")),
             ("wider", wide, WIDER, ("copy",)),
