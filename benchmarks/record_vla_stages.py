@@ -9,7 +9,7 @@ last fifth, so that no stage is favoured by its place before that. Settings were
 grounding   the target GoToLocalS8N4 with few demonstrations, alone or with pointing at the named object in 1,000 worlds
 stages      the target PutNextLocalS5N3: alone, as a mixture, in stages, or in stages adaptively
 unseen      three colour-object pairs that no demonstration names
-pixels      pictures of 56 x 56 in patches of 8 (a cell each) or 14 (cut across cells); symbols are in vla.jsonl
+pixels      pictures of 56 x 56 in patches of 8 (a cell each) or 14 (cut across cells), and symbols; 1,000 steps
 """
 
 from __future__ import annotations
@@ -94,15 +94,16 @@ def unseen() -> list[Run]:
 def pictures() -> list[Run]:
     found: list[Run] = []
     for seed in SEEDS[:3]:
+        sources = (Source(level=LEVEL, episodes=1000, first=seed * APART),)
+        found.append(("pixels", "symbols", config(sources, seed, 2 * STEPS), None))
         for patch in (8, 14):
-            sources = (Source(level=LEVEL, episodes=1000, first=seed * APART),)
-            shape = config(sources, seed, view="pixels", patch=patch)
+            shape = config(sources, seed, 2 * STEPS, view="pixels", patch=patch)
             found.append(("pixels", f"patches of {patch}", shape, None))
     return found
 
 
-def config(sources: tuple[Source, ...], seed: int, **shape) -> CloneConfig:
-    return CloneConfig(policy=PolicyConfig.family(WIDTH, **shape), sources=sources, steps=STEPS, seed=seed)
+def config(sources: tuple[Source, ...], seed: int, steps: int = STEPS, **shape) -> CloneConfig:
+    return CloneConfig(policy=PolicyConfig.family(WIDTH, **shape), sources=sources, steps=steps, seed=seed)
 
 
 def make(run: Run, folder: str) -> RunRecord:
@@ -132,7 +133,7 @@ def main() -> None:
     for seed in SEEDS:  # made here, in parallel and with a bar, not in every worker
         for level, episodes in ((LEVEL, 2000), (EASY, 1000), (MULTI, 1000)):
             demonstrations(level, episodes, seed * APART)
-    runs, records = [*grounding(), *unseen(), *pictures(), *stages()], []
+    runs, records = [*grounding(), *stages(), *unseen(), *pictures()], []
     with futures.ProcessPoolExecutor(options.workers, context(), become_worker) as pool:
         for record in pool.map(partial(make, folder=str(options.out)), runs):
             records.append(record)

@@ -22,7 +22,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from scalept_lab import grounding, machine
-from scalept_lab.babyai import ACTIONS, CAP
+from scalept_lab.babyai import ACTIONS, CAP, VIEW
 from scalept_lab.config import _Frozen
 from scalept_lab.curriculum import Schedule, draw_source, must_end
 from scalept_lab.demos import VALIDATION, Steps, demonstrations, steps
@@ -130,6 +130,12 @@ def feed(source: Source, policy: PolicyConfig, device: str = "cpu", view: Callab
         found = found.where(~grounding.naming(found, source.without))
     if source.task == "point":
         found, targets = grounding.visible(found)
+        if policy.view == "pixels":  # cells are numbered [x, y], patches [row, column]
+            if policy.patch != policy.tile:
+                raise InputError(
+                    f"patch: expected {policy.tile} pixels, a cell each, to point at cells, got {policy.patch}"
+                )
+            targets = targets.reshape(-1, VIEW, VIEW).swapaxes(1, 2).reshape(len(targets), -1)
     else:
         targets = found.chunk_SxA(policy.chunk)
     images = view(found.image_Sx7x7x3) if view else found.image_Sx7x7x3
@@ -195,8 +201,8 @@ def clone(
     total = parameters(config.policy)
     embeddings = sum(m.weight.numel() for m in policy.modules() if isinstance(m, torch.nn.Embedding))
     record = RunRecord(
-        id=config.id(), config={"kind": "vla", **config.model_dump(mode="json", exclude={"policy": {"words"}})}, N=total - embeddings,
-        N_total=total, D=config.steps * config.batch, C=C, L=L, curve=curve,
+        id=config.id(), config={"kind": "vla", **config.model_dump(mode="json", exclude={"policy": {"words"}})},
+        N=total - embeddings, N_total=total, D=config.steps * config.batch, C=C, L=L, curve=curve,
         metrics={"accuracy": checks[target].accuracy(policy)},
         seconds=seconds, peak_rss_bytes=machine.peak_rss_bytes(), provenance=provenance(device),
     )  # fmt: skip

@@ -123,6 +123,14 @@ def test_missions_left_out_are_left_out():
     assert 0.5 * len(whole.targets) < len(part.targets) < len(whole.targets)
 
 
+def test_pictures_are_pointed_at_row_by_row():
+    pictures = PolicyConfig.family(8, view="pixels", tile=2, patch=2)
+    cells, patches = (feed(POINT, p).targets.reshape(-1, 7, 7) for p in (TINY, pictures))
+    assert torch.equal(cells.swapaxes(1, 2), patches) and not torch.equal(cells, patches)
+    with pytest.raises(InputError, match="a cell each, to point at cells, got 7"):
+        feed(POINT, pictures.replace(patch=7))
+
+
 def test_chunks_are_the_actions_ahead():
     policy = PolicyConfig.family(8, chunk=3)
     got = feed(ACT, policy).targets

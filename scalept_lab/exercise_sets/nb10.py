@@ -39,6 +39,7 @@ EXERCISES = (
         "actions, and has one query. How many tokens does its transformer see?",
         number(
             _LENGTH,
+            rel=1e-4,
             abs=0.4,
             diagnoses=[
                 (224 // 14 + 17, "16 patches stand along one side; a picture has two sides."),
