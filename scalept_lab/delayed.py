@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from scalept_lab import costs, tokens
+from scalept_lab import costs, pacing
 from scalept_lab.config import TrainConfig
 from scalept_lab.data import Prepared, prepare
 from scalept_lab.errors import InputError
@@ -97,10 +97,7 @@ def fit_delayed(
     corpus = corpus or prepare(config.corpus)
     workers = [_worker(index, config) for index in _workers_here(config, plan)]
     outer = Outer(workers[0].parameters_P, plan)
-    stream = tokens.batches(
-        corpus.train, batch=config.batch, context=config.model.context, steps=config.steps, seed=config.seed,
-        unique_tokens=config.unique_tokens,
-    )  # fmt: skip
+    stream = pacing.stream(config, corpus.train)
     curve: list[tuple[int, int, float]] = []
     meetings, losses_W, counted, started = 0, torch.zeros(len(workers)), 0, time.perf_counter()
     limit, diverged = DIVERGED * math.log(config.model.vocab_size), False

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scalept_lab import costs, machine, tokens
+from scalept_lab import costs, machine, pacing
 from scalept_lab.config import TrainConfig
 from scalept_lab.data import Prepared
 from scalept_lab.errors import InputError
@@ -54,9 +54,7 @@ def fit_student(
     corpus, device = corpus or prepared(config.corpus), machine.device()
     run = set_up(config, device)
     teacher = teacher.to(device).eval()
-    stream = tokens.batches(
-        corpus.train, batch=config.batch, context=config.model.context, steps=config.steps, seed=config.seed
-    )
+    stream = pacing.stream(config, corpus.train)
     started, curve, every = time.perf_counter(), [], max(1, config.steps // 20)
     for step, (x, y) in enumerate(stream):
         set_rate(run.optimizer, learning_rate(step, config))

@@ -106,6 +106,10 @@ def check(config: TrainConfig, ranks: int) -> None:
             f"sequence: expected rotary positions and a context that is a multiple of {tensor}, "
             f"got {model.positions} and {model.context}"
         )
+    if kind == "pipeline" and config.curriculum and config.curriculum.order == "length":
+        raise InputError(
+            "curriculum: a pipeline passes batches of one shape, and length warm-up changes it; take another strategy or order"
+        )
     data = 1 if kind == "pipeline" else ranks // tensor
     if config.batch < data * config.accumulate:
         raise InputError(

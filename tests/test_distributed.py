@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from scalept_lab import distributed, ledger, planner
-from scalept_lab.config import ModelConfig, Parallel, TrainConfig
+from scalept_lab.config import Curriculum, ModelConfig, Parallel, TrainConfig
 from scalept_lab.errors import InputError
 from scalept_lab.trial import Trial, largest_difference, trial
 
@@ -157,6 +157,11 @@ def test_wire_bytes_are_the_payload_s_share_and_gloo_s_detour(tiny_corpus):
             {"parallel": Parallel(strategy="pipeline"), "accumulate": 2},
             2,
             "a pipeline cuts the batch by itself",
+        ),
+        (
+            {"parallel": Parallel(strategy="pipeline"), "curriculum": Curriculum()},
+            2,
+            "curriculum: a pipeline passes batches of one shape",
         ),
         ({"parallel": Parallel(strategy="sequence"), "model": LEARNED}, 2, "expected rotary positions"),
         ({"parallel": Parallel(strategy="fsdp"), "dtype": "float16"}, 2, "take bfloat16"),
