@@ -93,7 +93,7 @@ def _performance(ax: Axes, schedule: Schedule, at: np.ndarray, values: Sequence[
 
 
 def plot_adaptive(
-    performance: Sequence[float], promote: float = 0.6, demote: float = 0.5, patience: int = 3, deadline: int = 800,
+    performance: Sequence[float], promote: float = 0.55, demote: float = 0.5, patience: int = 3, deadline: int = 800,
     steps: int = 1000, levels: Sequence[Any] = ("easy", "middle", "hard", "target"),
 ) -> Figure:  # fmt: skip
     """`plot_schedule` of an adaptive schedule, by its settings. A demote threshold at or above promote is lowered just below."""
@@ -142,7 +142,7 @@ def plot_arms(tables: Mapping[str, Sequence[Arm]]) -> Figure:
     ax.set_yticks(ticks, names)
     ax.set_ylim(y - 0.4, -0.6)
     ax.grid(axis="y", visible=False)
-    label(ax, "held-out loss minus that of the baseline (nats per token, 95 % interval)", "")
+    label(ax, "loss minus the baseline's (nats per token, 95 % interval)", "")
     return fig
 
 

@@ -226,7 +226,7 @@ def schedule_explorer(performance: Sequence[float]) -> ipw.VBox:
     return explorer(
         plot_adaptive,
         performance=ipw.fixed(performance),
-        promote=_slider("promote at", 0.6, 0.05, 0.95),
+        promote=_slider("promote at", 0.55, 0.05, 0.95),
         demote=_slider("demote below", 0.5, 0.0, 0.95),
         patience=ipw.IntSlider(value=3, min=1, max=10, description="patience"),
         deadline=ipw.IntSlider(value=800, min=0, max=1000, step=25, description="deadline (step)"),
