@@ -47,7 +47,8 @@ def test_the_explorer_follows_its_sliders():
 
 def test_arms_are_hollow_where_the_interval_holds_zero():
     base = Arm("plain", 5, 2.0, None, 1.0, 1.0)
-    table = [base, Arm("same", 5, 2.0, Interval(0.01, -0.01, 0.03), 1, 1), Arm("better", 5, 1.9, Interval(-0.1, -0.2, -0.05), 1, 1)]  # fmt: skip
+    same, better = Interval(0.01, -0.01, 0.03), Interval(-0.1, -0.2, -0.05)
+    table = [base, Arm("same", 5, 2.0, same, 1, 1), Arm("better", 5, 1.9, better, 1, 1)]
     ax = plots.plot_arms({"at equal tokens": table}).axes[0]
     dots = [line for line in ax.lines if line.get_marker() == "o"]
     assert [dot.get_markerfacecolor() == "white" for dot in dots] == [True, False]
@@ -57,7 +58,8 @@ def test_arms_are_hollow_where_the_interval_holds_zero():
 
 
 def test_stability_has_both_panels():
-    fig = plots.plot_stability({"plain": (np.linspace(5, 2, 50), np.linspace(1, 2, 50)), "warm": ([3.0] * 50, [1.0] * 50)})  # fmt: skip
+    runs = {"plain": (np.linspace(5, 2, 50), np.linspace(1, 2, 50)), "warm": ([3.0] * 50, [1.0] * 50)}
+    fig = plots.plot_stability(runs)
     assert [len(ax.lines) for ax in fig.axes] == [2, 2]
     with pytest.raises(InputError, match="at least one run"):
         plots.plot_stability({})
