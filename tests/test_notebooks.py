@@ -63,6 +63,13 @@ def test_there_are_notebooks_and_every_set_of_exercises_has_one():
 
 
 @each
+def test_the_map_and_the_readme_lead_to_it(path):
+    start = FOLDER / "00_start_here.ipynb"
+    assert path == start or f"({path.name})" in markdown(start), "notebook 00's map does not link it"
+    assert f"(notebooks/{path.name})" in (FOLDER.parent / "README.md").read_text(encoding="utf-8")
+
+
+@each
 def test_first_cell_is_the_bootstrap(path):
     assert cells(path)[0]["cell_type"] == "code"
     assert cells(path)[0]["source"] == BOOTSTRAP_CELL
