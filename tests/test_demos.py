@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from refusals import one_line
 
 from scalept_lab import babyai, demos
 from scalept_lab.demos import Steps
-from scalept_lab.errors import InputError
 
 SHIPPED = demos.data_folder() / "demonstrations" / "GoToLocalS8N4"
 LEVEL = "GoToLocalS5N2"  # small, and none of its files come with the kit
@@ -20,14 +20,6 @@ LEVEL = "GoToLocalS5N2"  # small, and none of its files come with the kit
 @pytest.fixture(scope="module")
 def shipped() -> Steps:
     return demos.steps(demos.demonstrations("GoToLocalS8N4", 300, progress=False))
-
-
-def one_line(call, *words: str) -> None:
-    with pytest.raises(InputError) as error:
-        call()
-    assert "\n" not in str(error.value)
-    for word in words:
-        assert word in str(error.value)
 
 
 def test_two_workers_make_the_same_blocks_as_one(tmp_path):

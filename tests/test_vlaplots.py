@@ -8,9 +8,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from refusals import one_line
 
 from scalept_lab import babyai, figures, gaze, pixels, playback, plots, vlaplots, widgets
-from scalept_lab.errors import InputError
 from scalept_lab.figures import png
 from scalept_lab.intervals import wilson
 from scalept_lab.models import norm
@@ -27,14 +27,6 @@ def episode() -> babyai.Episode:
 @pytest.fixture(scope="module")
 def frames(episode) -> list[np.ndarray]:
     return playback.replay(LEVEL, SEED, episode.action_T)
-
-
-def one_line(call, *words: str) -> None:
-    with pytest.raises(InputError) as error:
-        call()
-    assert "\n" not in str(error.value)
-    for word in words:
-        assert word in str(error.value)
 
 
 # --- playback ---------------------------------------------------------------------------------------------------------
