@@ -9,17 +9,14 @@ their data, and is scored on 250 held-out demonstrations and in 512 held-out wor
 
 from __future__ import annotations
 
-import argparse
-import concurrent.futures as futures
 import os
-from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import recording
+
 from scalept_lab.cloning import CloneConfig, Source, clone, score
-from scalept_lab.demos import demonstrations
-from scalept_lab.processes import become_worker, context
-from scalept_lab.runs import RunRecord, Store, write_records
+from scalept_lab.runs import RunRecord, Store
 from scalept_lab.vla import PolicyConfig
 
 EPISODES = [25, 50, 100, 200, 400, 1000, 2000, 5000]
@@ -49,29 +46,14 @@ def run(config: CloneConfig, folder: str) -> RunRecord:
     return record
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("results/vla"))
-    parser.add_argument("--record", action="store_true", help="write the runs to data/records/")
-    parser.add_argument("--workers", type=int, default=2)
-    options = parser.parse_args()
-    for seed in SEEDS:  # made here, in parallel and with a bar, not in every worker
-        demonstrations(Source().level, max(EPISODES), seed * APART)
-    records = []
-    with futures.ProcessPoolExecutor(options.workers, context(), become_worker) as pool:
-        for record in pool.map(run, configs(), [str(options.out)] * len(configs())):
-            records.append(record)
-            found, of = record.metrics, record.config
-            print(
-                f"width {of['policy']['width']:>3} N {record.N:>7,} demonstrations {of['sources'][0]['episodes']:>5} "
-                f"seed {of['seed']}: L {record.L:.3f} accuracy {found['accuracy']:.3f} success {found['success']:.3f} "
-                f"({record.seconds:.0f} s)",
-                flush=True,
-            )
-    if options.record:
-        kept = [record.model_copy(update={"origin": "recorded"}) for record in records]
-        write_records(kept, "data/records/vla.jsonl")
+def line(record: RunRecord) -> str:
+    found, of = record.metrics, record.config
+    return (
+        f"width {of['policy']['width']:>3} N {record.N:>7,} demonstrations {of['sources'][0]['episodes']:>5} "
+        f"seed {of['seed']}: L {record.L:.3f} accuracy {found['accuracy']:.3f} success {found['success']:.3f}"
+    )
 
 
 if __name__ == "__main__":
-    main()
+    needed = [(Source().level, max(EPISODES), seed * APART) for seed in SEEDS]
+    recording.record("vla", __doc__, needed, configs(), run, line)

@@ -14,21 +14,17 @@ pixels      pictures of 56 x 56 in patches of 8 (a cell each) or 14 (cut across 
 
 from __future__ import annotations
 
-import argparse
-import concurrent.futures as futures
 import os
-from functools import partial
-from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import recording
 
 from scalept_lab import pixels
 from scalept_lab.cloning import CloneConfig, Source, act_in, clone, score
 from scalept_lab.curriculum import Adaptive, Mixture, Schedule, Stepwise
-from scalept_lab.demos import demonstrations
-from scalept_lab.processes import become_worker, context
 from scalept_lab.rollouts import worlds
-from scalept_lab.runs import RunRecord, Store, write_records
+from scalept_lab.runs import RunRecord, Store
 from scalept_lab.vla import PolicyConfig
 
 WIDTH, STEPS, WORLDS, SEEDS, APART = 16, 500, 512, [0, 1, 2, 3, 4], 10_000
@@ -124,30 +120,19 @@ def make(run: Run, folder: str) -> RunRecord:
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("results/vla_stages"))
-    parser.add_argument("--record", action="store_true", help="write the runs to data/records/")
-    parser.add_argument("--workers", type=int, default=2)
-    options = parser.parse_args()
-    for seed in SEEDS:  # made here, in parallel and with a bar, not in every worker
-        for level, episodes in ((LEVEL, 2000), (EASY, 1000), (MULTI, 1000)):
-            demonstrations(level, episodes, seed * APART)
-    runs, records = [*grounding(), *stages(), *unseen(), *pictures()], []
-    with futures.ProcessPoolExecutor(options.workers, context(), become_worker) as pool:
-        for record in pool.map(partial(make, folder=str(options.out)), runs):
-            records.append(record)
-            found, of = record.metrics, record.config | record.provenance
-            print(
-                f"{of['experiment']:<10} {of['arm']:<22} {of['sources'][-1]['episodes']:>5} seed {of['seed']}: "
-                f"L {record.L:.3f} success {found['success']:.3f} {found.get('success on the three', '')} "
-                f"({record.seconds:.0f} s)",
-                flush=True,
-            )
-    if options.record:
-        kept = [record.model_copy(update={"origin": "recorded"}) for record in records]
-        write_records(kept, "data/records/vla_stages.jsonl")
+def line(record: RunRecord) -> str:
+    found, of = record.metrics, record.config | record.provenance
+    return (
+        f"{of['experiment']:<10} {of['arm']:<22} {of['sources'][-1]['episodes']:>5} seed {of['seed']}: "
+        f"L {record.L:.3f} success {found['success']:.3f} {found.get('success on the three', '')}"
+    )
 
 
 if __name__ == "__main__":
-    main()
+    needed = [
+        (level, episodes, seed * APART)
+        for seed in SEEDS
+        for level, episodes in ((LEVEL, 2000), (EASY, 1000), (MULTI, 1000))
+    ]
+    runs = [*grounding(), *stages(), *unseen(), *pictures()]
+    recording.record("vla_stages", __doc__, needed, runs, make, line)
