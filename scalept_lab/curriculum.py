@@ -193,23 +193,31 @@ class Adaptive:
             return self.levels[-1]
         level, row = 0, 0
         for value in performance:
-            level, row = self.update(level, row, value)
+            level, row = adapt(
+                level, row, value, self.promote, self.demote, self.patience, len(self.levels) - 1
+            )
         return self.levels[level]
-
-    def update(self, level: int, row: int, performance: float) -> tuple[int, int]:
-        """One step of the recursion. `row`: how many evaluations in a row were good (positive) or bad (negative)."""
-        if performance >= self.promote:
-            row = max(row, 0) + 1
-        elif performance < self.demote:
-            row = min(row, 0) - 1
-        else:
-            row = 0
-        if abs(row) < self.patience:
-            return level, row
-        return min(max(level + (1 if row > 0 else -1), 0), len(self.levels) - 1), 0
 
     def ends(self) -> float:
         return self.deadline
+
+
+def adapt(
+    level: int, row: int, performance: float, promote: float, demote: float, patience: int, top: int
+) -> tuple[int, int]:
+    """One step of the recursion of `Adaptive`: the next level, from 0 to `top`, and the next row.
+
+    row: how many evaluations in a row were good (positive) or bad (negative).
+    """
+    if performance >= promote:
+        row = max(row, 0) + 1
+    elif performance < demote:
+        row = min(row, 0) - 1
+    else:
+        row = 0
+    if abs(row) < patience:
+        return level, row
+    return min(max(level + (1 if row > 0 else -1), 0), top), 0
 
 
 @dataclass(frozen=True)

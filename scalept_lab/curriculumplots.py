@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,10 @@ from matplotlib.figure import Figure
 
 from scalept_lab import figures as look
 from scalept_lab.arms import Arm
-from scalept_lab.curriculum import Adaptive, level_index
+from scalept_lab.curriculum import Adaptive, Schedule, level_index
 from scalept_lab.errors import InputError
 from scalept_lab.figures import BLUE, COLORS, GREY, ORANGE, VERMILLION, label
 
-Schedule = Callable[..., Any]
 POINTS = 800  # a schedule is asked at most so often
 
 

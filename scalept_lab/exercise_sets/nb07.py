@@ -3,38 +3,27 @@
 from __future__ import annotations
 
 from scalept_lab.answers import choice, function, number
+from scalept_lab.curriculum import adapt
 from scalept_lab.exercises import Exercise
 
 _COMPETENCE = (0.25 * (1 - 0.1**2) + 0.1**2) ** 0.5
 
 
-def _update(level, row, performance, promote, demote, patience, top):
-    if performance >= promote:
-        row = max(row, 0) + 1
-    elif performance < demote:
-        row = min(row, 0) - 1
-    else:
-        row = 0
-    if abs(row) < patience:
-        return level, row
-    return min(max(level + (1 if row > 0 else -1), 0), top), 0
-
-
 def _impatient(level, row, performance, promote, demote, patience, top):
-    return _update(level, 0, performance, promote, demote, 1, top)
+    return adapt(level, 0, performance, promote, demote, 1, top)
 
 
 def _no_gap(level, row, performance, promote, demote, patience, top):
-    return _update(level, row, performance, promote, promote, patience, top)
+    return adapt(level, row, performance, promote, promote, patience, top)
 
 
 def _unbounded(level, row, performance, promote, demote, patience, top):
-    new, row = _update(level + 10**6, row, performance, promote, demote, patience, 10**9)
+    new, row = adapt(level + 10**6, row, performance, promote, demote, patience, 10**9)
     return new - 10**6, row
 
 
 def _keeps_row(level, row, performance, promote, demote, patience, top):
-    new, _ = _update(level, row, performance, promote, demote, patience, top)
+    new, _ = adapt(level, row, performance, promote, demote, patience, top)
     if performance >= promote:
         return new, max(row, 0) + 1
     return new, min(row, 0) - 1 if performance < demote else 0
@@ -43,7 +32,7 @@ def _keeps_row(level, row, performance, promote, demote, patience, top):
 def _holds_row(level, row, performance, promote, demote, patience, top):
     if demote <= performance < promote:
         return level, row
-    return _update(level, row, performance, promote, demote, patience, top)
+    return adapt(level, row, performance, promote, demote, patience, top)
 
 
 EXERCISES = (
@@ -87,7 +76,7 @@ EXERCISES = (
         "0, bad ones (below `demote`) downwards; one in between sets it to 0. When `patience` is reached, the level moves by one "
         "(and stays within 0 to top) and the row starts again at 0.",
         function(
-            _update,
+            adapt,
             [
                 (1, 1, 0.9, 0.8, 0.5, 2, 3),
                 (1, 0, 0.9, 0.8, 0.5, 2, 3),
