@@ -12,7 +12,6 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Literal
 
@@ -21,9 +20,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from scalept_lab import grounding, machine
+from scalept_lab import grounding, machine, outcome
 from scalept_lab.babyai import ACTIONS, CAP, VIEW
-from scalept_lab.config import _Frozen
+from scalept_lab.config import Frozen
 from scalept_lab.curriculum import Schedule, draw_source, must_end
 from scalept_lab.demos import VALIDATION, Steps, demonstrations, steps
 from scalept_lab.errors import InputError
@@ -33,15 +32,12 @@ from scalept_lab.rollouts import Rollouts, actor, rollout
 from scalept_lab.runs import RunRecord
 from scalept_lab.vla import Policy, PolicyConfig, clone_loss, parameters
 
-Weights = Callable[
-    [int, Sequence[float]], Sequence[float]
-]  # (step, performance so far) -> a weight per source
 BASE_WIDTH = 24  # where the rate was tuned
 VALIDATION_EPISODES = 250
 LOOK = 25  # steps between two looks at the performance, where a schedule asks for it
 
 
-class Source(_Frozen):
+class Source(Frozen):
     """Where examples come from: `episodes` demonstrations of a level, seeds from `first` on, and what to learn from them.
 
     `without`: objects ("red ball") that no mission names first; their episodes are left out.
@@ -59,7 +55,7 @@ class Source(_Frozen):
         return f"{self.task} {self.level}"
 
 
-class CloneConfig(_Frozen):
+class CloneConfig(Frozen):
     """One run. The last source is the target: the policy is scored there."""
 
     policy: PolicyConfig = PolicyConfig()
@@ -266,12 +262,8 @@ def flops(config: PolicyConfig, words: int) -> float:
 def provenance(device: str) -> dict[str, Any]:
     import minigrid
 
-    found = machine.provenance()
-    return {
-        **found, "versions": {**found["versions"], "minigrid": minigrid.__version__}, "device": device,
-        "threads": torch.get_num_threads(), "world_size": 1, "dtype": "float32",
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-    }  # fmt: skip
+    found = outcome.provenance(device)
+    return {**found, "versions": {**found["versions"], "minigrid": minigrid.__version__}}
 
 
 def _held_out(source: Source) -> Source:

@@ -18,7 +18,9 @@ Config = TypeVar("Config", bound=BaseModel)
 HEAD_DIM = 8  # every family member has heads of this width, so that only their number grows
 
 
-class _Frozen(BaseModel):
+class Frozen(BaseModel):
+    """A config: cannot be changed, and refuses unknown fields and numbers that are none."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     def replace(self, **changes: Any):
@@ -26,7 +28,7 @@ class _Frozen(BaseModel):
         return parse(type(self), {**self.model_dump(), **changes})
 
 
-class ModelConfig(_Frozen):
+class ModelConfig(Frozen):
     """The shape of a transformer.
 
     `width` is the residual stream (d_model), `depth` the number of blocks, `context` the window in tokens.
@@ -65,7 +67,7 @@ class ModelConfig(_Frozen):
         return parse(cls, {**shape, **changes})
 
 
-class Parallel(_Frozen):
+class Parallel(Frozen):
     """How one run is spread over processes ("ranks"); how many there are is said by whoever starts them.
 
     `ddp`, `zero1`, `zero2` and `fsdp` split the batch over all ranks, and from `zero1` on ever more of the training state;
@@ -81,7 +83,7 @@ class Parallel(_Frozen):
     schedule: Literal["gpipe", "1f1b", "interleaved"] = "1f1b"
 
 
-class Curriculum(_Frozen):
+class Curriculum(Frozen):
     """What a run reads first (`pacing` turns it into batches); from the share `until` of its steps on, everything.
 
     `length`: windows of `start` times the context that double in length, the tokens of a step staying the same.
@@ -96,7 +98,7 @@ class Curriculum(_Frozen):
     power: float = Field(2.0, gt=0)
 
 
-class TrainConfig(_Frozen):
+class TrainConfig(Frozen):
     """One run: model, data and recipe. `tokens` is the budget D; the schedule ends exactly there."""
 
     model: ModelConfig = ModelConfig()

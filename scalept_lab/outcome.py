@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import Any
 
 import torch
 
@@ -31,7 +32,6 @@ def outcome(
     shape = costs.shape(config.model)
     seen = steps * config.tokens_per_step
     speed = (steps if steps_here is None else steps_here) * config.tokens_per_step / seconds
-    world = group.world()
     return RunRecord(
         id=config.id(),
         config=config.model_dump(),
@@ -49,17 +49,26 @@ def outcome(
         peak_rss_bytes=machine.peak_rss_bytes(),
         status="ok" if loss is not None else "diverged",
         error=None if loss is not None else _why_diverged(config, steps),
-        provenance={
-            **machine.provenance(),
-            "device": device,
-            "threads": torch.get_num_threads(),
-            "world_size": world,
-            "strategy": (config.parallel or Parallel()).strategy if world > 1 else "one process",
-            "dtype": config.dtype,
-            "corpus_sha256": corpus_sha256,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        },
+        provenance=provenance(
+            device,
+            config.dtype,
+            strategy=(config.parallel or Parallel()).strategy if group.world() > 1 else "one process",
+            corpus_sha256=corpus_sha256,
+        ),
     )
+
+
+def provenance(device: str, dtype: str = "float32", **more: Any) -> dict[str, Any]:
+    """Where and when a run was made: what `machine` says, how it ran, and `more`."""
+    return {
+        **machine.provenance(),
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "world_size": group.world(),
+        "dtype": dtype,
+        **more,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
 
 
 def _why_diverged(config: TrainConfig, steps: int) -> str:

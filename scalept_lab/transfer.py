@@ -13,7 +13,6 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from scalept_lab import machine
+from scalept_lab import machine, outcome
 from scalept_lab.corpus import cache_dir, collect
 from scalept_lab.costs import shape as count_shape
 from scalept_lab.errors import InputError
@@ -236,10 +235,7 @@ def sizes(shape: Shape) -> tuple[int, int]:
 
 
 def provenance(of: Task) -> dict[str, Any]:
-    return {
-        **machine.provenance(), "device": "cpu", "threads": torch.get_num_threads(), "world_size": 1, "dtype": "float32",
-        "corpus_sha256": of.sha256, "created": datetime.now(UTC).isoformat(timespec="seconds"),
-    }  # fmt: skip
+    return outcome.provenance("cpu", corpus_sha256=of.sha256)
 
 
 # --- incremental training ---------------------------------------------------------------------------------------------

@@ -19,13 +19,13 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from scalept_lab.babyai import ACTIONS, COLOURS, KINDS, STATES, VIEW, WORDS
-from scalept_lab.config import _Frozen, parse
+from scalept_lab.config import Frozen, parse
 from scalept_lab.models import norm
 
 SYMBOLS = (len(KINDS), len(COLOURS), len(STATES) + 1)  # values of the three numbers of a cell; a spare state
 
 
-class PolicyConfig(_Frozen):
+class PolicyConfig(Frozen):
     """The shape of a policy.
 
     `view`: "symbols" (7 × 7 cells of three whole numbers) or "pixels" (a picture of `tile` pixels per cell). `patch`: cells or
