@@ -51,11 +51,9 @@ class Episode:
         return len(self.action_T)
 
 
-@cache
 def levels() -> tuple[str, ...]:
     """The names of BabyAI's levels, without the `BabyAI-` and `-v0` around them."""
-    found = [name for name in _registry() if name.startswith("BabyAI-")]
-    return tuple(sorted(re.sub(r"^BabyAI-|-v\d+$", "", name) for name in found))
+    return tuple(sorted(_registry()))
 
 
 def make(level: str, render: bool = False) -> Any:
@@ -75,7 +73,7 @@ def make(level: str, render: bool = False) -> Any:
 
 def _resolve(level: str) -> tuple[str, dict[str, int]]:
     """(gymnasium's name, what to give it) of a level."""
-    known = {re.sub(r"^BabyAI-|-v\d+$", "", name): name for name in _registry() if name.startswith("BabyAI-")}
+    known = _registry()
     if level in known:
         return known[level], {}
     if found := re.fullmatch(r"GoToLocalS(\d+)N(\d+)", level):
@@ -90,12 +88,14 @@ def _resolve(level: str) -> tuple[str, dict[str, int]]:
 
 
 @cache
-def _registry() -> tuple[str, ...]:
+def _registry() -> dict[str, str]:
+    """gymnasium's name of each level."""
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     import gymnasium
     import minigrid  # noqa: F401  registers its worlds
 
-    return tuple(gymnasium.registry)
+    names = [name for name in gymnasium.registry if name.startswith("BabyAI-")]
+    return {re.sub(r"^BabyAI-|-v\d+$", "", name): name for name in names}
 
 
 @contextlib.contextmanager

@@ -234,10 +234,12 @@ class Steps:
 
 def steps(dataset: datasets.Dataset) -> Steps:
     """The arrays of a dataset of demonstrations (one that `read` or `demonstrations` gave)."""
+    import pyarrow as pa
+
     table = dataset.with_format("arrow")[:]
     image = table.column("image").combine_chunks()
     flat = getattr(image, "storage", image)
-    while hasattr(flat, "flatten") and str(flat.type).startswith(("list", "large_list", "fixed_size_list")):
+    while pa.types.is_nested(flat.type):
         flat = flat.flatten()
     seeds, levels = table.column("seed").to_numpy(), table.column("level").to_pandas().to_numpy()
     starts = np.r_[True, (seeds[1:] != seeds[:-1]) | (levels[1:] != levels[:-1])]

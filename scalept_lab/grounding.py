@@ -22,8 +22,7 @@ def targets_SxP(steps: Steps) -> np.ndarray:
 
     A mission without a colour ("go to the ball") means any colour. Raises: InputError for a mission without an object.
     """
-    missions, which_S = np.unique(steps.mission_SxM, axis=0, return_inverse=True)
-    named_Sx2 = np.array([babyai.named_object(tokens) for tokens in missions])[which_S.reshape(-1)]
+    named_Sx2 = named_objects(steps)
     kind_SxP, colour_SxP = (steps.image_Sx7x7x3[..., part].reshape(len(steps), -1) for part in (0, 1))
     right_colour = (colour_SxP == named_Sx2[:, 1:]) | (named_Sx2[:, 1:] < 0)
     return (kind_SxP == named_Sx2[:, :1]) & right_colour
@@ -34,9 +33,14 @@ def naming(steps: Steps, objects: Sequence[str]) -> np.ndarray:
 
     Raises: InputError for what is no such pair.
     """
+    wanted_Ox2 = np.array([babyai.named_object(babyai.encode(name)) for name in objects]).reshape(-1, 2)
+    return (named_objects(steps)[:, None] == wanted_Ox2).all(-1).any(-1)
+
+
+def named_objects(steps: Steps) -> np.ndarray:
+    """(kind, colour) of the object that the mission of each step names first, (S, 2); see `babyai.named_object`."""
     missions, which_S = np.unique(steps.mission_SxM, axis=0, return_inverse=True)
-    wanted = [babyai.named_object(babyai.encode(name)) for name in objects]
-    return np.array([babyai.named_object(tokens) in wanted for tokens in missions])[which_S.reshape(-1)]
+    return np.array([babyai.named_object(tokens) for tokens in missions])[which_S.reshape(-1)]
 
 
 def visible(steps: Steps) -> tuple[Steps, np.ndarray]:
