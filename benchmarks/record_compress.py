@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +25,7 @@ from torch import nn
 
 from scalept_lab import affine, costs, machine
 from scalept_lab.compress import teacher_config, trained, window_losses
-from scalept_lab.config import ModelConfig, TrainConfig
+from scalept_lab.config import ModelConfig, TrainConfig, run_id
 from scalept_lab.data import Prepared, prepare
 from scalept_lab.distill import fit_student
 from scalept_lab.latency import against, forward_pass
@@ -138,7 +137,7 @@ def main() -> None:
         records.append(base)
         for what, make in variants(teacher, corpus, seed):
             values = {**base.config, "compress": what}
-            name = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+            name = run_id(values)
             record = store.get(name)
             if record is None:
                 started = time.perf_counter()

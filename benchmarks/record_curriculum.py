@@ -11,8 +11,6 @@ stability. Each record is labelled with its experiment and its arm.
 from __future__ import annotations
 
 import argparse
-import hashlib
-import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent import futures
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ from pathlib import Path
 from scalept_lab import pacing, stability, stepwise
 from scalept_lab.config import Curriculum, ModelConfig, TrainConfig
 from scalept_lab.data import prepare
-from scalept_lab.growth import Growth, fit_grown
+from scalept_lab.growth import fit_grown, grown
 from scalept_lab.outcome import outcome
 from scalept_lab.recipe import recommend
 from scalept_lab.runs import RunRecord, Store, write_records
@@ -44,31 +42,18 @@ class Job:
     experiment: str
     arm: str
     config: TrainConfig
-    growth: Growth | None = None
-
-    def id(self) -> str:
-        if self.growth:
-            return self.growth.id(self.config)
-        name = self.config.id()
-        return (
-            hashlib.sha256(f"watched {name}".encode()).hexdigest()[:16] if self.file == "stability" else name
-        )
 
     def run(self) -> RunRecord:
-        if self.growth:
-            return fit_grown(self.config, self.growth)[1]
-        if self.file == "stability":
-            return watched(self.config, self.id())
-        return train(self.config)
+        if self.config.growth:
+            return fit_grown(self.config)[1]
+        return watched(self.config) if self.file == "stability" else train(self.config)
 
 
-def watched(config: TrainConfig, name: str) -> RunRecord:
+def watched(config: TrainConfig) -> RunRecord:
     """Trained step by step, with the gradient norm of every step; its summary goes into the metrics."""
-    run, started = stepwise.start(config), time.perf_counter()
-    stepwise.go_on(run, stepwise.schedule(config), watch=True)
-    seconds, loss = time.perf_counter() - started, stepwise.score(run)
-    record = outcome(config, run.corpus.sha256, stepwise.curve(run), run.step, loss, seconds)
-    return record.model_copy(update={"id": name, "metrics": stability.summary(run.losses, run.norms)})
+    run = stepwise.go_on(stepwise.start(config), stepwise.schedule(config), watch=True)
+    record = outcome(config, run.corpus.sha256, run.watch, stepwise.score(run))
+    return record.model_copy(update={"metrics": stability.summary(run.losses, run.norms)})
 
 
 def orders(seeds: Sequence[int]) -> Iterable[Job]:
@@ -111,15 +96,15 @@ def growing(seeds: Sequence[int]) -> Iterable[Job]:
             ("deeper", deep, DEEPER, ("zero", "stack")),
             ("wider", wide, WIDER, ("copy",)),
         ):
-            yield Job("growth", name, "large from the start", small, Growth(model, flops, 0.0))
+            yield Job("growth", name, "large from the start", grown(small, model, flops, 0.0))
             yield Job("growth", name, "small to the end", pacing.at_flops(small, flops))
             for more in MORE[name]:  # how much the large model needs to catch up
-                plan = Growth(model, more * flops, 0.0)
-                yield Job("growth", f"{name}, more FLOPs", f"{more:g} times", small, plan)
+                plan = grown(small, model, more * flops, 0.0)
+                yield Job("growth", f"{name}, more FLOPs", f"{more:g} times", plan)
             for share in SHARES[name] if seed >= SEARCH_FROM else SHARES[name][-1:]:
                 for how in ways:
                     arm = f"grown after {share:.0%} ({how})"
-                    yield Job("growth", name, arm, small, Growth(model, flops, share, how))
+                    yield Job("growth", name, arm, grown(small, model, flops, share, how))
 
 
 def high_rates(seeds: Sequence[int]) -> Iterable[Job]:
@@ -153,7 +138,7 @@ def main() -> None:
     jobs = [
         job for name, part in PARTS.items() if options.only in (None, name) for job in part(options.seeds)
     ]
-    todo = {job.id(): job for job in jobs if store.get(job.id()) is None}
+    todo = {job.config.id(): job for job in jobs if store.get(job.config.id()) is None}
     with local_processes(2) as pool:
         waiting = [pool.submit(train_and_save, job, str(store.folder.resolve())) for job in todo.values()]
         for count, future in enumerate(futures.as_completed(waiting), 1):
@@ -165,7 +150,7 @@ def main() -> None:
     for file in sorted({job.file for job in jobs}):
         records = []
         for job in jobs:
-            record = store.get(job.id())
+            record = store.get(job.config.id())
             if job.file == file and record is not None:
                 label = {"experiment": job.experiment, "arm": job.arm}
                 records.append(record.model_copy(update={

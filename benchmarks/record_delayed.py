@@ -55,13 +55,17 @@ def run(batch: int, plan: Delayed, rate: float, seed: int) -> Run:
     return recommend(WIDTH, TOKENS, batch=batch, lr=rate, seed=seed), plan
 
 
+def name(config: TrainConfig, plan: Delayed) -> str:
+    return config.replace(delayed=plan).id()
+
+
 def train_and_save(config: TrainConfig, plan: Delayed, folder: str) -> None:
     Store(folder).save(fit_delayed(config, plan)[1])
 
 
 def run_all(runs: Iterable[Run], store: Store) -> list[RunRecord]:
     runs = list(runs)
-    todo = [(config, plan) for config, plan in runs if store.get(plan.id(config)) is None]
+    todo = [(config, plan) for config, plan in runs if store.get(name(config, plan)) is None]
     with local_processes(2) as pool:
         waiting = [
             pool.submit(train_and_save, config, plan, str(store.folder.resolve())) for config, plan in todo
@@ -70,7 +74,7 @@ def run_all(runs: Iterable[Run], store: Store) -> list[RunRecord]:
             future.result()
             print(f"\r{count} of {len(todo)} runs", end="", flush=True)
     print()
-    return [record for config, plan in runs if (record := store.get(plan.id(config))) is not None]
+    return [record for config, plan in runs if (record := store.get(name(config, plan))) is not None]
 
 
 def main() -> None:
@@ -91,14 +95,14 @@ def main() -> None:
     kept += run_all([one for runs in tried.values() for one in runs], store)
     chosen: list[Run] = []
     for name, runs in tried.items():
-        best = min(runs, key=lambda one: store.get(one[1].id(one[0])).L or 99)  # type: ignore[union-attr]
+        best = min(runs, key=lambda one: store.get(name(*one)).L or 99)  # type: ignore[union-attr]
         config, plan = best
         print(f"{name}: rate {config.lr}, outer {plan.outer_lr} {plan.outer_momentum}, "
-              f"loss {store.get(plan.id(config)).L:.3f}")  # type: ignore[union-attr]  # fmt: skip
+              f"loss {store.get(name(config, plan)).L:.3f}")  # type: ignore[union-attr]  # fmt: skip
         chosen += [run(config.batch, plan, config.lr, seed) for seed in SEEDS]
         if config.batch == BATCH and plan.method != "diloco":
             chosen += [run(BATCH, plan, SHARED, seed) for seed in SEEDS]
-    unique = {plan.id(config): (config, plan) for config, plan in chosen}
+    unique = {name(config, plan): (config, plan) for config, plan in chosen}
     kept += run_all(unique.values(), store)
     for record in kept[-len(unique) :]:
         plan = record.config["delayed"]

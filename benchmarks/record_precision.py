@@ -14,20 +14,17 @@ round, and its quartiles, stand in the records of that width and dtype as metric
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
-import time
 from itertools import product
 from pathlib import Path
 
 import torch
 
 from scalept_lab import machine, tokens
-from scalept_lab.config import TrainConfig
+from scalept_lab.config import TrainConfig, run_id
 from scalept_lab.data import prepare
 from scalept_lab.models import Transformer, cross_entropy
 from scalept_lab.optim import learning_rate, make_optimizer, set_rate
-from scalept_lab.outcome import outcome
+from scalept_lab.outcome import Watch, outcome
 from scalept_lab.precision import MasterWeights
 from scalept_lab.recipe import recommend
 from scalept_lab.runs import RunRecord, Store, write_records
@@ -71,7 +68,7 @@ def weights(store: Store) -> list[RunRecord]:
     for rate, kind, seed in product(RATES, ("float32", "master", "bfloat16"), SEEDS):
         config = recommend(32, TOKENS, lr=rate, seed=seed)
         values = {**config.model_dump(), "weights": kind}
-        name = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+        name = run_id(values)
         if (record := store.get(name)) is None:
             made = with_weights(config, kind)
             record = made.model_copy(update={"id": name, "config": values})
@@ -94,11 +91,13 @@ def with_weights(config: TrainConfig, kind: str) -> RunRecord:
     stream = tokens.batches(
         corpus.train, batch=config.batch, context=config.model.context, steps=config.steps, seed=config.seed
     )
-    started = time.perf_counter()
+    watch = Watch.of(config)
+    watch.start()
     for step, (x, y) in enumerate(stream):
         set_rate(optimizer, learning_rate(step, config))
         logits = low(torch.from_numpy(x).to(device)).float()
-        cross_entropy(logits, torch.from_numpy(y).to(device)).backward()
+        loss = cross_entropy(logits, torch.from_numpy(y).to(device))
+        loss.backward()
         if both:
             both.pull()
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
@@ -106,9 +105,10 @@ def with_weights(config: TrainConfig, kind: str) -> RunRecord:
         optimizer.zero_grad()
         if both:
             both.push()
-    seconds = time.perf_counter() - started
-    loss = evaluate(model.float(), corpus, config.eval_windows)
-    return outcome(config, corpus.sha256, [], config.steps, loss, seconds, device=device)
+        watch.note(loss.detach())
+    watch.stop()
+    heldout = evaluate(model.float(), corpus, config.eval_windows)
+    return outcome(config, corpus.sha256, watch, heldout, device=device)
 
 
 def main() -> None:

@@ -14,8 +14,6 @@ masked-language loss on held-out texts of the new package, and the metrics hold 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import os
 from itertools import product
 from pathlib import Path
@@ -25,6 +23,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import torch
 
 from scalept_lab import machine, transfer
+from scalept_lab.config import run_id
 from scalept_lab.runs import RunRecord, Store, write_records
 from scalept_lab.transfer import Shape, Start, continued, measure, provenance, sizes, task
 
@@ -73,7 +72,7 @@ def incremental(store: Store) -> list[RunRecord]:
             "sequences": 3200,
             "tokenizer": "of the start",
         }
-        id = hashlib.sha256(json.dumps([config, of.sha256], sort_keys=True).encode()).hexdigest()[:16]
+        id = run_id(config)
         record = store.get(id)
         if record is None:
             found = continued(start, of, share, config["sequences"], seed)

@@ -25,12 +25,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from scalept_lab.errors import InputError
+from scalept_lab.group import agree, everybody, many, rank, together, world
 from scalept_lab.runs import write_atomically
 from scalept_lab.shards import ShardReader
 
@@ -50,20 +50,20 @@ def save(
     """
     folder, name = Path(folder), f"step-{step:08d}"
     path, draft = folder / name, folder / f"{name}.tmp"
-    _agree(_cannot_save(folder, config_id, extra) if _rank() == 0 else None)
-    if any(_everybody(path.exists())):
+    agree(_cannot_save(folder, config_id, extra) if rank() == 0 else None)
+    if any(everybody(path.exists())):
         return path
-    if _rank() == 0:
+    if rank() == 0:
         for stale in folder.glob("step-*.tmp"):  # of a run that was killed while it wrote
             shutil.rmtree(stale)
         draft.mkdir(parents=True)
-    _everybody(None)  # a barrier that needs no device
+    everybody(None)  # a barrier that needs no device
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is disabled")  # one process: that is meant
-        dcp.save(_tensors(model, optimizer), storage_writer=dcp.FileSystemWriter(draft), no_dist=not _many())
-    written = _everybody({file.name: _sha256(file) for file in draft.glob(f"__{_rank()}_*")})
-    random = _everybody(_random_state())
-    if _rank() == 0:
+        dcp.save(_tensors(model, optimizer), storage_writer=dcp.FileSystemWriter(draft), no_dist=not many())
+    written = everybody({file.name: _sha256(file) for file in draft.glob(f"__{rank()}_*")})
+    random = everybody(_random_state())
+    if rank() == 0:
         files = {name: digest for part in written for name, digest in part.items()}
         files[".metadata"] = _sha256(draft / ".metadata")
         manifest = {"step": step, "config_id": config_id, "ranks": len(random), "tensor": _tensor_ranks(model),
@@ -72,7 +72,7 @@ def save(
         os.replace(draft, path)
         for old in _complete(folder)[:-KEEP]:
             shutil.rmtree(old, ignore_errors=True)
-    _everybody(None)
+    everybody(None)
     return path
 
 
@@ -80,6 +80,11 @@ def latest(folder: str | Path) -> Path | None:
     """The newest complete checkpoint in `folder`, or None."""
     found = _complete(Path(folder))
     return found[-1] if found else None
+
+
+def peek(path: Path) -> dict[str, Any]:
+    """What the caller of `save` added, without loading anything. Raises: InputError if the checkpoint is damaged."""
+    return _manifest(path)[1]["extra"]
 
 
 def load(path: str | Path | None, model: nn.Module, optimizer: Any, config_id: str) -> dict[str, Any]:
@@ -92,17 +97,17 @@ def load(path: str | Path | None, model: nn.Module, optimizer: Any, config_id: s
     file is missing or damaged.
     """
     path, manifest = _manifest(path)
-    _agree(_damage(path, manifest))
+    agree(_damage(path, manifest))
     reader = ShardReader(path)
-    stored = _agree_on(lambda: reader.sizes(set(manifest["files"])))
+    stored = together(lambda: reader.sizes(set(manifest["files"])))
     wanted = _tensors(model, None)
     differs = next((f"{name.partition('.')[2]} is {_shape(stored.get(name))} there and {_shape(tuple(value.shape))} here"
                     for name, value in wanted.items() if stored.get(name) != tuple(value.shape)), "")  # fmt: skip
     if manifest["config_id"] != config_id:
         differs = f" ({differs})" if differs else ""
-        _agree(f"{path}: a checkpoint of run {manifest['config_id']}, this is run {config_id}{differs}; "
+        agree(f"{path}: a checkpoint of run {manifest['config_id']}, this is run {config_id}{differs}; "
                "give the config it was saved with, or another folder to begin anew")  # fmt: skip
-    _agree(
+    agree(
         f"{path}: a checkpoint of another model: {differs}; build the model it was saved from"
         if differs
         else None
@@ -114,7 +119,7 @@ def load(path: str | Path | None, model: nn.Module, optimizer: Any, config_id: s
         _give_it_a_state(optimizer)
     wanted = _tensors(model, optimizer)
     lacking = next((name for name, value in wanted.items() if stored.get(name) != tuple(value.shape)), None)
-    _agree(f"{path}: holds no {lacking}; use the optimizer it was saved with" if lacking else None)
+    agree(f"{path}: holds no {lacking}; use the optimizer it was saved with" if lacking else None)
     then, now = manifest["tensor"], _tensor_ranks(model)
     moved = {
         name: torch.empty(value.shape)
@@ -125,12 +130,12 @@ def load(path: str | Path | None, model: nn.Module, optimizer: Any, config_id: s
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is disabled")
         dcp.load(
-            wanted | moved, storage_reader=reader, no_dist=not _many()
+            wanted | moved, storage_reader=reader, no_dist=not many()
         )  # writes into the tensors themselves
     for name, whole in moved.items():
         _fill(wanted[name], _heads_in_order(whole, then, now))
-    if _rank() < len(manifest["random"]):
-        _set_random_state(manifest["random"][_rank()])
+    if rank() < len(manifest["random"]):
+        _set_random_state(manifest["random"][rank()])
     return {**manifest["extra"], "step": manifest["step"]}
 
 
@@ -246,7 +251,7 @@ def _cannot_save(folder: Path, config_id: str, extra: dict[str, Any]) -> str | N
 
 def _damage(path: Path, manifest: dict[str, Any]) -> str | None:
     """What is wrong with this rank's share of the files: together the ranks read each of them once."""
-    for name in sorted(manifest["files"])[_rank() :: dist.get_world_size() if _many() else 1]:
+    for name in sorted(manifest["files"])[rank() :: world()]:
         file = path / Path(name).name
         if not file.is_file():
             return f"{file}: missing; {_instead(path)}"
@@ -277,40 +282,3 @@ def _shape(size: tuple[int, ...] | None) -> str:
 def _sha256(file: Path) -> str:
     with open(file, "rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
-
-
-# --- with or without a process group
-
-
-def _many() -> bool:
-    return dist.is_available() and dist.is_initialized()
-
-
-def _rank() -> int:
-    return dist.get_rank() if _many() else 0
-
-
-def _everybody(value: Any) -> list[Any]:
-    """The value of each rank, in order: [value] where there is one process."""
-    if not _many():
-        return [value]
-    values: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(values, value)
-    return values
-
-
-def _agree(fault: str | None) -> None:
-    """Raise on every rank what is wrong on one: a rank that went on alone would wait for the others for ever."""
-    for found in _everybody(fault):
-        if found:
-            raise InputError(found)
-
-
-def _agree_on(made: Any) -> Any:
-    fault, value = None, None
-    try:
-        value = made()
-    except InputError as error:
-        fault = str(error)
-    _agree(fault)
-    return value

@@ -7,9 +7,7 @@ one it is always the last.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import time
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -22,12 +20,12 @@ from torch import Tensor
 
 from scalept_lab import grounding, machine, outcome
 from scalept_lab.babyai import ACTIONS, CAP, VIEW
-from scalept_lab.config import Frozen
+from scalept_lab.config import Frozen, run_id
 from scalept_lab.curriculum import Schedule, draw_source, must_end
 from scalept_lab.demos import VALIDATION, Steps, demonstrations, steps
 from scalept_lab.errors import InputError
 from scalept_lab.optim import learning_rate, set_rate
-from scalept_lab.outcome import Curve
+from scalept_lab.outcome import Watch
 from scalept_lab.rollouts import Rollouts, actor, rollout
 from scalept_lab.runs import RunRecord
 from scalept_lab.vla import Policy, PolicyConfig, clone_loss, parameters
@@ -83,9 +81,12 @@ class CloneConfig(Frozen):
         """The config of this run under a schedule."""
         return self if schedule is None else self.replace(pacing=repr(schedule))
 
+    def described(self) -> dict[str, Any]:
+        """What a record says of the run; the words of the levels are the same for all."""
+        return {"kind": "vla", **self.model_dump(mode="json", exclude={"policy": {"words"}})}
+
     def id(self) -> str:
-        text = json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        return run_id(self.described())
 
 
 @dataclass
@@ -167,10 +168,11 @@ def clone(
     checks = {source.name: feed(_held_out(source), config.policy, device, view) for source in config.sources}
     target = config.sources[-1].name
     rng = np.random.default_rng(config.seed)
-    curve: Curve = []
-    recent: list[float] = []
+    watch = Watch(config.steps, config.batch, max(VIEW * VIEW, len(ACTIONS)))
     performance: list[float] = []
-    C, started = 0.0, time.perf_counter()
+    C = 0.0
+
+    watch.start()
     for step in range(config.steps):
         weights = _weights(schedule(step, performance) if schedule else target, feeds)
         batch = feeds[draw_source(weights, rng)]
@@ -183,26 +185,24 @@ def clone(
         optimizer.zero_grad()
 
         C += config.batch * flops(config.policy, batch.inputs[1].shape[1])
-        recent.append(loss.item())
-        if (step + 1) % LOOK == 0 or step + 1 == config.steps:
-            curve.append((step + 1, (step + 1) * config.batch, round(float(np.mean(recent)), 6)))
-            recent = []
-            if schedule:
-                performance.append(checks[max(weights, key=weights.__getitem__)].accuracy(policy))
+        if watch.note(loss.detach()):
+            if watch.diverged:
+                break
             if progress:
-                progress(step + 1)
-    seconds = time.perf_counter() - started
+                progress(watch.step)
+        if schedule and (watch.step % LOOK == 0 or watch.step == config.steps):
+            performance.append(checks[max(weights, key=weights.__getitem__)].accuracy(policy))
+    watch.stop()
+
     with torch.no_grad():
-        L = checks[target].loss(policy, slice(None)).item()
+        L = math.nan if watch.diverged else checks[target].loss(policy, slice(None)).item()
     total = parameters(config.policy)
     embeddings = sum(m.weight.numel() for m in policy.modules() if isinstance(m, torch.nn.Embedding))
-    record = RunRecord(
-        id=config.id(), config={"kind": "vla", **config.model_dump(mode="json", exclude={"policy": {"words"}})},
-        N=total - embeddings, N_total=total, D=config.steps * config.batch, C=C, L=L, curve=curve,
-        metrics={"accuracy": checks[target].accuracy(policy)},
-        seconds=seconds, peak_rss_bytes=machine.peak_rss_bytes(), provenance=provenance(device),
+    return policy, outcome.record(
+        config.described(), L, why=watch.why(), curve=watch.curve, seconds=watch.seconds,
+        N=total - embeddings, N_total=total, D=watch.step * config.batch, C=C,
+        metrics={"accuracy": checks[target].accuracy(policy)}, provenance=provenance(device),
     )  # fmt: skip
-    return policy, record
 
 
 def score(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -98,6 +99,33 @@ class Curriculum(Frozen):
     power: float = Field(2.0, gt=0)
 
 
+class Distillation(Frozen):
+    """A teacher looks on (`distill`): its fingerprint, its weight beside the text's, and the temperature of the comparison."""
+
+    teacher: str = Field(pattern=r"^[0-9a-f]{16}$")
+    weight: float = Field(0.5, gt=0, le=1)  # without weight it is a plain run
+    temperature: float = Field(1.0, gt=0)
+
+
+class Growth(Frozen):
+    """The run begins with the model `start` and spends `share` of `flops` on it; its own model gets the rest (`growth`)."""
+
+    start: ModelConfig
+    flops: float = Field(gt=0)
+    share: float = Field(0.5, ge=0, lt=1)  # 0: the large model from the start
+    how: str | None = None  # None: the way that leaves the outputs as they were
+
+
+class Delayed(Frozen):
+    """How `workers` train together: what is averaged, and after how many steps (`every`, H). See `delayed`."""
+
+    method: Literal["gradients", "local", "diloco"] = "gradients"
+    workers: int = Field(4, ge=1)
+    every: int = Field(1, ge=1)
+    outer_lr: float = Field(0.7, gt=0)  # of diloco: 0.7 and 0.9 are the paper's
+    outer_momentum: float = Field(0.9, ge=0, lt=1)
+
+
 class TrainConfig(Frozen):
     """One run: model, data and recipe. `tokens` is the budget D; the schedule ends exactly there."""
 
@@ -123,6 +151,9 @@ class TrainConfig(Frozen):
     recompute: bool = False  # keep only the input of each block for the backward pass
     parallel: Parallel | None = None
     curriculum: Curriculum | None = None
+    distillation: Distillation | None = None
+    growth: Growth | None = None
+    delayed: Delayed | None = None
 
     @model_validator(mode="after")
     def _parts_of_a_batch(self) -> TrainConfig:
@@ -141,16 +172,24 @@ class TrainConfig(Frozen):
         return max(1, round(self.tokens / self.tokens_per_step))
 
     def id(self) -> str:
-        """Sixteen hexadecimal digits that name this run: the hash of its canonical JSON.
+        return run_id(self.model_dump())
 
-        Fields that came later count only where they are set, so that runs recorded before keep their names.
-        """
-        values = self.model_dump()
-        for name in ("accumulate", "recompute", "parallel", "curriculum"):
-            if values[name] == type(self).model_fields[name].default:
-                del values[name]
-        text = json.dumps(values, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+LATER = {
+    "accumulate": 1, "recompute": False, "parallel": None, "curriculum": None,
+    "distillation": None, "growth": None, "delayed": None,
+}  # fmt: skip
+"""Fields that came after the first recorded runs, with their defaults: they count in a name only where they are set."""
+
+
+def run_id(config: Mapping[str, Any]) -> str:
+    """Sixteen hexadecimal digits that name a run of any kind: the hash of the canonical JSON of its whole config.
+
+    What makes a run what it is stands in its config, or it has the name of another run and hides it in a store.
+    """
+    values = {name: value for name, value in config.items() if name not in LATER or value != LATER[name]}
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def round_width(width: float) -> int:

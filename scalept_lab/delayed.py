@@ -12,48 +12,25 @@ which gives the same numbers, sends nothing, and says what would have been sent:
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import time
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.distributed as dist
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from scalept_lab import costs, pacing
-from scalept_lab.config import TrainConfig
-from scalept_lab.data import Prepared, prepare
+from scalept_lab.config import Delayed, TrainConfig
+from scalept_lab.data import Prepared
 from scalept_lab.errors import InputError
 from scalept_lab.models import Transformer, cross_entropy
 from scalept_lab.optim import learning_rate, make_optimizer, set_rate
-from scalept_lab.outcome import outcome
+from scalept_lab.outcome import Watch, outcome
 from scalept_lab.runs import RunRecord
-from scalept_lab.train import DIVERGED, evaluate, to
+from scalept_lab.train import check, check_corpus, evaluate, prepared, to
 
-POINTS = 100  # of a curve
 BYTES = 4  # of a parameter or gradient, in float32
-
-
-class Delayed(BaseModel):
-    """How `workers` train together: what is averaged, and after how many steps (`every`, H)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    method: Literal["gradients", "local", "diloco"] = "gradients"
-    workers: int = Field(4, ge=1)
-    every: int = Field(1, ge=1)
-    outer_lr: float = Field(0.7, gt=0)  # of diloco: 0.7 and 0.9 are the paper's
-    outer_momentum: float = Field(0.9, ge=0, lt=1)
-
-    def id(self, config: TrainConfig) -> str:
-        """Sixteen hexadecimal digits: of the run and of how it is shared."""
-        text = json.dumps([config.id(), self.model_dump()], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass
@@ -70,9 +47,8 @@ class Worker:
 
     @parameters_P.setter
     def parameters_P(self, vector_P: Tensor) -> None:
-        vector_to_parameters(
-            vector_P.clone(), self.model.parameters()
-        )  # a clone: parameters become views of it
+        # a clone: parameters become views of it
+        vector_to_parameters(vector_P.clone(), self.model.parameters())
 
     @property
     def gradient_P(self) -> Tensor:
@@ -94,20 +70,29 @@ def fit_delayed(
     2·(workers − 1)/workers of it), "bytes_per_parameter", and "meetings". A run that diverges gives a record that says so.
     Raises: InputError if the ranks, or the batch, do not suit the workers.
     """
-    corpus = corpus or prepare(config.corpus)
+    config = config.replace(delayed=plan)
+    check(config, loop="delayed")
+    for name in ("dtype", "accumulate", "recompute", "parallel"):
+        plain = TrainConfig.model_fields[name].default
+        if getattr(config, name) != plain:
+            raise InputError(
+                f"{name}: expected {plain!r} of delayed workers, got {getattr(config, name)!r}; leave it out"
+            )
+    corpus = corpus or prepared(config.corpus)
+    check_corpus(config, corpus)
     workers = [_worker(index, config) for index in _workers_here(config, plan)]
     outer = Outer(workers[0].parameters_P, plan)
-    stream = pacing.stream(config, corpus.train)
-    curve: list[tuple[int, int, float]] = []
-    meetings, losses_W, counted, started = 0, torch.zeros(len(workers)), 0, time.perf_counter()
-    limit, diverged = DIVERGED * math.log(config.model.vocab_size), False
+    watch = Watch.of(config, total=lambda losses_W: average(list(losses_W), plan.workers))
+    meetings = 0
 
-    for step, (x_BxL, y_BxL) in enumerate(stream):
+    watch.start()
+    for step, (x_BxL, y_BxL) in enumerate(pacing.stream(config, corpus.train)):
+        losses_W = torch.zeros(len(workers))
         for i, worker in enumerate(workers):
             x, y = (to(rows, "cpu").tensor_split(plan.workers)[worker.index] for rows in (x_BxL, y_BxL))
             loss = cross_entropy(worker.model(x), y)
             loss.backward()
-            losses_W[i] += loss.detach()
+            losses_W[i] = loss.detach()
         if plan.method == "gradients":  # meet before the step
             mean_P = average([worker.gradient_P for worker in workers], plan.workers)
             for worker in workers:
@@ -117,29 +102,23 @@ def fit_delayed(
             set_rate(worker.optimizer, learning_rate(step, config))
             worker.optimizer.step()
             worker.optimizer.zero_grad()
-        last = step + 1 == config.steps
-        meet = (step + 1) % plan.every == 0 or last
+        meet = (step + 1) % plan.every == 0 or step + 1 == config.steps
         if plan.method != "gradients" and meet:  # meet after the step
             mean_P = average([worker.parameters_P for worker in workers], plan.workers)
             agreed_P = outer.step(mean_P) if plan.method == "diloco" else mean_P
             for worker in workers:
                 worker.parameters_P = agreed_P
         meetings += meet or plan.method == "gradients"
+        watch.note(losses_W)
+        if watch.diverged:
+            break
+    watch.stop()
 
-        counted += 1
-        if counted == max(1, config.steps // POINTS) or last:
-            mean = average(list(losses_W), plan.workers).item() / counted
-            diverged = not mean < limit  # also true for NaN
-            curve.append((step + 1, (step + 1) * config.tokens_per_step, round(min(mean, 1e9), 6)))
-            losses_W, counted = torch.zeros(len(workers)), 0
-            if diverged:
-                break
-
-    seconds = time.perf_counter() - started
-    heldout = math.nan if diverged else evaluate(workers[0].model, corpus, config.eval_windows)
-    return workers[0].model, _record(
-        config, plan, corpus, curve, meetings, heldout if heldout < limit else None, seconds
-    )
+    heldout = math.nan if watch.diverged else evaluate(workers[0].model, corpus, config.eval_windows)
+    total = costs.shape(config.model).total
+    sent = meetings * total * BYTES
+    metrics = {"bytes": float(sent), "bytes_per_parameter": sent / total, "meetings": float(meetings)}
+    return workers[0].model, outcome(config, corpus.sha256, watch, heldout, metrics=metrics)
 
 
 def average(vectors: list[Tensor], workers: int) -> Tensor:
@@ -191,15 +170,3 @@ def _workers_here(config: TrainConfig, plan: Delayed) -> list[int]:
             f"take a multiple of {plan.workers}"
         )
     return [dist.get_rank()] if many else list(range(plan.workers))
-
-
-def _record(
-    config: TrainConfig, plan: Delayed, corpus: Prepared, curve: list, meetings: int, loss: float | None, seconds: float
-) -> RunRecord:  # fmt: skip
-    total = costs.shape(config.model).total
-    sent = meetings * total * BYTES
-    record = outcome(config, corpus.sha256, curve, curve[-1][0], loss, seconds)
-    return record.model_copy(update={
-        "id": plan.id(config), "config": {**config.model_dump(), "delayed": plan.model_dump()},
-        "metrics": {"bytes": float(sent), "bytes_per_parameter": sent / total, "meetings": float(meetings)},
-    })  # fmt: skip

@@ -7,22 +7,21 @@ T² keeps the soft part's gradient at the same size when T changes (their sectio
 
 from __future__ import annotations
 
+import hashlib
 import math
-import time
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scalept_lab import costs, machine, pacing
-from scalept_lab.config import TrainConfig
+from scalept_lab import costs, machine
+from scalept_lab.config import Distillation, TrainConfig
 from scalept_lab.data import Prepared
 from scalept_lab.errors import InputError
 from scalept_lab.models import Transformer, cross_entropy
-from scalept_lab.optim import learning_rate, set_rate
-from scalept_lab.outcome import outcome
+from scalept_lab.resume import Keep
 from scalept_lab.runs import RunRecord
-from scalept_lab.train import evaluate, prepared, set_up, to
+from scalept_lab.train import fit_model
 
 
 def soft_loss(student_BxLxV: Tensor, teacher_BxLxV: Tensor, temperature: float = 1.0) -> Tensor:
@@ -44,39 +43,42 @@ def fit_student(
     temperature: float = 1.0,
     weight: float = 0.5,
     corpus: Prepared | None = None,
+    keep: Keep | None = None,
 ) -> tuple[nn.Module, RunRecord]:
-    """Train the model of `config` with a teacher looking on; with `weight=0` this is `train.fit_model`, step for step.
+    """`train.fit_model` with a teacher looking on; with `weight=0` it is that, step for step, and under its name.
 
-    The record's compute counts the teacher's forward passes (a third of a training step's FLOPs) as well.
+    The teacher's fingerprint, the weight and the temperature stand in the record's config. Its curve is the loss on the text
+    alone, and its compute counts the teacher's forward passes (a third of a training step's FLOPs) as well.
     Raises: InputError if the teacher is smaller, has another vocabulary or a shorter context, or T or w make no sense.
     """
     check(config, teacher, temperature, weight)
-    corpus, device = corpus or prepared(config.corpus), machine.device()
-    run = set_up(config, device)
-    teacher = teacher.to(device).eval()
-    stream = pacing.stream(config, corpus.train)
-    started, curve, every = time.perf_counter(), [], max(1, config.steps // 20)
-    for step, (x, y) in enumerate(stream):
-        set_rate(run.optimizer, learning_rate(step, config))
-        x_BxL, y_BxL = to(x, device), to(y, device)
-        logits_BxLxV = run.model(x_BxL)
-        loss = hard = cross_entropy(logits_BxLxV, y_BxL)
-        if weight:
-            with torch.no_grad():
-                taught_BxLxV = teacher(x_BxL)
-            loss = (1 - weight) * hard + weight * soft_loss(logits_BxLxV, taught_BxLxV, temperature)
-        loss.backward()
-        run.ranks.clip(run.model.parameters(), config.clip)
-        run.optimizer.step()
-        run.optimizer.zero_grad()
-        if (step + 1) % every == 0:
-            curve.append((step + 1, (step + 1) * config.tokens_per_step, round(hard.item(), 6)))
-    seconds = time.perf_counter() - started
-    heldout = evaluate(run.whole(), corpus, config.eval_windows)
-    loss_there = heldout if math.isfinite(heldout) else None
-    record = outcome(config, corpus.sha256, curve, config.steps, loss_there, seconds, device=device)
-    watched = record.D * costs.flops_per_token(teacher.config) / 3 if weight else 0.0
-    return run.model, record.model_copy(update={"C": record.C + watched})
+    if not weight:
+        return fit_model(config, corpus=corpus, keep=keep)
+    teacher = teacher.to(machine.device()).eval()
+    plan = Distillation(teacher=fingerprint(teacher), weight=weight, temperature=temperature)
+
+    def objective(model: nn.Module, x_BxL: Tensor, y_BxL: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            taught_BxLxV = teacher(x_BxL)
+        logits_BxLxV = model(x_BxL)
+        hard = cross_entropy(logits_BxLxV, y_BxL)
+        return (1 - weight) * hard + weight * soft_loss(
+            logits_BxLxV, taught_BxLxV, temperature
+        ), hard.detach()
+
+    config = config.replace(distillation=plan)
+    student, record = fit_model(config, corpus=corpus, keep=keep, objective=objective)
+    watched = record.D * costs.flops_per_token(teacher.config) / 3
+    return student, record.model_copy(update={"C": record.C + watched})
+
+
+def fingerprint(model: nn.Module) -> str:
+    """Sixteen hexadecimal digits of a model's weights: of the same weights the same, on any machine."""
+    digest = hashlib.sha256()
+    for name, weight in model.state_dict().items():
+        digest.update(f"{name} {tuple(weight.shape)}".encode())
+        digest.update(weight.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def check(config: TrainConfig, teacher: Transformer, temperature: float, weight: float) -> None:

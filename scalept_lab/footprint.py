@@ -13,7 +13,7 @@ from scalept_lab.config import TrainConfig
 from scalept_lab.errors import InputError
 
 WIDTH = {"float32": 4, "bfloat16": 2, "float16": 2}  # bytes of an activation that a matrix product reads
-STATES = {"adamw": 8, "momentum": 4, "sgd": 0}  # bytes of optimizer per parameter, in 32 bits
+STATES = {"adamw": 8, "muon": 8, "momentum": 4, "sgd": 0}  # bytes of optimizer per parameter, in 32 bits
 
 
 def whole(name: str, value: Any) -> int:
@@ -64,12 +64,18 @@ def activations(model: Any, batch: int, dtype: str = "float32", recompute: bool 
 def states(model: Any, optimizer: str = "adamw") -> dict[str, int]:
     """Bytes of parameters, gradients and optimizer with 32-bit weights, as autocast has them.
 
-    AdamW also keeps a 4-byte counter for each tensor, which is not counted. Raises: InputError.
+    AdamW also keeps a 4-byte counter for each tensor, which is not counted. Muon keeps one number for each weight of a
+    matrix inside the blocks, and AdamW's two for the rest. Raises: InputError.
     """
     if optimizer not in STATES:
         raise InputError(f"optimizer: expected one of {', '.join(STATES)}, got {optimizer!r}")
     total = costs.count_params(model)["total"]
-    return {"parameters": 4 * total, "gradients": 4 * total, "optimizer": STATES[optimizer] * total}
+    inside = model.depth * (4 + 2 * model.mlp_ratio) * model.width**2 if optimizer == "muon" else 0
+    return {
+        "parameters": 4 * total,
+        "gradients": 4 * total,
+        "optimizer": STATES[optimizer] * total - 4 * inside,
+    }
 
 
 def footprint(config: TrainConfig) -> dict[str, int]:

@@ -3,21 +3,64 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 
 from scalept_lab.errors import InputError
 
+Made = TypeVar("Made")
+
+
+def many() -> bool:
+    return dist.is_available() and dist.is_initialized()
+
 
 def rank() -> int:
-    return dist.get_rank() if dist.is_initialized() else 0
+    return dist.get_rank() if many() else 0
 
 
 def world() -> int:
-    return dist.get_world_size() if dist.is_initialized() else 1
+    return dist.get_world_size() if many() else 1
+
+
+def everybody(value: Any) -> list[Any]:
+    """The value of each rank, in order: [value] where there is one process."""
+    if not many():
+        return [value]
+    values: list[Any] = [None] * world()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def agree(fault: str | None) -> None:
+    """Raise on every rank what is wrong on one: a rank that went on alone would wait for the others for ever."""
+    for found in everybody(fault):
+        if found:
+            raise InputError(found)
+
+
+def together(make: Callable[[], Made]) -> Made:
+    """What `make` makes on each rank. Raises: on every rank, in place of waiting for it, what went wrong on one."""
+    try:
+        made = make()
+    except BaseException as error:
+        everybody(str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}")
+        raise
+    agree(None)
+    return made
+
+
+def first(make: Callable[[], Made]) -> Made:
+    """`make` on rank 0, and when that is done on the others: for what the first call leaves on disk.
+
+    Raises: as `together`.
+    """
+    made = together(lambda: make() if rank() == 0 else None)
+    return together(lambda: make() if made is None else made)
 
 
 @contextmanager

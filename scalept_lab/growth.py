@@ -7,17 +7,13 @@ Chen et al. 2022, "bert2BERT" (width of transformers). Tensors are (outputs, inp
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import time
-from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
 
-from scalept_lab import stepwise
-from scalept_lab.config import ModelConfig, TrainConfig
+from scalept_lab import machine, stepwise
+from scalept_lab.config import Growth, ModelConfig, TrainConfig, parse
 from scalept_lab.costs import flops_per_token, positive
 from scalept_lab.data import Prepared
 from scalept_lab.errors import InputError
@@ -26,6 +22,7 @@ from scalept_lab.optim import learning_rate, make_optimizer
 from scalept_lab.outcome import outcome
 from scalept_lab.runs import RunRecord
 from scalept_lab.stepwise import Run
+from scalept_lab.train import check
 
 DEEPEN = ("zero", "stack", "copy")
 WIDEN = ("copy", "pad")
@@ -133,61 +130,71 @@ def grow(run: Run, model: ModelConfig, how: str | None = None, seed: int = 0) ->
                 state["exp_avg"] = less * _spread(name, kept["exp_avg"], k, 1.0)
                 state["exp_avg_sq"] = less**2 * _spread(name, kept["exp_avg_sq"], k, 1.0)
             optimizer.state[p] = state
-    return Run(config, run.corpus, grown, optimizer, run.step, [*run.losses], [*run.rates], [*run.norms])
+    return run.copy(config, grown, optimizer)
 
 
-@dataclass(frozen=True)
-class Growth:
-    """Spend `share` of `flops` on the model of a config, grow it to `model`, and spend the rest on that."""
+def grown(
+    small: TrainConfig, model: ModelConfig, flops: float, share: float = 0.5, how: str | None = None
+) -> TrainConfig:
+    """The run that spends `share` of `flops` on the model of `small`, grows it to `model`, and spends the rest on that.
 
-    model: ModelConfig
-    flops: float
-    share: float = 0.5
-    how: str | None = None
-
-    def __post_init__(self):
-        positive("flops", self.flops)
-        if not 0 <= self.share < 1:
-            raise InputError(f"share: expected a share of the FLOPs from 0 to below 1, got {self.share}")
-
-    def id(self, small: TrainConfig) -> str:
-        text = json.dumps([small.id(), asdict(self) | {"model": self.model.model_dump()}], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def fit_grown(small: TrainConfig, plan: Growth, corpus: Prepared | None = None) -> tuple[Run, RunRecord]:
-    """Train, grow, train on. The share 0 is the large model from the start. The record's config is the large model's.
-
-    The learning rate follows the share of the FLOPs that is spent, in the shape that `small` names, across the growth: one
-    warm-up and one decay, the same for every share, so that the schedule is not what is compared.
+    The share 0 is the large model from the start. Raises: InputError for a share outside [0, 1), or FLOPs that are not above 0.
     """
-    costs = [flops_per_token(model) * small.tokens_per_step for model in (small.model, plan.model)]
-    steps = [
-        round(part * plan.flops / cost)
-        for part, cost in zip((plan.share, 1 - plan.share), costs, strict=True)
-    ]
+    plan = parse(
+        Growth, {"start": small.model, "flops": positive("flops", flops), "share": share, "how": how}
+    )
+    config: TrainConfig = small.replace(model=model, growth=plan)
+    return config.replace(tokens=sum(_steps(config)) * config.tokens_per_step)
+
+
+def fit_grown(config: TrainConfig, corpus: Prepared | None = None) -> tuple[Run, RunRecord]:
+    """Train, grow, train on, as `grown` planned it.
+
+    The learning rate follows the share of the FLOPs that is spent, in the shape that `config` names, across the growth: one
+    warm-up and one decay, the same for every share, so that the schedule is not what is compared.
+    Raises: InputError as `grow` and `train` do.
+    """
+    plan = config.growth
+    if plan is None:
+        raise InputError("growth: expected a config made by growth.grown, got one without")
+    check(config, loop="growth")
+    steps, costs = _steps(config), _costs(config)
     spent = [step * costs[0] for step in range(steps[0])]
     spent += [steps[0] * costs[0] + step * costs[1] for step in range(steps[1])]
     total = steps[0] * costs[0] + steps[1] * costs[1]
-    ruler: TrainConfig = small.replace(tokens=10_000 * small.tokens_per_step)  # the schedule, finely divided
+    large: TrainConfig = config.replace(growth=None)
+    ruler: TrainConfig = large.replace(tokens=10_000 * large.tokens_per_step)  # the schedule, finely divided
     rates = [learning_rate(int(at / total * ruler.steps), ruler) for at in spent]
-    started = time.perf_counter()
+    run = stepwise.start(large.replace(model=plan.start) if steps[0] else large, corpus)
     if steps[0]:
-        run = stepwise.go_on(stepwise.start(small, corpus), rates[: steps[0]])
-        run = grow(run, plan.model, plan.how, seed=small.seed)
-    else:
-        run = stepwise.start(small.replace(model=plan.model), corpus)
+        run = grow(stepwise.go_on(run, rates[: steps[0]]), config.model, plan.how, seed=config.seed)
     stepwise.go_on(run, rates[steps[0] :])
-    seconds = time.perf_counter() - started
-    record = outcome(
-        run.config, run.corpus.sha256, stepwise.curve(run), run.step, stepwise.score(run), seconds
+    done = sum(part * cost for part, cost in zip(_split(run.step, steps[0]), costs, strict=True))
+    return run, outcome(
+        config, run.corpus.sha256, run.watch, stepwise.score(run), device=machine.device(), C=done,
+        metrics={"steps_before": float(steps[0])},
+    )  # fmt: skip
+
+
+def _costs(config: TrainConfig) -> tuple[float, float]:
+    """FLOPs of a step before the growth, and after it."""
+    assert config.growth is not None
+    before, after = (
+        flops_per_token(model) * config.tokens_per_step for model in (config.growth.start, config.model)
     )
-    return run, record.model_copy(update={
-        "id": plan.id(small), "C": total,
-        "config": {**run.config.model_dump(), "growth": {"from": small.model.model_dump(), "flops": plan.flops,
-                                                         "share": plan.share, "how": plan.how}},
-        "metrics": {"steps_before": float(steps[0])},
-    })  # fmt: skip
+    return before, after
+
+
+def _steps(config: TrainConfig) -> tuple[int, int]:
+    """Steps before the growth, and after it."""
+    assert config.growth is not None
+    before, after = _costs(config)
+    share, flops = config.growth.share, config.growth.flops
+    return round(share * flops / before), round((1 - share) * flops / after)
+
+
+def _split(step: int, at: int) -> tuple[int, int]:
+    return min(step, at), max(0, step - at)
 
 
 def _block(name: str) -> int | None:

@@ -40,6 +40,13 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def device_memory_bytes() -> int:
+    """Memory of the device to train on."""
+    import torch
+
+    return torch.cuda.get_device_properties(0).total_memory if device() == "cuda" else memory_bytes()
+
+
 def gflops(size: int = 256, seconds: float = 0.2) -> float:
     """Speed of one thread (or of the GPU) in billions of floating-point operations a second: a timed float32 product."""
     import torch

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from scalept_lab.errors import InputError
+from scalept_lab.outcome import Watch
 from scalept_lab.pairs import Function, words
 
 if TYPE_CHECKING:
@@ -132,9 +133,10 @@ def pretrain(
     """Train `model` in place. Half of the pairs keep their second segment, half get one of any other text.
 
     Returns (sequences seen, masked-language loss, pair loss), means over fifty steps, in nats.
-    Raises: InputError if the vocabulary of the model is not the tokenizer's.
+    Raises: InputError if the vocabulary of the model is not the tokenizer's, or the loss leaves the range of a model.
     """
     check_vocabulary(model, tokenizer)
+    watch = Watch(plan.steps, plan.batch, model.config.vocab_size)
     generator = torch.Generator().manual_seed(plan.seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=plan.lr, weight_decay=0.01)
     first, second = (encode(tokenizer, [text[i] for text in texts]) for i in (0, 1))
@@ -162,6 +164,9 @@ def pretrain(
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
+        watch.note(masked_loss.detach())
+        if watch.diverged:
+            raise InputError(watch.why())
         sums.append((masked_loss.item(), pair_loss.item()))
         if len(sums) == 50 or step + 1 == plan.steps:
             curve.append(((step + 1) * plan.batch, *np.mean(sums, axis=0).tolist()))

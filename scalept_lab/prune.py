@@ -17,6 +17,7 @@ from scalept_lab import tokens
 from scalept_lab.data import Prepared
 from scalept_lab.errors import InputError
 from scalept_lab.models import MLP, Attention, Transformer, cross_entropy
+from scalept_lab.outcome import Watch
 from scalept_lab.train import to
 
 
@@ -99,7 +100,7 @@ def fine_tune(
     """Train on for `budget` tokens, in place: AdamW, the rate falling linearly to zero. Masked weights stay zero.
 
     `seed` orders the text; take another than the model was trained with, or it sees the same windows again.
-    Raises: InputError for less than one step, or a rate that is not above zero.
+    Raises: InputError for less than one step, a rate that is not above zero, or one at which the loss leaves a model's range.
     """
     context = model.config.context
     steps = int(budget // (batch * context))
@@ -112,12 +113,17 @@ def fine_tune(
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=0.0)
     device = next(model.parameters()).device
     stream = tokens.batches(corpus.train, batch=batch, context=context, steps=steps, seed=seed)
+    watch = Watch(steps, batch * context, model.config.vocab_size)
     for step, (x_BxL, y_BxL) in enumerate(stream):
         optimizer.param_groups[0]["lr"] = lr * (1 - step / steps)
-        cross_entropy(model(to(x_BxL, device)), to(y_BxL, device)).backward()
+        loss = cross_entropy(model(to(x_BxL, device)), to(y_BxL, device))
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
+        watch.note(loss.detach())
+        if watch.diverged:
+            raise InputError(watch.why())
     return model
 
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
 
 from scalept_lab import checkpoint
-from scalept_lab.outcome import Curve
+from scalept_lab.config import TrainConfig
+from scalept_lab.data import Prepared
+from scalept_lab.errors import InputError
+from scalept_lab.outcome import Watch
 
 
 @dataclass
@@ -21,21 +26,35 @@ class Keep:
     every: int = 100
     saved: int = field(default=0, init=False)  # steps in the newest checkpoint
 
-    def resume(self, run: Any) -> tuple[int, Curve]:
-        """Steps done and the curve so far: of the newest checkpoint, which is loaded, or 0 and an empty one."""
+    def resume(
+        self, config: TrainConfig, corpus: Prepared, model: nn.Module, optimizer: Optimizer, watch: Watch
+    ) -> None:
+        """Load the newest checkpoint, if there is one, and let `watch` go on from there.
+
+        Raises: InputError if it belongs to another run, or the text has changed since.
+        """
         newest = checkpoint.latest(self.folder)
         if newest is None:
-            return 0, []
-        found = checkpoint.load(newest, run.model, run.optimizer, self._name(run))
+            return
+        then = checkpoint.peek(newest).get("corpus", corpus.sha256)
+        if then != corpus.sha256:
+            raise InputError(
+                f"{newest}: trained on other text: fingerprint {then[:12]}, corpus {corpus.name} has {corpus.sha256[:12]} now; "
+                "put the text back, or give another folder to begin anew"
+            )
+        found = checkpoint.load(newest, model, optimizer, self._name(config))
         self.saved = found["step"]
-        return self.saved, [(step, seen, loss) for step, seen, loss in found["curve"]]
+        watch.go_on_from(self.saved, found)
 
-    def save_if_due(self, run: Any, steps: int, curve: Curve) -> None:
-        if steps - self.saved >= self.every or steps == run.config.steps:
-            checkpoint.save(self.folder, steps, run.model, run.optimizer, self._name(run), {"curve": curve})
-            self.saved = steps
+    def save_if_due(
+        self, config: TrainConfig, corpus: Prepared, model: nn.Module, optimizer: Optimizer, watch: Watch
+    ) -> None:
+        if watch.step - self.saved >= self.every or watch.step == config.steps:
+            extra = {**watch.state(), "corpus": corpus.sha256}
+            checkpoint.save(self.folder, watch.step, model, optimizer, self._name(config), extra)
+            self.saved = watch.step
 
     @staticmethod
-    def _name(run: Any) -> str:
+    def _name(config: TrainConfig) -> str:
         """The run's id without its strategy: another one may go on from here."""
-        return run.config.replace(parallel=None).id()
+        return config.replace(parallel=None).id()

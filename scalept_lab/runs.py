@@ -81,8 +81,19 @@ class Store:
             return None
         return record if record.id == run_id else None  # a file under another run's name is not that run
 
+    def finished(self, run_id: str, corpus_sha256: str) -> RunRecord | None:
+        """The record of a run that needs no training any more: trained on the text of this fingerprint, and not failed.
+
+        A diverged run is a result.
+        """
+        record = self.get(run_id)
+        return record if record and record.status != "failed" and record.corpus == corpus_sha256 else None
+
     def save(self, record: RunRecord) -> Path:
-        path = self.path(record.id)
+        """Keep a record. One of the same run on other text is moved aside, to `<id>.json.<its fingerprint>`."""
+        path, old = self.path(record.id), self.get(record.id)
+        if old is not None and old.status != "failed" and old.corpus != record.corpus:
+            os.replace(path, path.with_name(f"{path.name}.{old.corpus[:12] or 'unknown'}"))
         write_atomically(path, record.model_dump_json(indent=1) + "\n")
         return path
 

@@ -27,7 +27,10 @@ class Shot(BaseModel):
     seal: str = ""
 
     def digest(self) -> str:
-        return hashlib.sha256(self.model_copy(update={"seal": ""}).model_dump_json().encode()).hexdigest()
+        """The hash to seal with. Fields of a config that came after the first seals count only where they are set."""
+        unset = {name for name in ("distillation", "growth", "delayed") if getattr(self.config, name) is None}
+        text = self.model_copy(update={"seal": ""}).model_dump_json(exclude={"config": unset})
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def id(self) -> str:

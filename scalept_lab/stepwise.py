@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -21,7 +22,8 @@ from scalept_lab.data import Prepared, prepare
 from scalept_lab.errors import InputError
 from scalept_lab.models import Transformer, cross_entropy
 from scalept_lab.optim import learning_rate, make_optimizer, set_rate
-from scalept_lab.train import evaluate, to, train_step
+from scalept_lab.outcome import Watch
+from scalept_lab.train import check, check_corpus, evaluate, set_up, stepper, to
 
 ENDLESS = 10**9  # steps that a stream of batches may be asked for
 
@@ -34,38 +36,55 @@ class Run:
     corpus: Prepared
     model: Transformer
     optimizer: torch.optim.Optimizer
-    step: int = 0
+    watch: Watch
     losses: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
     norms: list[float] = field(default_factory=list)  # of gradients before clipping, where they were watched
 
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        return self.watch.step
+
+    def copy(self, config: TrainConfig, model: Transformer, optimizer: torch.optim.Optimizer) -> Run:
+        """This run's past with another model to go on with."""
+        watch = copy.deepcopy(self.watch)
+        return Run(config, self.corpus, model, optimizer, watch, [*self.losses], [*self.rates], [*self.norms])
+
 
 def start(config: TrainConfig, corpus: Prepared | None = None) -> Run:
-    """The model and optimizer of `config`, before the first step. Raises: InputError if the corpus cannot be had."""
+    """The model and optimizer of `config`, before the first step. Raises: InputError as `train` does."""
+    check(config)
     corpus = corpus or prepare(config.corpus)
-    torch.manual_seed(config.seed)
-    model = Transformer(config.model).to(machine.device())
-    return Run(config, corpus, model, make_optimizer(model, config))
+    check_corpus(config, corpus)
+    made = set_up(config, machine.device())
+    return Run(config, corpus, made.whole(), made.optimizer, Watch.of(config))
 
 
 def go_on(run: Run, rates: Iterable[float], watch: bool = False) -> Run:
     """Train one step for each of `rates`, fractions of the peak rate, on the batches that come next. Returns `run`.
 
+    A run whose loss has left the range of a model takes no more steps: `run.watch.diverged`.
     watch: also note the length of every gradient before it is clipped, at the price of computing it twice.
     Raises: InputError for a rate that is negative or no number.
     """
     device = run.model.head.weight.device
+    step = stepper(run.model, run.optimizer, run.config, device.type)
+    run.watch.start()
     for rate, (x_BxL, y_BxL) in zip(rates, _batches(run), strict=False):
+        if run.watch.diverged:
+            break
         if not rate >= 0:
             raise InputError(f"rates: expected fractions of the peak rate, 0 or more, got {rate}")
         set_rate(run.optimizer, rate)
         x_BxL, y_BxL = to(x_BxL, device), to(y_BxL, device)
         if watch:
             run.norms.append(float(gradient(run.model, x_BxL, y_BxL).norm()))
-        loss = train_step(run.model, run.optimizer, x_BxL, y_BxL, run.config.clip)
+        loss = step(x_BxL, y_BxL)
+        run.watch.note(loss)
         run.losses.append(loss.item())
         run.rates.append(rate)
-        run.step += 1
+    run.watch.stop()
     return run
 
 
@@ -74,22 +93,16 @@ def branch(run: Run) -> Run:
     model = copy.deepcopy(run.model)
     optimizer = make_optimizer(model, run.config)
     optimizer.load_state_dict(copy.deepcopy(run.optimizer.state_dict()))
-    return Run(run.config, run.corpus, model, optimizer, run.step, [*run.losses], [*run.rates], [*run.norms])
+    return run.copy(run.config, model, optimizer)
 
 
 def score(run: Run, windows: int | None = None) -> float:
-    """Held-out loss in nats per token, as `train` measures it."""
-    return evaluate(run.model, run.corpus, windows or run.config.eval_windows)
-
-
-def curve(run: Run, points: int = 100) -> list[tuple[int, int, float]]:
-    """The training curve of a record: (step, tokens, mean loss of the steps since the point before)."""
-    every = max(1, run.step // points)
-    ends = [*range(every, run.step, every), run.step]
-    means = [float(np.mean(run.losses[a:b])) for a, b in zip([0, *ends], ends, strict=False)]
-    return [
-        (end, end * run.config.tokens_per_step, round(mean, 6)) for end, mean in zip(ends, means, strict=True)
-    ]
+    """Held-out loss in nats per token, as `train` measures it; NaN of a run that has diverged."""
+    return (
+        math.nan
+        if run.watch.diverged
+        else evaluate(run.model, run.corpus, windows or run.config.eval_windows)
+    )
 
 
 def schedule(config: TrainConfig, steps: int | None = None) -> list[float]:

@@ -21,7 +21,7 @@ from scalept_lab.errors import InputError
 from scalept_lab.fit import Law, fit_records
 from scalept_lab.runs import RunRecord, Store, write_atomically
 from scalept_lab.shot import Score, Shot
-from scalept_lab.sweep import Sweep, at_flops, finished, flops_of, prepare_corpora, run_all
+from scalept_lab.sweep import Sweep, at_flops, finished, flops_of, prepare_corpora, prepared_sha256, run_all
 
 
 @dataclass(frozen=True)
@@ -152,9 +152,9 @@ class Study:
             raise InputError("a power law has one variable and cannot choose a model; fit form chinchilla")
         like = parse(TrainConfig, records[-1].config)
         config = best_recipe(law, flops, like)
-        if self.heroes.get(config.id()) is not None:
+        if finished(self.heroes, config):
             return self.sealed(config.id())
-        if self.store.get(config.id()) is not None:
+        if finished(self.store, config):
             raise InputError(
                 f"the best run for {flops:g} FLOPs is in the sweep already: ask for more than its largest run"
             )
@@ -178,6 +178,12 @@ class Study:
         if sealed != shot:
             raise InputError(
                 f"the prediction differs from the one sealed at {sealed.sealed_at}; score the sealed one"
+            )
+        now = prepared_sha256(shot.config)
+        if any(record.corpus != now for record in self.store.records() if record.id in shot.runs):
+            raise InputError(
+                f"corpus {shot.config.corpus}: its text has changed since the prediction was sealed; "
+                "run the sweep again and call a new shot"
             )
         run_all([shot.config], self.heroes, progress=progress)
         record = self.heroes.get(shot.id)

@@ -178,9 +178,17 @@ def _share(store: Store, config: TrainConfig) -> float:
 
 
 def finished(store: Store, config: TrainConfig) -> bool:
-    """Whether a run needs no training any more: a diverged one is a result, a failed one is tried again."""
-    record = store.get(config.id())
-    return record is not None and record.status != "failed"
+    """Whether a run needs no training any more: its record is there, and of the text that its corpus has now."""
+    if store.get(config.id()) is None:  # do not build a corpus to learn that
+        return False
+    return store.finished(config.id(), prepared_sha256(config)) is not None
+
+
+def prepared_sha256(config: TrainConfig) -> str:
+    """The fingerprint of the text that the corpus of a run has now."""
+    from scalept_lab.data import prepare
+
+    return prepare(config.corpus).sha256
 
 
 def prepare_corpora(configs: Iterable[TrainConfig]) -> None:

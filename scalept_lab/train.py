@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
-from scalept_lab import distributed, group, machine, pacing, tokens
+from scalept_lab import costs, distributed, footprint, group, machine, pacing, tokens
 from scalept_lab.activations import recompute
 from scalept_lab.config import Parallel, TrainConfig
 from scalept_lab.data import Prepared, prepare
@@ -22,18 +21,25 @@ from scalept_lab.distributed import ALONE, Ranks
 from scalept_lab.errors import InputError
 from scalept_lab.models import Transformer, cross_entropy
 from scalept_lab.optim import learning_rate, make_optimizer, set_rate
-from scalept_lab.outcome import outcome
+from scalept_lab.outcome import Watch, outcome
 from scalept_lab.pipeline import FULL_PRECISION, Pipeline
 from scalept_lab.precision import autocast
 from scalept_lab.resume import Keep
 from scalept_lab.runs import RunRecord
 
-CURVE_POINTS = 100  # how often the loss is read: reading it makes a GPU wait
-DIVERGED = 1.5  # times the loss of a uniform guess
 UNSCALED = torch.amp.GradScaler("cpu", enabled=False)  # passes everything through
 _SEEDED = threading.Lock()  # torch has one random state: runs in threads must not draw from it in turns
 
 Progress = Callable[[int], None]  # called with the number of steps done
+Objective = Callable[
+    [nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]
+]  # of a model on x, y: (to minimize, to watch)
+
+
+def next_token(model: nn.Module, x_BxL: Tensor, y_BxL: Tensor) -> tuple[Tensor, Tensor]:
+    """The objective of a language model, in nats per token: what is minimized is also what is watched."""
+    loss = cross_entropy(model(x_BxL), y_BxL)
+    return loss, loss.detach()
 
 
 def train(
@@ -65,6 +71,7 @@ def train_step(
     cast: AbstractContextManager = FULL_PRECISION,
     scaler: torch.amp.GradScaler = UNSCALED,
     ranks: Ranks = ALONE,
+    objective: Objective = next_token,
 ) -> Tensor:
     """Forward, backward, step. Returns this rank's part of the batch's mean loss (a scalar without graph, on the device).
 
@@ -76,11 +83,11 @@ def train_step(
     for i, (x_part, y_part) in enumerate(zip(x_parts, y_parts, strict=True)):
         ranks.average_now(i + 1 == parts)
         with cast:
-            part = cross_entropy(model(x_part), y_part) * (y_part.numel() / whole)
-        scaler.scale(
-            part * ranks.data
-        ).backward()  # times ranks: what comes next is a mean over them, not a sum
-        loss += part.detach()
+            part, watched = objective(model, x_part, y_part)
+        share = y_part.numel() / whole
+        # times ranks: what comes next is a mean over them, not a sum
+        scaler.scale(part * (share * ranks.data)).backward()
+        loss += watched * share
     scaler.unscale_(optimizer)
     ranks.clip(model.parameters(), clip)
     scaler.step(optimizer)
@@ -106,48 +113,37 @@ def fit_model(
     progress: Progress | None = None,
     corpus: Prepared | None = None,
     keep: Keep | None = None,
+    objective: Objective = next_token,
 ) -> tuple[nn.Module, RunRecord]:
     """`train`, with the trained model as well: of several ranks, what this one holds of it."""
     with group.joined():
-        corpus = corpus or prepared(config.corpus)
         device = machine.device()
-        _check(config, corpus)
-        run = set_up(config, device)
-        first, curve = keep.resume(run) if keep else (0, [])
-        stream = pacing.stream(config, corpus.train, first)
-        every = max(1, config.steps // CURVE_POINTS)
-        limit = DIVERGED * math.log(config.model.vocab_size)
-        total = torch.zeros((), device=device)
-        diverged, counted, started = False, 0, time.perf_counter()
+        check(config, "distillation" if objective is not next_token else "")
+        corpus = corpus or prepared(config.corpus)
+        check_corpus(config, corpus)
+        run = set_up(config, device, objective)
+        watch = Watch.of(config, run.ranks.total)
+        if keep:
+            keep.resume(config, corpus, run.model, run.optimizer, watch)
+        stream = pacing.stream(config, corpus.train, watch.step)
 
-        step = first - 1
-        for step, (x_BxL, y_BxL) in enumerate(stream, first):
+        watch.start()
+        for step, (x_BxL, y_BxL) in enumerate(stream, watch.step):
             set_rate(run.optimizer, learning_rate(step, config))
             loss = run.step(to(x_BxL, device), to(y_BxL, device))
-
-            total, counted = total + loss, counted + 1
-            if counted == every or step + 1 == config.steps:
-                mean = run.ranks.total(total).item() / counted
-                diverged = not mean < limit  # also true for NaN
-                if diverged:
+            if watch.note(loss):
+                if watch.diverged:
                     break
-                curve.append((step + 1, (step + 1) * config.tokens_per_step, round(mean, 6)))
-                total, counted = torch.zeros((), device=device), 0
                 if progress and run.ranks.rank == 0:
-                    progress(step + 1)
+                    progress(watch.step)
                 if keep:
-                    keep.save_if_due(run, step + 1, curve)
+                    keep.save_if_due(config, corpus, run.model, run.optimizer, watch)
+        watch.stop()
 
-        seconds = time.perf_counter() - started
-        heldout = (
-            math.nan if diverged else evaluate(run.whole(), corpus, config.eval_windows, ranks=run.evaluators)
-        )
-        diverged = not heldout < limit
-        record = outcome(
-            config, corpus.sha256, curve, step + 1, None if diverged else heldout, seconds,
-            steps_here=step + 1 - first, device=device,
-        )  # fmt: skip
-        return run.model, record
+        heldout = math.nan
+        if not watch.diverged:
+            heldout = evaluate(run.whole(), corpus, config.eval_windows, ranks=run.evaluators)
+        return run.model, outcome(config, corpus.sha256, watch, heldout, device=device)
 
 
 @dataclass
@@ -175,43 +171,41 @@ class Run:
         return ranks if ranks.stages == 1 else Ranks(ranks.rank, ranks.world, ranks.rank, data=ranks.world)
 
 
-def set_up(config: TrainConfig, device: str) -> Run:
+def set_up(config: TrainConfig, device: str, objective: Objective = next_token) -> Run:
     """Build the model of a run and its optimizer, spread over the ranks of the process group if there is one."""
     parallel = config.parallel or Parallel()
-    distributed.check(config, group.world())
     with _SEEDED:  # the same model on every rank
         torch.manual_seed(config.seed)
         model = Transformer(config.model)
     model = model.to(device)
     if config.recompute:
         recompute(model)
-    cast = autocast(config.dtype, device) if config.dtype != "float32" else FULL_PRECISION
     if group.world() > 1 and parallel.strategy == "pipeline":
-        pipe = Pipeline(model, parallel, cast, device)
+        pipe = Pipeline(model, parallel, cast(config, device), device)
         optimizer = make_optimizer(pipe.module, config)
-        return Run(
-            pipe.module,
-            optimizer,
-            partial(pipeline_step, pipe, optimizer, clip=config.clip),
-            pipe.ranks,
-            config,
-        )
+        step = partial(pipeline_step, pipe, optimizer, clip=config.clip)
+        return Run(pipe.module, optimizer, step, pipe.ranks, config)
     call, ranks = distributed.spread(model, parallel)
     optimizer = make_optimizer(model, config)
     if ranks.world > 1 and parallel.strategy == "zero1":
         optimizer = distributed.sharded_optimizer(optimizer)
+    return Run(model, optimizer, stepper(call, optimizer, config, device, ranks, objective), ranks, config)
+
+
+def stepper(
+    call: nn.Module, optimizer: torch.optim.Optimizer, config: TrainConfig, device: str, ranks: Ranks = ALONE,
+    objective: Objective = next_token,
+) -> Callable[[Tensor, Tensor], Tensor]:  # fmt: skip
+    """`train_step` as a run of `config` takes it: its precision, the parts of its batch, its clipping."""
     scaler = torch.amp.GradScaler(device) if config.dtype == "float16" else UNSCALED
-    step = partial(
-        train_step,
-        call,
-        optimizer,
-        clip=config.clip,
-        parts=config.accumulate,
-        cast=cast,
-        scaler=scaler,
-        ranks=ranks,
-    )
-    return Run(model, optimizer, step, ranks, config)
+    return partial(
+        train_step, call, optimizer, clip=config.clip, parts=config.accumulate, cast=cast(config, device),
+        scaler=scaler, ranks=ranks, objective=objective,
+    )  # fmt: skip
+
+
+def cast(config: TrainConfig, device: str) -> AbstractContextManager:
+    return autocast(config.dtype, device) if config.dtype != "float32" else FULL_PRECISION
 
 
 @torch.no_grad()
@@ -253,7 +247,46 @@ def seconds_per_step(config: TrainConfig, steps: int = 4) -> float:
     return sorted(times[1:])[steps // 2]
 
 
-def _check(config: TrainConfig, corpus: Prepared) -> None:
+OTHER_LOOPS = {
+    "distillation": "distill.fit_student", "growth": "growth.fit_grown", "delayed": "delayed.fit_delayed"
+}  # fmt: skip
+
+
+def check(config: TrainConfig, loop: str = "") -> None:
+    """What needs no text to be known, before anything is built. `loop`: the field whose loop asks ("growth", …).
+
+    Raises: InputError if this loop does not do what the config asks for, the ranks cannot share the run, or the machine
+    cannot hold it.
+    """
+    for name, home in OTHER_LOOPS.items():
+        if name != loop and getattr(config, name) is not None:
+            raise InputError(
+                f"{name}: expected none in this loop, got {getattr(config, name)!r}; {home} trains such a run"
+            )
+    if not config.model.causal:
+        raise InputError(
+            "model.causal: expected true, got false: an encoder sees the token that it should predict, so its next-token loss "
+            "says nothing; bert.pretrain trains encoders"
+        )
+    distributed.check(config, group.world())
+    if config.distillation and group.world() > 1 and (config.parallel or Parallel()).strategy == "pipeline":
+        raise InputError(
+            "parallel.strategy: a pipeline knows the next-token loss alone, got another; take ddp or fsdp"
+        )
+    need, have = _least_bytes(config), machine.device_memory_bytes()
+    if need > have:
+        raise InputError(
+            f"model: expected a run that fits into the {have / 1e9:,.1f} GB of this machine, got one of {need / 1e9:,.1f} GB "
+            f"({costs.shape(config.model).total:,} parameters, batch {config.batch:,}); take a smaller model or batch"
+        )
+
+
+def _least_bytes(config: TrainConfig) -> float:
+    """What a run takes at least: alone its whole footprint; each of several ranks builds the whole model before it shards it."""
+    return 4 * costs.shape(config.model).total if group.world() > 1 else footprint.footprint(config)["total"]
+
+
+def check_corpus(config: TrainConfig, corpus: Prepared) -> None:
     """Before the first step, what would otherwise fail in the middle or at the end. Raises: InputError."""
     if corpus.vocab_size > config.model.vocab_size:
         raise InputError(
@@ -265,12 +298,7 @@ def _check(config: TrainConfig, corpus: Prepared) -> None:
 
 def prepared(name: str) -> Prepared:
     """The corpus, built by one rank if it has to be."""
-    if group.rank() > 0:
-        dist.barrier()
-    corpus = prepare(name)
-    if group.world() > 1 and group.rank() == 0:
-        dist.barrier()
-    return corpus
+    return group.first(lambda: prepare(name))
 
 
 def to(array, device: str | torch.device) -> Tensor:

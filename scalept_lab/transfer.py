@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from scalept_lab import machine, outcome
+from scalept_lab import config, outcome
 from scalept_lab.corpus import cache_dir, collect
 from scalept_lab.costs import shape as count_shape
 from scalept_lab.errors import InputError
 from scalept_lab.finetune import (
+    METRICS,
     FineTuning,
     attention,
     evaluate,
@@ -202,21 +203,18 @@ def measure(
         )
     )
     D = round(seen * min(length, LENGTH))
-    return RunRecord(
-        id=run_id(start, of, pairs, seed, plan, tests), config=_config(start, of, pairs, plan, tests),
-        N=N, N_total=total, D=D, C=6.0 * N * D, L=found.loss,
-        metrics={name: getattr(found, name) for name in ("accuracy", "precision", "recall", "f1")},
-        seconds=found.seconds, peak_rss_bytes=machine.peak_rss_bytes(), provenance=provenance(of),
+    return outcome.record(
+        _config(start, of, pairs, plan, tests), found.loss, N=N, N_total=total, D=D, C=6.0 * N * D,
+        metrics={name: getattr(found, name) for name in METRICS}, seconds=found.seconds, provenance=provenance(of),
     )  # fmt: skip
 
 
 def run_id(
     start: Start, of: Task, pairs: int, seed: int = 0, plan: FineTuning | None = None, tests: int = TESTS
 ) -> str:
-    """The id that `measure` gives its record: what is the same in all of this is the same run."""
+    """The id that `measure` gives its record."""
     plan = FineTuning(**{**asdict(plan or FineTuning()), "seed": seed})
-    config = _config(start, of, pairs, plan, tests)
-    return hashlib.sha256(json.dumps([config, of.sha256], sort_keys=True).encode()).hexdigest()[:16]
+    return config.run_id(_config(start, of, pairs, plan, tests))
 
 
 def _config(start: Start, of: Task, pairs: int, plan: FineTuning, tests: int) -> dict[str, Any]:

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault(
-    "OMP_NUM_THREADS", "1"
-)  # before torch: on a busy machine two threads can be far slower than one
+# before torch: on a busy machine two threads can be far slower than one
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def made_up_text(size: int, seed: int = 0) -> str:
@@ -48,3 +47,18 @@ def tiny_corpus(_made, monkeypatch) -> str:
     file, cache = _made
     monkeypatch.setenv("SCALEPT_CACHE", str(cache))
     return str(file)
+
+
+@pytest.fixture(scope="session")
+def word_corpus(tmp_path_factory):
+    """A prepared corpus of forty words in random order: there is something to learn in a few steps, and nothing to build."""
+    import numpy as np
+
+    from scalept_lab.data import Prepared
+
+    random = np.random.default_rng(0)
+    known = random.integers(97, 123, (40, 5)).astype(np.uint8)
+    stream = known[random.integers(0, 40, 6000)].reshape(-1)
+    return Prepared(
+        "words", stream[:25_000], stream[25_000:], 256, "0" * 64, {}, tmp_path_factory.mktemp("words")
+    )

@@ -364,7 +364,11 @@ def test_bad_arguments(scalept, tmp_path, arguments, says):
         ({"unique_tokens": 10**12}, "unique_tokens"),
         ({"model": {"width": 33}}, "width 33 is not a multiple of heads"),
         ({"model": {"width": 16, "vocab_size": 100}}, "vocab_size: expected at least 256"),
-        ({"model": {"width": 16, "context": 100_000}}, "use a longer corpus or a shorter context"),
+        ({"model": {"width": 16, "context": 50_000}}, "use a longer corpus or a shorter context"),
+        ({"model": {"width": 16, "causal": False}}, "model.causal: expected true, got false"),
+        ({"model": {"width": 2**16, "depth": 100, "heads": 16}}, "model: expected a run that fits into"),
+        ({"batch": 10**9}, "batch 1,000,000,000"),
+        ({"delayed": {"workers": 2}}, "delayed.fit_delayed trains such a run"),
     ],
     ids=str,
 )
@@ -383,6 +387,16 @@ def test_half_of_what_torchrun_sets_is_not_enough(scalept, run_file, monkeypatch
     """WORLD_SIZE alone, as a job script may leave it. (What works under torchrun is in test_distributed.)"""
     monkeypatch.setenv("WORLD_SIZE", "2")
     refused(scalept("train", run_file(), "--json"), "could not join the other ranks at ?:?")
+
+
+def test_a_run_does_not_go_on_with_changed_text(scalept, run_file, tmp_path, tiny_corpus):
+    file, folder = tmp_path / "mine.txt", tmp_path / "kept"
+    text = Path(tiny_corpus).read_text()
+    file.write_text(text[:40_000])
+    given = run_file(corpus=str(file), tokens=6400), "--checkpoint", folder, "--every", "10", "--json"
+    assert scalept("train", *given)[0] == 0
+    file.write_text(text[40_000:80_000])
+    refused(scalept("train", *given), "trained on other text")
 
 
 def test_checkpoints_need_steps_between_them(scalept, run_file):

@@ -11,9 +11,22 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from scalept_lab.config import HEAD_DIM, Curriculum, ModelConfig, Parallel, TrainConfig, parse, round_width
+from scalept_lab.config import (
+    HEAD_DIM,
+    LATER,
+    Curriculum,
+    Delayed,
+    Distillation,
+    Growth,
+    ModelConfig,
+    Parallel,
+    TrainConfig,
+    parse,
+    round_width,
+    run_id,
+)
 from scalept_lab.errors import InputError
-from scalept_lab.runs import recorded
+from scalept_lab.runs import data_folder, recorded
 
 
 def line(error: pytest.ExceptionInfo) -> str:
@@ -164,17 +177,35 @@ def test_every_field_counts_in_the_name():
         "model": ModelConfig.family(64), "corpus": "language", "tokens": 1, "unique_tokens": 5, "batch": 1, "lr": 0.5,
         "parametrization": "standard", "beta2": 0.5, "weight_decay": 0.1, "schedule": "cosine", "warmup": 0.5, "clip": 2.0,
         "seed": 9, "eval_windows": 1, "optimizer": "sgd", "dtype": "bfloat16", "accumulate": 2, "recompute": True,
-        "parallel": Parallel(), "curriculum": Curriculum(),
+        "parallel": Parallel(), "curriculum": Curriculum(), "delayed": Delayed(),
+        "distillation": Distillation(teacher="0123456789abcdef"),
+        "growth": Growth(start=ModelConfig.family(16), flops=1e9),
     }  # fmt: skip
     assert set(changed) == set(TrainConfig.model_fields)
     names = {config.replace(**{field: value}).id() for field, value in changed.items()}
     assert len(names | {config.id()}) == len(changed) + 1
 
 
-def test_recorded_runs_keep_their_names():
-    """Fields that were added after the runs were recorded must not rename them."""
-    records = recorded("standard") + recorded("lr_transfer")
-    assert all(parse(TrainConfig, record.config).id() == record.id for record in records)
+def test_fields_that_came_later_are_left_out_of_a_name_at_their_defaults_alone():
+    assert {name: TrainConfig.model_fields[name].default for name in LATER} == LATER
+    teacher = Distillation(teacher="0123456789abcdef")
+    names = [TrainConfig(distillation=plan).id() for plan in (
+        teacher, teacher.replace(weight=0.25), teacher.replace(temperature=2.0), teacher.replace(teacher="f" * 16),
+    )]  # fmt: skip
+    assert len(set(names)) == 4
+
+
+SWEEPS = sorted(path.stem for path in (data_folder() / "records").glob("*.jsonl"))
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_every_recorded_run_has_the_name_of_its_config(name):
+    """Fields that were added after the runs were recorded must not rename them; and nothing but its config names a run."""
+    records = recorded(name)
+    assert [run_id(record.config) for record in records] == [record.id for record in records]
+    assert len({record.id for record in records}) == len(records)
+    plain = [record for record in records if set(record.config) <= set(TrainConfig.model_fields)]
+    assert [parse(TrainConfig, record.config).id() for record in plain] == [record.id for record in plain]
 
 
 def test_the_name_is_the_same_in_another_process():

@@ -1,13 +1,11 @@
-import numpy as np
 import pytest
 import torch
 
 from scalept_lab import growth, stepwise
-from scalept_lab.config import ModelConfig, TrainConfig
+from scalept_lab.config import ModelConfig, TrainConfig, parse
 from scalept_lab.costs import flops_per_token
-from scalept_lab.data import Prepared
 from scalept_lab.errors import InputError
-from scalept_lab.growth import Growth, fit_grown
+from scalept_lab.growth import fit_grown, grown
 from scalept_lab.models import cross_entropy
 
 MODEL = ModelConfig(width=16, depth=2, heads=2, context=16)
@@ -15,15 +13,9 @@ DEEP, WIDE = MODEL.replace(depth=5), MODEL.replace(width=32, heads=4)
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    random = np.random.default_rng(0)
-    words = random.integers(97, 123, (40, 5)).astype(np.uint8)
-    stream = words[random.integers(0, 40, 6000)].reshape(-1)
-    corpus = Prepared(
-        "words", stream[:25_000], stream[25_000:], 256, "0" * 64, {}, tmp_path_factory.mktemp("w")
-    )
+def run(word_corpus):
     config = TrainConfig(model=MODEL, tokens=60 * 128, batch=8, eval_windows=32, corpus="words")
-    return stepwise.go_on(stepwise.start(config, corpus), stepwise.schedule(config))
+    return stepwise.go_on(stepwise.start(config, word_corpus), stepwise.schedule(config))
 
 
 def moved(run, model, how):
@@ -51,11 +43,11 @@ def test_growing_again_and_with_learned_positions_preserves_too():
     small = growth.Transformer(MODEL.replace(positions="learned"))
     torch.nn.init.normal_(small.head.weight)
     x = torch.randint(256, (4, 16))
-    for grown in (
+    for large in (
         growth.deepen(growth.widen(small, 32), 3),
         growth.widen(growth.deepen(small, 3, "stack"), 64),
     ):
-        assert torch.allclose(small(x), grown(x), atol=1e-5)
+        assert torch.allclose(small(x), large(x), atol=1e-5)
 
 
 def test_copies_do_not_stay_alike(run):
@@ -93,15 +85,26 @@ def test_new_blocks_start_without_memory_and_rates_are_those_of_the_new_width(ru
 
 
 def test_a_grown_run_spends_its_flops_and_its_record_says_so(run):
-    small = run.config
-    plan = Growth(WIDE, 60 * 128 * flops_per_token(WIDE), 0.25)
-    done, record = fit_grown(small, plan, run.corpus)
-    assert record.ok and record.C == pytest.approx(plan.flops, rel=0.02)
-    assert record.D == done.step * 128 > 60 * 128
-    assert record.config["model"]["width"] == 32 and record.config["growth"]["share"] == 0.25
+    flops = 60 * 128 * flops_per_token(WIDE)
+    config = grown(run.config, WIDE, flops, 0.25)
+    done, record = fit_grown(config, run.corpus)
+    assert record.ok and record.C == pytest.approx(flops, rel=0.02)
+    assert record.D == config.tokens == done.step * 128 > 60 * 128
+    assert parse(TrainConfig, record.config) == config and record.id == config.id()
+    assert record.config["model"]["width"] == 32 and record.config["growth"]["start"]["width"] == 16
     assert done.rates[-1] < 0.05 and max(done.rates) == pytest.approx(1.0, abs=0.05)
-    _, scratch = fit_grown(small, Growth(WIDE, plan.flops, 0.0), run.corpus)
-    assert scratch.D == 60 * 128 and scratch.id != record.id == plan.id(small)
+    _, scratch = fit_grown(grown(run.config, WIDE, flops, 0.0), run.corpus)
+    assert scratch.D == 60 * 128 and scratch.id != record.id
+    deeper = grown(run.config, DEEP, flops, 0.25)
+    assert (
+        len(
+            {
+                deeper.id(),
+                *(deeper.replace(growth=deeper.growth.replace(how=how)).id() for how in ("zero", "copy")),
+            }
+        )
+        == 3
+    )
 
 
 @pytest.mark.parametrize(
@@ -115,8 +118,9 @@ def test_a_grown_run_spends_its_flops_and_its_record_says_so(run):
         (lambda run: growth.grow(run, MODEL.replace(depth=3, width=32, heads=4)), "model: expected the present one"),
         (lambda run: growth.grow(run, MODEL.replace(width=32)), "heads in proportion"),
         (lambda run: growth.grow(run, MODEL), "model: expected"),
-        (lambda run: Growth(WIDE, 1e9, 1.0), "share: expected"),
-        (lambda run: Growth(WIDE, -1.0), "flops: expected a positive number"),
+        (lambda run: grown(run.config, WIDE, 1e9, 1.0), "share: Input should be less than 1, got 1.0"),
+        (lambda run: grown(run.config, WIDE, -1.0), "flops: expected a positive number"),
+        (lambda run: fit_grown(run.config, run.corpus), "growth: expected a config made by growth.grown"),
     ],
 )  # fmt: skip
 def test_bad_input(run, make, words):

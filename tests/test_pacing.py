@@ -101,7 +101,7 @@ def test_stepping_by_hand_follows_the_curriculum(corpus):
     run = stepwise.go_on(stepwise.start(paced, corpus), stepwise.schedule(paced), watch=True)
     assert stepwise.score(run) == pytest.approx(train(paced, corpus=corpus).L, abs=1e-6)
     assert len(run.norms) == len(run.losses) == 40 and min(run.norms) > 0
-    assert stepwise.curve(run, 10)[-1][:2] == (40, paced.tokens)
+    assert run.watch.curve[-1][:2] == (40, paced.tokens)
 
 
 @pytest.mark.parametrize(

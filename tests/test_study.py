@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures as futures
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -12,7 +13,9 @@ import synthetic
 
 import scalept_lab.sweep
 from scalept_lab import costs, fit, study
+from scalept_lab.data import prepare
 from scalept_lab.errors import InputError
+from scalept_lab.shot import Shot
 from scalept_lab.study import Score, Study, best_recipe
 from scalept_lab.sweep import Sweep, flops_of
 
@@ -21,6 +24,15 @@ SWEEP = Sweep(configs=[synthetic.config_at(width, C) for C, widths in synthetic.
 
 def files(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.fixture(autouse=True)
+def text(monkeypatch) -> dict[str, str]:
+    """The fingerprint that the corpus of every run has now: that of the synthetic records, until a test changes it."""
+    now = {"sha256": synthetic.PROVENANCE["corpus_sha256"]}
+    for module in (study, scalept_lab.sweep):
+        monkeypatch.setattr(module, "prepared_sha256", lambda config: now["sha256"])
+    return now
 
 
 @pytest.fixture
@@ -364,7 +376,9 @@ def test_a_hero_that_diverged_is_told(done):
 # --- all of it, for real
 
 
-def test_a_study_from_plan_to_score(tmp_path, tiny_corpus, monkeypatch):
+def test_a_study_from_plan_to_score(tmp_path, tiny_corpus, monkeypatch, text):
+    text["sha256"] = prepare(tiny_corpus).sha256
+
     def in_a_thread(configs, store, executor=None, progress=True):
         with futures.ThreadPoolExecutor(1) as one:
             return scalept_lab.sweep.run_all(configs, store, one, progress=False)
@@ -382,3 +396,41 @@ def test_a_study_from_plan_to_score(tmp_path, tiny_corpus, monkeypatch):
     again = Study("small", folder=tmp_path / "small")
     assert again.scores() == [score] and again.spent == pytest.approx(sweep.flops)
     assert {name.split("/")[0] for name in files(again.folder)} == {"study.json", "runs", "shots", "hero"}
+
+
+# --- text that changes
+
+
+def test_runs_on_text_that_has_changed_since_do_not_count_and_are_kept_aside(done, planted, text):
+    first = SWEEP.configs[0]
+    old = done.store.get(first.id())
+    text["sha256"] = "cd" * 32
+    assert done.estimate(SWEEP).cached == 0
+    done.store.save(old.model_copy(update={"provenance": {**old.provenance, "corpus_sha256": "cd" * 32}}))
+    assert done.estimate(SWEEP).cached == 1
+    kept = [name for name in files(done.folder / "runs") if name.startswith(first.id())]
+    assert kept == [f"{first.id()}.json", f"{first.id()}.json.{old.corpus[:12]}"]
+    assert len(done.store.records()) == len(SWEEP)
+
+
+def test_a_prediction_is_not_scored_on_text_that_has_changed_since(done, text):
+    shot = shoot(done)
+    text["sha256"] = "cd" * 32
+    with pytest.raises(
+        InputError, match="corpus python: its text has changed since the prediction was sealed"
+    ):
+        done.run_hero(shot)
+
+
+def test_a_seal_from_before_a_field_existed_still_holds(done):
+    """Fields of a config that came later do not break old seals."""
+    shot = shoot(done)
+    values = json.loads(shot.model_dump_json())
+    for name in ("distillation", "growth", "delayed"):
+        del values["config"][name]
+    (done.folder / "shots" / f"{shot.id}.json").write_text(json.dumps(values))
+    text = Shot.model_validate(values | {"seal": ""}).model_dump_json()
+    for name in ("distillation", "growth", "delayed"):
+        text = text.replace(f',"{name}":null', "")
+    assert shot.seal == hashlib.sha256(text.encode()).hexdigest()
+    assert done.sealed(shot.id) == shot

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
 import psutil
 import pytest
@@ -19,7 +20,7 @@ from scalept_lab import costs
 from scalept_lab.config import ModelConfig, TrainConfig
 from scalept_lab.errors import InputError
 from scalept_lab.recipe import recommend
-from scalept_lab.runs import Store, read_records
+from scalept_lab.runs import Store, parse_record, read_records
 from scalept_lab.sweep import Sweep, at_flops, flops_of, run_all
 
 TINY = ModelConfig(width=16, context=16, heads=2)
@@ -339,3 +340,24 @@ def _of_group(process: psutil.Process, group: int) -> bool:
         return os.getpgid(process.pid) == group
     except OSError:
         return False
+
+
+def test_a_run_on_text_that_has_changed_is_trained_again_and_the_old_one_kept_aside(
+    tmp_path, monkeypatch, tiny_corpus
+):
+    """The name of a corpus is a path: what it says must be looked at."""
+    monkeypatch.setenv("SCALEPT_CACHE", str(tmp_path / "cache"))
+    file, text = tmp_path / "mine.txt", Path(tiny_corpus).read_text()
+    file.write_text(text[:50_000])
+    config = TrainConfig(
+        corpus=str(file), model=ModelConfig(width=16, context=16), tokens=2000, eval_windows=8
+    )
+    store = Store(tmp_path / "runs")
+    with futures.ThreadPoolExecutor(1) as one:
+        old = run_all([config], store, one, progress=False)[0]
+        assert run_all([config], store, one, progress=False) == [old]
+        file.write_text(text[50_000:100_000])
+        new = run_all([config], store, one, progress=False)[0]
+    assert new.id == old.id and new.corpus != old.corpus and new.L != old.L
+    aside = store.folder / f"{old.id}.json.{old.corpus[:12]}"
+    assert parse_record(aside.read_text()) == old and store.records() == [new]

@@ -8,12 +8,14 @@ import math
 import numpy as np
 import pytest
 import torch
+from refusals import one_line
 from torch import nn
 
-from scalept_lab import costs, optim, tokens
+from scalept_lab import checkpoint, costs, optim, tokens
 from scalept_lab.config import ModelConfig, TrainConfig
 from scalept_lab.data import Prepared, prepare
 from scalept_lab.errors import InputError
+from scalept_lab.launch import launch
 from scalept_lab.models import Transformer
 from scalept_lab.resume import Keep
 from scalept_lab.runs import parse_record
@@ -216,7 +218,40 @@ def test_a_run_goes_on_from_its_checkpoint_as_if_nothing_had_happened(tiny_corpu
 
     with pytest.raises(Stopped):
         train(given, keep=Keep(tmp_path, every=10), progress=stop)
+    first_life = checkpoint.peek(checkpoint.latest(tmp_path))["seconds"]
     resumed = train(given, keep=Keep(tmp_path, every=10))
     assert resumed.L == straight.L and resumed.curve == straight.curve
+    assert resumed.seconds > first_life > 0  # all lives together
     again = train(given, keep=Keep(tmp_path, every=10))  # a finished run is loaded and scored
-    assert again.L == straight.L and again.curve == straight.curve
+    assert again.L == straight.L and again.curve == straight.curve and again.seconds > first_life
+
+
+def test_a_run_does_not_go_on_with_text_that_has_changed(word_corpus, tmp_path):
+    given = TrainConfig(model=TINY, corpus="words", tokens=40 * 64, eval_windows=8)
+    train(given, corpus=word_corpus, keep=Keep(tmp_path, every=10))
+    kept = sorted(tmp_path.iterdir())
+    changed = dataclasses.replace(word_corpus, sha256="ab" * 32)
+    one_line(lambda: train(given, corpus=changed, keep=Keep(tmp_path, every=10)),
+             "trained on other text: fingerprint 000000000000, corpus words has abababababab now", "another folder")  # fmt: skip
+    assert sorted(tmp_path.iterdir()) == kept
+
+
+def fails_on_the_first_rank(prepare_too: bool):
+    from scalept_lab import group
+
+    def make():
+        if group.rank() == 0:
+            raise InputError("no such file: gone.txt") if prepare_too else KeyError("a bug")
+        return pytest.fail("the others wait for the first")
+
+    with pytest.raises((InputError, KeyError)) as error:
+        group.first(make)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("bad_input", "says"), [(True, "no such file: gone.txt"), (False, "KeyError: 'a bug'")]
+)
+def test_no_rank_waits_for_one_that_failed(bad_input, says):
+    first, second = launch(fails_on_the_first_rank, 2, bad_input, seconds=60)
+    assert second == says and first in says
