@@ -147,6 +147,29 @@ def test_shingles_are_the_five_word_runs():
     assert clean.jaccard(clean.shingles(""), clean.shingles("")) == 0
 
 
+def test_words_are_those_of_any_script():
+    """Two sentences with one link are not copies; one long text with a character changed is."""
+    link = " https://example.org/a/long/path/to/some/page/of/this/site"
+    assert clean.near_duplicates(["北京今天晴朗无云适合出门" + link, "上海连日小雨气温逐渐下降" + link]) == []
+    assert len(clean.shingles("可扩展预训练")) == 2  # six characters, two runs of five
+    assert len(clean.shingles("один два три четыре пять шесть")) == 2
+    rng = random.Random(0)
+    text = "".join(chr(rng.randrange(0x4E00, 0x9FA5)) for _ in range(200))
+    found = clean.near_duplicates([text, text[:100] + "一" + text[101:]])
+    assert [(copy, original) for copy, original, _ in found] == [(1, 0)]
+    assert found[0][2] == pytest.approx(191 / 201)  # 196 runs each; five of them hold the changed character
+
+
+def test_secrets_go_before_copies_are_looked_for():
+    """Two texts that differ in an address alone are one text once the addresses are gone."""
+    data = corpus_of(*(ORDINARY + f"# written by {name}@example.org\n" for name in ("ada", "grace")))
+    kept, report = clean.clean(data, near=None, progress=False)
+    assert kept["path"].tolist() == ["p/0.py"] and report.redactions == {"email": 2}
+    assert kept["text"][0].endswith("# written by <EMAIL>\n")
+    assert kept["bytes"].tolist() == [len(kept["text"][0].encode())] == [report.bytes_after]
+    assert report.removed[0]["bytes"] == report.bytes_after  # counted after the address was replaced
+
+
 def test_near_duplicates_agree_with_all_pairs():
     """The slow twin compares every pair with sets of word tuples, hashing nothing."""
     texts, threshold = variants(), 0.7
@@ -170,6 +193,12 @@ def test_near_duplicates_agree_with_all_pairs():
         clean.jaccard(clean.shingles(texts[i]), clean.shingles(texts[j])) < threshold
         for i, j in itertools.combinations(remaining, 2)
     )
+
+
+def test_shares_are_of_bytes_not_of_characters():
+    data = pd.concat([corpus_of(*["数据"] * 60, package="a"), corpus_of(*["texts."] * 60, package="b")])
+    mixed = clean.mix(data.reset_index(drop=True), {"a": 2, "b": 1}, total_bytes=270)
+    assert mixed["package"].value_counts().to_dict() == {"a": 30, "b": 15}  # six bytes each
 
 
 def test_mix_meets_its_shares():

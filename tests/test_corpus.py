@@ -174,6 +174,30 @@ def test_hub_names_go_through_load_dataset(tmp_path, monkeypatch):
         corpus.collect_from("mini", text_column="story")
 
 
+def test_the_budget_and_the_sizes_are_bytes(tmp_path):
+    """Thirty rows of 100 Chinese characters, three bytes each: four of them reach 1,000 bytes, and stay whole."""
+    text = "可扩展预训练的数据很多" * 9 + "。"
+    assert (len(text), len(text.encode())) == (100, 300)
+    file = tmp_path / "t.jsonl"
+    file.write_text("\n".join(json.dumps({"text": text}) for _ in range(30)))
+    data = corpus.collect_from(str(file), max_bytes=1000)
+    assert data["text"].tolist() == [text] * 4 and data["bytes"].tolist() == [300] * 4
+    assert len(corpus.collect_from(str(file), max_bytes=1200)) == 4
+
+
+def test_line_ends_are_unified_before_a_file_is_cut(tmp_path):
+    """A blank line is where a piece may end, also where lines end as on Windows."""
+    paragraph = "a word " * 600
+    (tmp_path / "a.txt").write_bytes(f"{paragraph}\r\n\r\n{paragraph}".encode())
+    data = corpus.collect_from(str(tmp_path))
+    assert data["text"].tolist() == [f"{paragraph}\n\n", paragraph]
+
+
+def test_half_a_surrogate_pair_is_text_like_any_other(tmp_path):
+    data = corpus.table([("ab\ud83d", "p", "m", "p/1", "MIT")])
+    assert data["bytes"].tolist() == [3] and data["text"][0] == "ab\ud83d"
+
+
 def test_offline_hub_is_one_line(monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(InputError, match=r"^owner/stories: .*cannot be reached") as caught:
