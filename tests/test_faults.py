@@ -2,6 +2,7 @@
 
 import math
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -67,6 +68,23 @@ def test_a_run_that_cannot_start_says_why(tmp_path):
     other = recommend(24, STEPS * BATCH * 64, batch=BATCH, parallel=Parallel(strategy="tensor"))
     with pytest.raises(InputError, match=r"heads: 3 cannot be split"):
         faults.train_and_kill(other, tmp_path, max_restarts=0)
+
+
+def test_a_kill_after_the_end_is_refused_before_anything_starts(tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(InputError, match="kill_after: expected steps before 96, the run's last, got 96"):
+        faults.train_and_kill(config(), folder, kill_after=(32, 96))
+    assert not folder.exists()
+
+
+def test_a_run_that_ends_before_its_kill_says_so_at_once(tmp_path, monkeypatch):
+    """A process that ends well and saves nothing stands for torchrun: its steps go by before one can be killed."""
+    real = faults.subprocess.Popen
+    monkeypatch.setattr(faults.subprocess, "Popen", lambda command, **more: real([command[0], "-c", ""], **more))
+    started = time.monotonic()
+    with pytest.raises(InputError, match="of 96 steps ended before it could be killed after step 32"):
+        faults.train_and_kill(config(), tmp_path, kill_after=(32,), seconds=8)
+    assert time.monotonic() - started < 4
 
 
 def test_goodput_is_what_a_simulated_machine_keeps():
