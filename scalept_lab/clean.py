@@ -148,9 +148,7 @@ def _filter(
     for rule in rules:
         report._step(rule.name, rule.why)
     kept = np.ones(len(documents), bool)
-    rows = tqdm(
-        documents.itertuples(), "quality filters", len(documents), disable=not progress, leave=False
-    )
+    rows = tqdm(documents.itertuples(), "quality filters", len(documents), disable=not progress, leave=False)
     for place, row in enumerate(rows):
         data = utf8(row.text)
         broken = next((rule for rule in rules if rule.drops(row.text, data)), None)

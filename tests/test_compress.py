@@ -25,8 +25,9 @@ from scalept_lab import (
 )
 from scalept_lab.compress import Variant
 from scalept_lab.config import ModelConfig, TrainConfig
-from scalept_lab.data import prepare
+from scalept_lab.data import Prepared, prepare
 from scalept_lab.errors import InputError
+from scalept_lab.language import Language
 from scalept_lab.latency import Ratio
 from scalept_lab.models import Transformer
 from scalept_lab.runs import recorded
@@ -394,6 +395,25 @@ def test_measured_variants(tiny_corpus):
     found = compress.measured(models, "fp32", prepare(tiny_corpus), batch=1, rounds=2, windows=8)
     assert [v.name for v in found] == ["fp32", "small"] and found[1].bytes < found[0].bytes
     assert found[0].ratio.median == 1
+
+
+def test_shapes_come_from_the_models_and_the_corpus(tmp_path):
+    """A vocabulary of 40 letters and contexts of 32 and 16: all read windows of 16."""
+    heldout = Language(0).sample(4000)
+    letters = Prepared("letters", heldout, heldout, 40, "0" * 64, {}, tmp_path)
+    shapes = [SMALL.replace(context=context, vocab_size=40) for context in (32, 16)]
+    models = dict(zip("ab", map(random_model, shapes), strict=True)) | {
+        "c": quantize.int8(random_model(shapes[0]), "builtin")
+    }
+    found = compress.measured(models, "a", letters, batch=2, rounds=2, windows=12)
+    for variant in found:
+        losses = compress.window_losses(models[variant.name], letters, 12, context=16)
+        assert variant.loss == pytest.approx(losses.mean().item())
+    assert compress.window_losses(models["a"], letters, 12).mean().item() == pytest.approx(
+        evaluate(models["a"], letters, 12), abs=1e-5
+    )
+    with pytest.raises(InputError, match="positions: expected rotary ones, got 48 learned ones"):
+        compress.longer(random_model(SMALL.replace(positions="learned")), 100)
 
 
 def test_pareto_front_by_hand():

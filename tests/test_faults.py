@@ -80,7 +80,9 @@ def test_a_kill_after_the_end_is_refused_before_anything_starts(tmp_path):
 def test_a_run_that_ends_before_its_kill_says_so_at_once(tmp_path, monkeypatch):
     """A process that ends well and saves nothing stands for torchrun: its steps go by before one can be killed."""
     real = faults.subprocess.Popen
-    monkeypatch.setattr(faults.subprocess, "Popen", lambda command, **more: real([command[0], "-c", ""], **more))
+    monkeypatch.setattr(
+        faults.subprocess, "Popen", lambda command, **more: real([command[0], "-c", ""], **more)
+    )
     started = time.monotonic()
     with pytest.raises(InputError, match="of 96 steps ended before it could be killed after step 32"):
         faults.train_and_kill(config(), tmp_path, kill_after=(32,), seconds=8)
