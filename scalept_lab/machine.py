@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -117,17 +118,11 @@ def _commit() -> dict[str, str | bool | None]:
         # Inside a hook, git names the repository that it was called for in variables like GIT_DIR.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
         command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
-        try:
+        environment["GIT_OPTIONAL_LOCKS"] = "0"
+        with suppress(OSError, subprocess.TimeoutExpired):
             found = subprocess.run(
-                command,
-                cwd=ROOT,
-                capture_output=True,
-                text=True,
-                timeout=5,
-                env=environment | {"GIT_OPTIONAL_LOCKS": "0"},
+                command, cwd=ROOT, capture_output=True, text=True, timeout=5, env=environment
             ).stdout.strip()
-        except (OSError, subprocess.TimeoutExpired):
-            pass
     if not found:
         return {"commit": None, "dirty": None}
     return {"commit": found.removesuffix("-dirty"), "dirty": found.endswith("-dirty")}
