@@ -18,6 +18,7 @@ from scalept_lab import (
     distill,
     generate,
     latency,
+    pacing,
     plots,
     prune,
     quantize,
@@ -30,8 +31,10 @@ from scalept_lab.errors import InputError
 from scalept_lab.language import Language
 from scalept_lab.latency import Ratio
 from scalept_lab.models import Transformer
+from scalept_lab.optim import learning_rate, set_rate
 from scalept_lab.runs import recorded
-from scalept_lab.train import evaluate, fit_model
+from scalept_lab.sweep import flops_of
+from scalept_lab.train import evaluate, fit_model, set_up
 
 SMALL = ModelConfig(width=32, depth=2, heads=4, context=48)
 
@@ -291,6 +294,37 @@ def test_pairs_that_cannot_be_distilled(changes, options, message):
     with pytest.raises(InputError, match=message) as found:
         distill.fit_student(STUDENT.replace(**changes), random_model(), **options)
     assert "\n" not in str(found.value)
+
+
+def test_the_student_follows_the_text_by_a_quarter_and_the_teacher_by_three(tiny_corpus):
+    """Three steps of plain gradient descent, whose size depends on the weights, against the same steps by hand."""
+    corpus, teacher, T = prepare(tiny_corpus), random_model(), 2.0
+    config = STUDENT.replace(corpus=tiny_corpus, optimizer="sgd", tokens=3 * 4 * 48, clip=100.0)
+    taught, _ = distill.fit_student(config, teacher, weight=0.75, temperature=T, corpus=corpus)
+    run = set_up(config, "cpu")
+    for step, (x, y) in enumerate(pacing.stream(config, corpus.train)):
+        set_rate(run.optimizer, learning_rate(step, config))
+        q_BxLxV, p_BxLxV = run.model(torch.from_numpy(x)), teacher(torch.from_numpy(x)).detach()
+        hard = -q_BxLxV.log_softmax(-1).gather(-1, torch.from_numpy(y)[..., None]).mean()
+        p, log_p, log_q = (
+            (p_BxLxV / T).softmax(-1),
+            (p_BxLxV / T).log_softmax(-1),
+            (q_BxLxV / T).log_softmax(-1),
+        )
+        soft = T**2 * (p * (log_p - log_q)).sum(-1).mean()
+        (0.25 * hard + 0.75 * soft).backward()
+        run.optimizer.step()
+        run.optimizer.zero_grad()
+    for own, twin in zip(taught.parameters(), run.model.parameters(), strict=True):
+        assert torch.allclose(own, twin, atol=1e-6)
+
+
+def test_a_student_pays_for_its_teachers_forward_passes(tiny_corpus):
+    """Two blocks of 12·32² weights and a head of 32·256, two FLOPs each; attention 4·48·32 in each block."""
+    forward = 2 * (2 * 12 * 32**2 + 32 * 256) + 2 * 4 * 48 * 32
+    config = STUDENT.replace(corpus=tiny_corpus, tokens=5 * 4 * 48)
+    _, record = distill.fit_student(config, random_model(), corpus=prepare(tiny_corpus))
+    assert record.C == flops_of(config) + 5 * 4 * 48 * forward
 
 
 def test_logits_of_two_vocabularies():

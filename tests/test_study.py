@@ -322,6 +322,15 @@ def test_what_cannot_be_foretold_is_told_in_one_line(done, tmp_path):
     assert "shots" not in {path.name for path in done.folder.iterdir()}
 
 
+def test_what_the_sweep_has_trained_cannot_be_foretold(done):
+    law, like = done.fit(bootstrap=10), study.TrainConfig(**done.records()[-1].config)
+    known = best_recipe(law, 1e12, like)
+    done.store.save(synthetic.record(known))
+    with pytest.raises(InputError, match=r"the best run for 1e\+12 FLOPs is in the sweep already"):
+        done.call_shot(1e12, law)
+    assert not (done.folder / "shots").exists()
+
+
 # --- the seal and the score
 
 
