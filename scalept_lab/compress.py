@@ -6,6 +6,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -81,7 +82,7 @@ def window_losses(
 
     A window has `context` tokens, by default as many as the model reads at once.
     """
-    x_WxL, y_WxL = eval_windows(corpus.heldout, context or model.config.context, windows)  # type: ignore[union-attr]
+    x_WxL, y_WxL = eval_windows(corpus.heldout, context or _context(model), windows)
     parts, device = [], _device(model)
     for start in range(0, len(x_WxL), chunk):
         x_BxL, y_BxL = (to(rows[start : start + chunk], device).contiguous() for rows in (x_WxL, y_WxL))
@@ -114,7 +115,7 @@ def measured(
     All read the same text, in windows that the model with the shortest context can take.
     Raises: InputError if the baseline is not among them.
     """
-    context = min((model.config.context for model in models.values()), default=1)  # type: ignore[union-attr]
+    context = min(map(_context, models.values()), default=1)
     generator = torch.Generator().manual_seed(0)
     x_BxL = torch.randint(corpus.vocab_size, (batch, context), generator=generator)
     arms = {name: forward_pass(model, x_BxL.to(_device(model))) for name, model in models.items()}
@@ -124,6 +125,11 @@ def measured(
         Variant(name, float(losses[name].mean()), saved_bytes(model), ratios[name])
         for name, model in models.items()
     ]
+
+
+def _context(model: Any) -> int:
+    """How many tokens a model reads at once: a library's copy of our Transformer keeps its config."""
+    return model.config.context
 
 
 def _device(model: nn.Module) -> torch.device:

@@ -102,10 +102,9 @@ def test_youngs_interval_is_the_best_where_saving_is_cheap():
     assert (
         failures.best_interval(cost, mtbf) == pytest.approx(math.sqrt(2e7)) == pytest.approx(best, rel=0.01)
     )
-    lost = failures.lost_share(best, cost, mtbf)
-    assert lost == pytest.approx(
-        math.sqrt(2 * cost / mtbf), rel=1e-3
-    )  # half of it saving, half of it doing again
+    # To first order, saving costs δ/τ, and doing half an interval again τ/2M: there, as much.
+    lost = cost / best + best / (2 * mtbf)
+    assert lost == pytest.approx(math.sqrt(2 * cost / mtbf), rel=1e-3)
     assert 1 - failures.goodput(best, cost, mtbf) == pytest.approx(lost, rel=0.01)
 
 
