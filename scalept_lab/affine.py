@@ -81,11 +81,6 @@ def error(x: np.ndarray, bits: int, granularity: str = "channel") -> tuple[float
     return measured, float(np.mean(made.scale**2) / 12)  # pieces are of equal size
 
 
-def signal_to_noise(x: np.ndarray, bits: int, granularity: str = "channel") -> float:
-    """10 log10 (mean square of x / mean square of its error), in decibels: 6 of them for each bit."""
-    return float(10 * np.log10(np.mean(np.asarray(x, np.float64) ** 2) / error(x, bits, granularity)[0]))
-
-
 def check(bits: int, granularity: str = "tensor") -> None:
     """Raises: InputError."""
     if isinstance(bits, bool) or not isinstance(bits, (int, np.integer)) or not LOW <= bits <= HIGH:

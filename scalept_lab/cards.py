@@ -9,36 +9,36 @@ from scalept_lab.documents import CORPORA
 from scalept_lab.wheels import SOURCES
 
 if TYPE_CHECKING:
-    import datasets
+    import pandas as pd
 
     from scalept_lab.clean import CleaningReport
 
 
 def describe(
-    dataset: datasets.Dataset, heldout: Sequence[int], report: CleaningReport | None, origin: str
+    documents: pd.DataFrame, heldout: Sequence[int], report: CleaningReport | None, origin: str
 ) -> dict[str, Any]:
     """The part of a card that is known from the documents: counts, sources and cleaning. ``heldout`` are
     row numbers."""
-    sources: dict[str, dict[str, Any]] = {}
-    out = set(heldout)
-    rows = zip(dataset["text"], dataset["package"], dataset["licence"], strict=True)
-    for row, (text, package, licence) in enumerate(rows):
-        source = sources.setdefault(package, {"licence": "", "documents": 0, "bytes": 0, "heldout_bytes": 0})
-        size = len(text.encode("utf-8", errors="replace"))
-        source["licence"] = licence
-        source["documents"] += 1
-        source["bytes"] += size
-        source["heldout_bytes"] += size * (row in out)
+    held = documents.assign(out=documents.index.isin(heldout))
+    sources: dict[str, dict[str, Any]] = {
+        str(package): {
+            "licence": rows["licence"].iloc[0],
+            "documents": len(rows),
+            "bytes": int(rows["bytes"].sum()),
+            "heldout_bytes": int(rows.loc[rows["out"], "bytes"].sum()),
+        }
+        for package, rows in held.groupby("package")
+    }
     for package in sources.keys() & SOURCES.keys():
         pin = SOURCES[package]
         sources[package] |= {"version": pin.version, "wheel_sha256": pin.wheel_sha256}
     return {
         "origin": origin,
-        "documents": len(dataset),
-        "train_documents": len(dataset) - len(out),
-        "heldout_documents": len(out),
-        "bytes": sum(source["bytes"] for source in sources.values()),
-        "sources": dict(sorted(sources.items())),
+        "documents": len(documents),
+        "train_documents": len(documents) - len(heldout),
+        "heldout_documents": len(heldout),
+        "bytes": int(documents["bytes"].sum()),
+        "sources": sources,
         "cleaning": report.summary() if report else None,
     }
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
 from tqdm.auto import tqdm
 
 from scalept_lab.duplicates import BANDS, ROWS, SHINGLE, exact_key, jaccard, near_duplicates, shingles
@@ -27,9 +28,9 @@ from scalept_lab.filters import (
 )
 from scalept_lab.mixture import mix
 from scalept_lab.redaction import redact
+from scalept_lab.tokens import utf8
 
 if TYPE_CHECKING:
-    import datasets
     import pandas as pd
 
 __all__ = [
@@ -113,92 +114,83 @@ class CleaningReport:
 
 
 def clean(
-    dataset: datasets.Dataset,
+    documents: pd.DataFrame,
     *,
     rules: Sequence[Rule] = CODE_RULES,
     redaction: bool = True,
     exact: bool = True,
     near: float | None = 0.7,
     progress: bool = True,
-) -> tuple[datasets.Dataset, CleaningReport]:
-    """Filter, redact and deduplicate; returns the cleaned dataset (same columns, order kept) and the
-    report.
+) -> tuple[pd.DataFrame, CleaningReport]:
+    """Filter, redact and deduplicate a table of documents (``corpus.table``); returns what is left of it, in
+    its order, and the report.
 
     ``near`` is the Jaccard similarity from which two documents count as the same (None: keep near
-    duplicates). Of copies the first in the dataset's order stays.
+    duplicates). Of copies the first in the table's order stays.
     """
     if near is not None and not 0 < near <= 1:
         raise InputError(f"near={near}: expected a Jaccard similarity above 0 and at most 1, or None")
-    report = CleaningReport()
-    texts, paths = list(dataset["text"]), list(dataset["path"])
-    kept = _filter(texts, paths, rules, report, progress)
+    report = CleaningReport(len(documents), int(documents["bytes"].sum()))
+    kept = _filter(documents, rules, report, progress)
     if redaction:
-        _redact(texts, kept, report)
+        kept = _redact(kept, report)
     if exact:
-        kept = _drop_copies(texts, paths, kept, report)
+        kept = _drop_copies(kept, report)
     if near is not None:
-        kept = _drop_near_copies(texts, paths, kept, near, report, progress)
-    report.documents_after = len(kept)
-    report.bytes_after = sum(_size(texts[i]) for i in kept)
-    return _subset(dataset, kept, texts), report
+        kept = _drop_near_copies(kept, near, report, progress)
+    report.documents_after, report.bytes_after = len(kept), int(kept["bytes"].sum())
+    return kept.reset_index(drop=True), report
 
 
 def _filter(
-    texts: list[str], paths: list[str], rules: Sequence[Rule], report: CleaningReport, progress: bool
-) -> list[int]:
-    kept = []
+    documents: pd.DataFrame, rules: Sequence[Rule], report: CleaningReport, progress: bool
+) -> pd.DataFrame:
     for rule in rules:
         report._step(rule.name, rule.why)
-    for row, text in enumerate(tqdm(texts, desc="quality filters", disable=not progress, leave=False)):
-        data = text.encode("utf-8", errors="replace")
-        report.documents_before += 1
-        report.bytes_before += len(data)
-        broken = next((rule for rule in rules if rule.drops(text, data)), None)
-        if broken is None:
-            kept.append(row)
-        else:
-            report._remove(broken.name, paths[row], len(data))
-    return kept
+    kept = np.ones(len(documents), bool)
+    rows = tqdm(documents.itertuples(), "quality filters", len(documents), disable=not progress, leave=False)
+    for place, row in enumerate(rows):
+        data = utf8(row.text)
+        broken = next((rule for rule in rules if rule.drops(row.text, data)), None)
+        if broken is not None:
+            report._remove(broken.name, row.path, row.bytes)
+            kept[place] = False
+    return documents[kept]
 
 
-def _redact(texts: list[str], kept: list[int], report: CleaningReport) -> None:
-    for row in kept:
-        texts[row], counts = redact(texts[row])
+def _redact(documents: pd.DataFrame, report: CleaningReport) -> pd.DataFrame:
+    redacted = documents.copy()
+    for row in documents.itertuples():
+        text, counts = redact(row.text)
+        if counts:
+            redacted.loc[row.Index, ["text", "bytes"]] = text, len(utf8(text))
         for name, n in counts.items():
             report.redactions[name] = report.redactions.get(name, 0) + n
+    return redacted
 
 
-def _drop_copies(texts: list[str], paths: list[str], kept: list[int], report: CleaningReport) -> list[int]:
+def _drop_copies(documents: pd.DataFrame, report: CleaningReport) -> pd.DataFrame:
     report._step("exact_copy", "the same text as an earlier document, white space aside")
-    first: dict[str, int] = {}
-    for row in kept:
-        original = first.setdefault(exact_key(texts[row]), row)
-        if original != row:
-            report._remove("exact_copy", paths[row], _size(texts[row]), of=paths[original])
-    return list(first.values())
+    first: dict[str, str] = {}
+    kept = np.ones(len(documents), bool)
+    for place, row in enumerate(documents.itertuples()):
+        key = exact_key(row.text)
+        if key in first:
+            report._remove("exact_copy", row.path, row.bytes, of=first[key])
+            kept[place] = False
+        else:
+            first[key] = row.path
+    return documents[kept]
 
 
 def _drop_near_copies(
-    texts: list[str], paths: list[str], kept: list[int], near: float, report: CleaningReport, progress: bool
-) -> list[int]:
+    documents: pd.DataFrame, near: float, report: CleaningReport, progress: bool
+) -> pd.DataFrame:
     report._step("near_copy", f"shares at least {near:.0%} of its five-word runs with an earlier document")
-    gone = set()
-    for copy, original, similarity in near_duplicates([texts[i] for i in kept], near, progress):
-        row, of = kept[copy], paths[kept[original]]
-        report._remove("near_copy", paths[row], _size(texts[row]), of=of, similarity=round(similarity, 3))
-        gone.add(row)
-    return [row for row in kept if row not in gone]
-
-
-def _size(text: str) -> int:
-    return len(text.encode("utf-8", errors="replace"))
-
-
-def _subset(dataset: datasets.Dataset, rows: Sequence[int], texts: Sequence[str]) -> datasets.Dataset:
-    """The rows as a dataset of its own, in memory, with their text replaced."""
-    import datasets
-
-    columns = {c: texts if c == "text" else list(dataset[c]) for c in dataset.column_names}
-    return datasets.Dataset.from_dict(
-        {c: [v[i] for i in rows] for c, v in columns.items()}, features=dataset.features
-    )
+    kept = np.ones(len(documents), bool)
+    paths, sizes = documents["path"].tolist(), documents["bytes"].tolist()
+    for copy, original, similarity in near_duplicates(documents["text"].tolist(), near, progress):
+        of, similarity = paths[original], round(similarity, 3)
+        report._remove("near_copy", paths[copy], sizes[copy], of=of, similarity=similarity)
+        kept[copy] = False
+    return documents[kept]

@@ -1,5 +1,5 @@
-"""What parallel training sends, by formula: bytes of each collective, rows per strategy and step, and the pipeline's
-schedule. Arithmetic only, no torch: these are the numbers that a ledger of real calls is held against.
+"""What parallel training sends, by formula: bytes of each collective, rows per strategy and step, and a pipeline's
+idle time. Arithmetic only, no torch: these are the numbers that a ledger of real calls is held against.
 
 Two ways to count, kept apart:
 
@@ -179,27 +179,6 @@ def pipeline(
     return [Traffic("activations", "point_to_point", min(p, 2), count * m, count * m * message)]
 
 
-def data_tensor(
-    split: float, replicated: float, batch: int, context: int, width: int, depth: int, data: int, tensor: int, *,
-    zero: int = 0, root_kept: bool = True, bytes_per_element: int = 4, **tensor_options: Any,
-) -> list[Traffic]:  # fmt: skip
-    """A 2-D mesh: tensor parallel inside, data parallel (or ZeRO) across; `split` parameters are divided over tensor
-    ranks, `replicated` ones (norms, perhaps embeddings) are whole on each. `batch`: of the whole step.
-    """
-    if batch % data:
-        raise InputError(f"batch: expected a multiple of {data} data-parallel ranks, got {batch}")
-    mine = split / tensor + replicated
-    rows = tensor_parallel(
-        batch // data, context, width, depth, tensor, bytes_per_element=bytes_per_element, **tensor_options
-    )
-    if zero == 0:
-        return rows + data_parallel(mine, data, bytes_per_element=bytes_per_element)
-    units = [split / tensor / depth] * depth
-    return rows + sharded(
-        units, data, zero=zero, root=replicated, root_kept=root_kept, bytes_per_element=bytes_per_element
-    )
-
-
 # --- pipeline schedules
 
 
@@ -226,58 +205,6 @@ class Slot(NamedTuple):
     start: float
     end: float
     chunk: int = 0
-
-
-def schedule_timeline(
-    stages: int, microbatches: int, kind: Literal["gpipe", "1f1b", "interleaved"] = "1f1b", interleave: int = 1,
-    *, forward: float = 1.0, backward: float = 2.0,
-) -> list[Slot]:  # fmt: skip
-    """The idealised timeline of a schedule: every box starts as soon as its stage is free and its input is there.
-
-    Messages take no time; a stage takes `forward` and `backward` for a micro-batch, a chunk 1/v of it. gpipe: all
-    forward, then all backward (Huang et al. 2019); 1f1b and interleaved: Narayanan et al. 2021, §2.2 and figure 4.
-    Raises: InputError for an unknown kind, or interleaving with micro-batches that are not a multiple of the stages.
-    """
-    p, m, v = whole("stages", stages), whole("microbatches", microbatches), whole("interleave", interleave)
-    if kind not in ("gpipe", "1f1b", "interleaved"):
-        raise InputError(f"kind: expected gpipe, 1f1b or interleaved, got {kind!r}")
-    if kind != "interleaved" and v > 1:
-        raise InputError(f"interleave: {kind} has one chunk a stage, got {v}; take kind='interleaved'")
-    if kind == "interleaved" and m % p:
-        raise InputError(f"microbatches: interleaving needs a multiple of {p} stages, got {m}")
-    todo = [_order(rank, p, m, v, kind) for rank in range(p)]
-    took = {"F": forward / v, "B": backward / v}
-    done: dict[tuple[int, int, str], float] = {}  # (virtual stage, micro-batch, phase) -> its end
-    free, position = [0.0] * p, [0] * p
-    rows: list[Slot] = []
-    while len(rows) < 2 * p * m * v:
-        for rank in range(p):
-            while position[rank] < len(todo[rank]):
-                phase, micro, chunk = todo[rank][position[rank]]
-                place = chunk * p + rank
-                if phase == "F":
-                    needs = (place - 1, micro, "F") if place else None
-                else:
-                    needs = (place + 1, micro, "B") if place < p * v - 1 else (place, micro, "F")
-                if needs is not None and needs not in done:
-                    break
-                start = max(free[rank], done[needs] if needs else 0.0)
-                free[rank] = done[place, micro, phase] = start + took[phase]
-                rows.append(Slot(rank, micro, phase, start, free[rank], chunk))
-                position[rank] += 1
-    return sorted(rows, key=lambda slot: (slot.start, slot.stage))
-
-
-def _order(rank: int, p: int, m: int, v: int, kind: str) -> list[tuple[str, int, int]]:
-    """What one stage does, in order: (phase, micro-batch, chunk)."""
-    total = m * v
-    # Chunk by chunk in rounds of p micro-batches; the backward pass takes the chunks from the last to the first.
-    forth = [("F", k // (p * v) * p + k % p, k % (p * v) // p) for k in range(total)]
-    back = [("B", micro, v - 1 - chunk) for _, micro, chunk in forth]
-    ahead = {"gpipe": total, "1f1b": p - 1 - rank, "interleaved": 2 * (p - 1 - rank) + (v - 1) * p}[kind]
-    ahead = min(ahead, total)
-    steady = [box for pair in zip(forth[ahead:], back, strict=False) for box in pair]
-    return forth[:ahead] + steady + back[total - ahead :]
 
 
 def idle_share(rows: Sequence[Any]) -> float:

@@ -6,6 +6,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +59,14 @@ def trained(
 
 
 def longer(model: Transformer, context: int) -> Transformer:
-    """The same weights with room for `context` positions (rotary positions have no weights: only their table grows)."""
+    """The same weights with room for `context` positions (rotary positions have no weights: only their table grows).
+
+    Raises: InputError for learned positions, of which there are no more than were trained.
+    """
+    if model.config.positions == "learned":
+        raise InputError(
+            f"positions: expected rotary ones, got {model.config.context} learned ones, which do not reach further"
+        )
     config: ModelConfig = model.config.replace(context=context)
     made = Transformer(config)
     made.load_state_dict(model.state_dict())
@@ -67,14 +75,17 @@ def longer(model: Transformer, context: int) -> Transformer:
 
 @torch.inference_mode()
 def window_losses(
-    model: nn.Module, corpus: Prepared, windows: int = 256, context: int = 64, chunk: int = 64
+    model: nn.Module, corpus: Prepared, windows: int = 256, context: int | None = None, chunk: int = 64
 ) -> Tensor:
     """Held-out loss of each window, nats per token, (windows,): their mean is the model's loss; of two models, the differences
-    window by window say how far another held-out text could have moved the gap. Takes any model, also a quantized one."""
-    x_WxL, y_WxL = eval_windows(corpus.heldout, context, windows)
-    parts = []
+    window by window say how far another held-out text could have moved the gap. Takes any model, also a quantized one.
+
+    A window has `context` tokens, by default as many as the model reads at once.
+    """
+    x_WxL, y_WxL = eval_windows(corpus.heldout, context or _context(model), windows)
+    parts, device = [], _device(model)
     for start in range(0, len(x_WxL), chunk):
-        x_BxL, y_BxL = (to(rows[start : start + chunk], "cpu").contiguous() for rows in (x_WxL, y_WxL))
+        x_BxL, y_BxL = (to(rows[start : start + chunk], device).contiguous() for rows in (x_WxL, y_WxL))
         logits_BxLxV = model(x_BxL).float()
         parts += [cross_entropy(one[None], y[None]) for one, y in zip(logits_BxLxV, y_BxL, strict=True)]
     return torch.stack(parts)
@@ -101,16 +112,29 @@ def measured(
 ) -> list[Variant]:
     """Loss, bytes and latency (a batch of full contexts, one thread, in turns with the baseline) of each model.
 
+    All read the same text, in windows that the model with the shortest context can take.
     Raises: InputError if the baseline is not among them.
     """
+    context = min(map(_context, models.values()), default=1)
     generator = torch.Generator().manual_seed(0)
-    x_BxL = torch.randint(256, (batch, 64), generator=generator)
-    arms = {name: forward_pass(model, x_BxL) for name, model in models.items()}
+    x_BxL = torch.randint(corpus.vocab_size, (batch, context), generator=generator)
+    arms = {name: forward_pass(model, x_BxL.to(_device(model))) for name, model in models.items()}
     ratios = against(arms, baseline, rounds)
+    losses = {name: window_losses(model, corpus, windows, context) for name, model in models.items()}
     return [
-        Variant(name, float(window_losses(model, corpus, windows).mean()), saved_bytes(model), ratios[name])
+        Variant(name, float(losses[name].mean()), saved_bytes(model), ratios[name])
         for name, model in models.items()
     ]
+
+
+def _context(model: Any) -> int:
+    """How many tokens a model reads at once: a library's copy of our Transformer keeps its config."""
+    return model.config.context
+
+
+def _device(model: nn.Module) -> torch.device:
+    """Where a model lives. One quantized by torch has no parameters any more, and runs on the CPU alone."""
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
 
 
 def gaps(records: Sequence[RunRecord], **what: object) -> list[float]:

@@ -1,8 +1,8 @@
 """Where the text comes from: pinned Python wheels, local files, or any dataset on the hub.
 
-Every source ends as the same ``datasets.Dataset`` with the columns ``text, package, module, path,
-licence``, sorted, so that what follows (cleaning, mixing, tokenizing) does not care where a document was
-born.
+Every source ends as the same table, a row per document, with the columns ``text, package, module, path,
+licence, bytes``, sorted, so that what follows (cleaning, mixing, tokenizing) does not care where a document
+was born. Text is ``str`` from here to the tokenizer; ``bytes`` is its size in UTF-8, counted once.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scalept_lab.errors import InputError
-from scalept_lab.loaders import TABLES, cut, hub_reachable, is_path, local_files, stream, text_pieces
+from scalept_lab.loaders import TABLES, cut, decode, hub_reachable, is_path, local_files, stream, text_pieces
+from scalept_lab.tokens import utf8
 from scalept_lab.wheels import SOURCES, Files, Source, cache_dir, content_hash, source_files, stdlib_files
 
 if TYPE_CHECKING:
-    import datasets
+    import pandas as pd
 
 __all__ = [
     "COLUMNS",
@@ -35,15 +36,17 @@ __all__ = [
     "local_files",
     "source_files",
     "stdlib_files",
+    "table",
 ]
 
-COLUMNS = ("text", "package", "module", "path", "licence")
+COLUMNS = ("text", "package", "module", "path", "licence", "bytes")
+Row = tuple[str, str, str, str, str]  # a document: the columns but for its size
 
 
 def collect(
     sources: Sequence[str] = ("mpmath", "networkx", "pygments", "sympy"),
     cache: str | os.PathLike[str] | None = None,
-) -> datasets.Dataset:
+) -> pd.DataFrame:
     """Python sources of the pinned packages, sorted by package and path: the same rows on every machine.
 
     Where a pinned source can be had neither from site-packages nor from the index, the standard library
@@ -53,7 +56,7 @@ def collect(
     unknown = [s for s in sources if s not in SOURCES]
     if unknown:
         raise InputError(f"unknown source {unknown[0]!r}; choose from {', '.join(SOURCES)}")
-    parts = []
+    rows: list[Row] = []
     for name in sorted(set(sources)):
         source = SOURCES[name]
         files = source_files(source, cache)
@@ -64,13 +67,13 @@ def collect(
                 stacklevel=2,
             )
             return collect_stdlib()
-        parts.append(_of_files(files, source.package, source.licence))
-    return _dataset(parts)
+        rows += _of_files(files, source.package, source.licence)
+    return table(rows)
 
 
-def collect_stdlib() -> datasets.Dataset:
-    """The standard library of the running interpreter as a dataset."""
-    return _dataset([_of_files(stdlib_files(), "stdlib", "PSF-2.0")])
+def collect_stdlib() -> pd.DataFrame:
+    """The standard library of the running interpreter."""
+    return table(_of_files(stdlib_files(), "stdlib", "PSF-2.0"))
 
 
 def collect_from(
@@ -79,18 +82,20 @@ def collect_from(
     split: str = "train",
     text_column: str | None = None,
     max_bytes: int = 64_000_000,
-) -> datasets.Dataset:
+) -> pd.DataFrame:
     """Documents from a local file or folder (text, JSONL, Parquet) or from the hub (``"owner/name"`` or
     ``"owner/name:config"``).
 
-    Reading of tables and of the hub stops after ``max_bytes`` of text. ``text_column`` defaults to
+    Reading of tables and of the hub stops with the document that reaches ``max_bytes`` of UTF-8 text, which
+    is still taken whole. ``text_column`` defaults to
     ``text``, else to all string columns joined by line breaks. Raises InputError when the path is missing
     or empty, or the hub cannot be reached.
     """
+    rows: list[Row] = []
     calls: list[dict[str, Any]]
     if is_path(name):
         package, trouble = Path(name).expanduser().name, "cannot be read as a dataset of documents"
-        parts = [_of_files(text_pieces(name), package, "as given")]
+        rows += _of_texts(text_pieces(name), package, "as given")
         loaders = [(TABLES.get(file.suffix.lower()), str(file)) for file in local_files(name)]
         calls = [{"path": loader, "data_files": {split: file}} for loader, file in loaders if loader]
     elif hub_reachable():
@@ -99,48 +104,41 @@ def collect_from(
             "the hub dataset cannot be loaded, check the name and the network; " + _OFFLINE,
         )
         dataset, _, config = name.partition(":")
-        parts, calls = [], [{"path": dataset, "name": config or None}]
+        calls = [{"path": dataset, "name": config or None}]
     else:
         raise InputError(
             f"{name}: not a built-in corpus, not a file, and the hub cannot be reached; {_OFFLINE}"
         )
-    paths, texts, read = [], [], 0
+    read = 0
     for identity, text in stream(name, calls, split, text_column, trouble):
-        paths.append(f"{package}#{identity}")
-        texts.append(text)
-        read += len(text)
+        rows.append((text, package, "", f"{package}#{identity}", "see the dataset card"))
+        read += len(utf8(text))
         if read >= max_bytes:
             break
-    parts.append(_part(texts, package, [""] * len(texts), paths, "see the dataset card"))
-    if not any(text.strip() for part in parts for text in part["text"]):
+    if not any(text.strip() for text, *_ in rows):
         raise InputError(f"{name}: empty; expected at least one document with text")
-    return _dataset(parts)
+    return table(rows)
+
+
+def table(rows: Iterable[Row]) -> pd.DataFrame:
+    """Documents, given as (text, package, module, path, licence), as the table of this module."""
+    import pandas as pd
+
+    # Plain Python strings: a string type of the table's own would copy all text, and refuses half a surrogate pair.
+    found = pd.DataFrame(list(rows), columns=list(COLUMNS[:-1]), dtype=object)
+    return found.assign(bytes=[len(utf8(text)) for text in found["text"]])
 
 
 _OFFLINE = "offline, use 'python', 'language' or a local file"
 
-Part = dict[str, list[str]]  # column -> values
+
+def _of_files(files: Files, package: str, licence: str) -> list[Row]:
+    return _of_texts(((path, decode(data)) for path, data in files), package, licence)
 
 
-def _of_files(files: Files, package: str, licence: str) -> Part:
-    # A byte that is not UTF-8 becomes U+FFFD, which the cleaning step looks for and counts.
-    texts = [data.decode("utf-8", errors="replace").replace("\r\n", "\n") for _, data in files]
-    paths = [path for path, _ in files]
-    modules = [path.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for path in paths]
-    return _part(texts, package, modules, paths, licence)
+def _of_texts(texts: Iterable[tuple[str, str]], package: str, licence: str) -> list[Row]:
+    return [(text, package, _module(path), path, licence) for path, text in texts]
 
 
-def _part(texts: list[str], package: str, modules: list[str], paths: list[str], licence: str) -> Part:
-    n = len(texts)
-    return dict(zip(COLUMNS, (texts, [package] * n, modules, paths, [licence] * n), strict=True))
-
-
-def _dataset(parts: Iterable[Part]) -> datasets.Dataset:
-    import datasets
-
-    parts = list(parts)
-    merged = {column: [value for part in parts for value in part[column]] for column in COLUMNS}
-    kinds = {column: datasets.Value("string") for column in COLUMNS} | {
-        "text": datasets.Value("large_string")
-    }
-    return datasets.Dataset.from_dict(merged, features=datasets.Features(kinds))
+def _module(path: str) -> str:
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from scalept_lab import corpus, tokens
 
 if TYPE_CHECKING:
-    import datasets
+    import pandas as pd
 
     from scalept_lab.clean import CleaningReport
 
@@ -50,27 +50,27 @@ CORPORA: dict[str, Recipe] = {
 
 def documents(
     name: str, cache: str | os.PathLike[str] | None = None, progress: bool = True
-) -> tuple[datasets.Dataset, CleaningReport | None, str]:
-    """(dataset, cleaning report or None, origin) of a corpus, before splitting: what notebooks look
+) -> tuple[pd.DataFrame, CleaningReport | None, str]:
+    """(table, cleaning report or None, origin) of a corpus, before splitting: what notebooks look
     into."""
     from scalept_lab import clean
 
     if name in CORPORA:
         recipe = CORPORA[name]
-        dataset = corpus.collect(recipe.sources, cache) if recipe.sources else corpus.collect_stdlib()
+        table = corpus.collect(recipe.sources, cache) if recipe.sources else corpus.collect_stdlib()
         if not recipe.sources:
             origin = "standard library"
         else:
-            origin = "stdlib fallback" if "stdlib" in dataset.unique("package") else "pinned wheels"
+            origin = "stdlib fallback" if "stdlib" in set(table["package"]) else "pinned wheels"
         if not recipe.cleaned:
-            return dataset, None, origin
+            return table, None, origin
         rules = clean.CODE_RULES
     else:
-        dataset = corpus.collect_from(name)
+        table = corpus.collect_from(name)
         origin = "local files" if corpus.is_path(name) else "hub"
-        code = origin == "local files" and all(p.partition("#")[0].endswith(".py") for p in dataset["path"])
+        code = origin == "local files" and all(p.partition("#")[0].endswith(".py") for p in table["path"])
         rules = clean.CODE_RULES if code else clean.PROSE_RULES
-    return *clean.clean(dataset, rules=rules, progress=progress), origin
+    return *clean.clean(table, rules=rules, progress=progress), origin
 
 
 def split(
@@ -84,7 +84,7 @@ def split(
     if len(texts) > 1 and not sides[1]:  # a handful of documents: hold the one out whose hash comes first
 
         def digest(row: int) -> bytes:
-            return hashlib.sha256(identities[row].encode("utf-8", errors="replace")).digest()
+            return hashlib.sha256(tokens.utf8(identities[row])).digest()
 
         sides[1].append(min(sides[0], key=digest))
         sides[0].remove(sides[1][0])

@@ -10,7 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 from tqdm.auto import tqdm
 
-_WORD = re.compile(rb"\w+")
+from scalept_lab.tokens import utf8
+
+# A word in any script; where words are written without blanks between them, each character is one.
+_CHARACTER = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+_WORD = re.compile(rf"[{_CHARACTER}]|[^\W{_CHARACTER}]+")
 _MIX = np.array(
     [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93, 0xFF51AFD7ED558CCD],
     np.uint64,
@@ -22,13 +26,13 @@ BANDS, ROWS = 16, 4
 
 def exact_key(text: str) -> str:
     """sha256 of the text with every run of white space made one blank."""
-    return hashlib.sha256(" ".join(text.split()).encode("utf-8", errors="replace")).hexdigest()
+    return hashlib.sha256(utf8(" ".join(text.split()))).hexdigest()
 
 
 def shingles(text: str) -> np.ndarray:
     """Sorted unique uint32 hashes of all runs of five words; a text of fewer words has one shingle."""
-    words = _WORD.findall(text.encode("utf-8", errors="replace"))
-    hashes = np.fromiter(map(zlib.crc32, words), dtype=np.uint64, count=len(words))
+    words = _WORD.findall(text)
+    hashes = np.fromiter((zlib.crc32(utf8(word)) for word in words), dtype=np.uint64, count=len(words))
     size = min(SHINGLE, len(words))
     if size == 0:
         return np.zeros(0, np.uint32)

@@ -25,12 +25,6 @@ def best_interval(cost: float, mtbf: float) -> float:
     return math.sqrt(2 * positive("cost", cost) * positive("mtbf", mtbf))
 
 
-def lost_share(interval: Any, cost: float, mtbf: float, restart: float = 0.0) -> Any:
-    """δ/τ + (τ/2 + R)/M, the share of time lost to first order: on saving, and on doing half an interval again."""
-    interval = np.asarray(interval, float)
-    return cost / interval + (interval / 2 + restart) / mtbf
-
-
 def goodput(interval: Any, cost: float, mtbf: float, restart: float = 0.0) -> Any:
     """The share of time that is training which is kept: τ / [M·e^(R/M)·(e^((τ+δ)/M) − 1)] (Daly 2006).
 

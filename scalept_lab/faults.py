@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -43,8 +42,11 @@ def train_and_kill(
     """Train under torchrun with checkpoints in `folder`; kill the last rank (SIGKILL) soon after each step of `kill_after`.
 
     A process that gets SIGKILL cannot do anything any more, not even clean up: it is what a lost machine looks like.
-    Raises: InputError if the run does not end, or ends without a record, with torchrun's last words; no process is left.
+    Raises: InputError, before anything starts, for a kill after the run's end; if the run ends before its kills; and, with
+    torchrun's last words, if it does not end, or ends without a record. No process is left.
     """
+    if late := [step for step in kill_after if step >= config.steps]:
+        raise InputError(f"kill_after: expected steps before {config.steps}, the run's last, got {late[0]}")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(config.model_dump_json(), encoding="utf-8")
@@ -56,11 +58,14 @@ def train_and_kill(
         agent = subprocess.Popen(command, stdout=out, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
         try:
             for step in kill_after:
-                while _saved(folder) < step:
+                while _saved(folder) < step or not _kill_last_rank(agent.pid):
                     _still_running(agent, folder, end)
+                    if agent.poll() is not None:
+                        raise InputError(
+                            f"kill_after: the run of {config.steps} steps ended before it could be killed after "
+                            f"step {step}; kill earlier, or train longer"
+                        )
                     time.sleep(0.01)
-                time.sleep(0.1)  # some steps further: what is done since the checkpoint will be lost
-                _kill_last_rank(agent.pid)
                 resumed.append(_saved(folder))
             while agent.poll() is None:
                 _still_running(agent, folder, end)
@@ -85,10 +90,17 @@ def _still_running(agent: subprocess.Popen, folder: Path, end: float) -> None:
         raise InputError(f"the run did not survive: {_last_words(folder)}")
 
 
-def _kill_last_rank(agent: int) -> None:
-    ranks = [process for process in _family(agent) if _rank_of(process) is not None]
-    if ranks:
-        os.kill(max(ranks, key=lambda process: _rank_of(process) or 0).pid, signal.SIGKILL)
+def _kill_last_rank(agent: int) -> bool:
+    """Whether there was one: between two lives, and after the last, there is none."""
+    import psutil
+
+    time.sleep(0.1)  # some steps further: what is done since the checkpoint will be lost
+    ranks = {rank: process for process in _family(agent) if (rank := _rank_of(process)) is not None}
+    try:
+        ranks[max(ranks)].kill()
+    except (ValueError, psutil.NoSuchProcess):  # none, or it has just ended by itself
+        return False
+    return True
 
 
 def _family(pid: int) -> list[Any]:

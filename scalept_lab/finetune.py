@@ -15,7 +15,7 @@ from torch import Tensor
 
 from scalept_lab.errors import InputError
 from scalept_lab.loaders import hub_reachable, is_path
-from scalept_lab.masked import check_vocabulary, quiet
+from scalept_lab.masked import LENGTH, check_vocabulary, quiet
 from scalept_lab.pairs import check_classes, check_columns
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class FineTuning:
     batch: int = 32
     epochs: int = 3
     least_steps: int = 50
-    length: int = 64
+    length: int = LENGTH
     seed: int = 0
 
     def steps(self, pairs: int) -> int:
@@ -136,7 +136,7 @@ def _trainer(model: Any, tokenizer: Any, train: Any, plan: FineTuning, logs: Any
         logging_steps=max(1, steps // 30), disable_tqdm=True, dataloader_pin_memory=False,
     )  # fmt: skip
     trainer = Trainer(
-        model=model, args=arguments, train_dataset=tokenize(tokenizer, train, plan.length),
+        model=model, args=arguments, train_dataset=tokenize(tokenizer, train, _fitting(model, tokenizer, plan.length)),
         data_collator=DataCollatorWithPadding(tokenizer),
     )  # fmt: skip
     trainer.remove_callback(PrinterCallback)
@@ -150,6 +150,11 @@ def _trainer(model: Any, tokenizer: Any, train: Any, plan: FineTuning, logs: Any
     return trainer
 
 
+def _fitting(model: Any, tokenizer: Any, length: int) -> int:
+    """Tokens that a pair may have: `length`, or what the model has positions for."""
+    return min(length, tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", length))
+
+
 def tokenize(tokenizer: Any, pairs: Any, length: int) -> datasets.Dataset:
     """Token ids, segments and label of each pair, too long ones cut at the longer of the two."""
     import datasets
@@ -161,9 +166,10 @@ def tokenize(tokenizer: Any, pairs: Any, length: int) -> datasets.Dataset:
 
 
 @torch.no_grad()
-def evaluate(model: Any, tokenizer: Any, test: Any, length: int = 64, chunk: int = 128) -> Score:
-    """The scores of a classifier on pairs, and its predictions."""
+def evaluate(model: Any, tokenizer: Any, test: Any, length: int = LENGTH, chunk: int = 128) -> Score:
+    """The scores of a classifier on pairs, and its predictions. A pair is cut to `length` tokens, or to the model's own."""
     check_columns(test)
+    length = _fitting(model, tokenizer, length)
     model.eval()
     logits = torch.cat([
         model(**batch).logits for batch in _batches(tokenizer, test, length, chunk, model.device)
@@ -200,9 +206,13 @@ def read_events(logs: str | Path, tag: str = "train/loss") -> tuple[np.ndarray, 
 
 @torch.no_grad()
 def attention(model: Any, tokenizer: Any, sentence1: str, sentence2: str) -> tuple[list[str], np.ndarray]:
-    """(tokens, weights) of one pair: weights (depth, heads, L, L), row i what token i looks at; each row sums to one."""
+    """(tokens, weights) of one pair, cut to 64 tokens at most: weights (depth, heads, L, L), row i what token i looks at; each
+    row sums to one."""
     model.set_attn_implementation("eager")  # the fused kernel does not keep its weights
-    encoded = tokenizer(sentence1, sentence2, truncation="longest_first", max_length=64, return_tensors="pt")
+    length = _fitting(model, tokenizer, LENGTH)
+    encoded = tokenizer(
+        sentence1, sentence2, truncation="longest_first", max_length=length, return_tensors="pt"
+    )
     model.eval()
     found: tuple[Tensor, ...] = model(**encoded.to(model.device), output_attentions=True).attentions
     tokens = tokenizer.convert_ids_to_tokens(encoded["input_ids"][0])

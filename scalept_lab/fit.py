@@ -234,7 +234,8 @@ def fit_records(records: Iterable[Any], form: str = "chinchilla", **options: Any
     if form == "data_constrained":
         unique = [min(record.D, record.config.get("unique_tokens") or record.D) for record in runs]
     N, D, L = ([getattr(record, key) for record in runs] for key in ("N", "D", "L"))
-    return fit_law(N, D, L, form, unique, **options)
+    law = fit_law(N, D, L, form, unique, **options)
+    return replace(law, points=replace(law.points, runs=tuple(record.id for record in runs)))
 
 
 def fit_cli(

@@ -22,7 +22,6 @@ predictions; :meth:`Language.window_entropy` counts that in.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -30,14 +29,6 @@ from scalept_lab.errors import InputError
 
 SLOTS = 256
 ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number found by sampling, in nats per token, with its standard error."""
-
-    value: float
-    standard_error: float
 
 
 class Language:
@@ -172,16 +163,6 @@ class Language:
         return np.array([letters.index(c) for c in text], dtype=np.uint8)
 
     # -------------------------------------------------------- what is irreducible
-
-    def check_entropy_rate(self, n_tokens: int = 1_000_000, seed: int = 1) -> Estimate:
-        """Mean -log p of a long sample under the language itself: must agree with ``entropy_rate`` within
-        its error."""
-        text = self.sample(n_tokens, seed)
-        nats = self._losses(text[None, :])[0, self.order :]
-        blocks = np.array(
-            [b.mean() for b in np.array_split(nats, 100)]
-        )  # letters depend on each other, long blocks hardly
-        return Estimate(float(nats.mean()), float(blocks.std(ddof=1) / 10))
 
     def _losses(self, text_BxT: np.ndarray) -> np.ndarray:
         """-log P(token t | the tokens before it in its row), shape (B, T), exact at the start of the rows

@@ -59,16 +59,22 @@ def cut(text: str, size: int = PIECE) -> list[str]:
     return pieces
 
 
-def text_pieces(path: str | os.PathLike[str]) -> list[tuple[str, bytes]]:
-    """(path, content) of the text files of a path, long ones cut into ``path#00000``, ``path#00001``, …"""
+def decode(data: bytes) -> str:
+    """The text of a file, with line ends as Python writes them. A byte that is not UTF-8 becomes U+FFFD,
+    which the cleaning step looks for and counts."""
+    return data.decode("utf-8", errors="replace").replace("\r\n", "\n")
+
+
+def text_pieces(path: str | os.PathLike[str]) -> list[tuple[str, str]]:
+    """(path, text) of the text files of a path, long ones cut into ``path#00000``, ``path#00001``, …"""
     root = Path(path).expanduser()
-    found: list[tuple[str, bytes]] = []
+    found: list[tuple[str, str]] = []
     for file in local_files(path):
         if file.suffix.lower() not in TABLES:
             name = file.name if root.is_file() else file.relative_to(root).as_posix()
-            pieces = cut(file.read_bytes().decode("utf-8", errors="replace"))
+            pieces = cut(decode(file.read_bytes()))
             names = [name] if len(pieces) == 1 else [f"{name}#{i:05d}" for i in range(len(pieces))]
-            found += [(name, piece.encode()) for name, piece in zip(names, pieces, strict=True)]
+            found += zip(names, pieces, strict=True)
     return found
 
 

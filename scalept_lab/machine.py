@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 import sys
 import time
+import tomllib
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
+from pathlib import Path
 
+ROOT = Path(__file__).resolve().parent.parent  # of the checkout, if it is one
 PACKAGES = ("torch", "numpy", "transformers", "datasets")
 
 
@@ -95,7 +100,7 @@ def provenance() -> dict:
 
     versions = {name: found for name in PACKAGES if (found := version(name))}
     return {
-        "commit": _commit(),
+        **_commit(),
         "versions": {"scalept-lab": __version__, "python": platform.python_version(), **versions},
         "machine": f"{platform.system()} {platform.machine()}, {_processor()}, {cores()} cores",
     }
@@ -109,21 +114,34 @@ def _processor() -> str:
         return platform.processor() or "unknown processor"
 
 
-def _commit() -> str | None:
-    """The commit of a checkout that this package runs from, or None when it is installed as a wheel."""
-    import subprocess
-    from pathlib import Path
+def _commit() -> dict[str, str | bool | None]:
+    """The commit of the checkout that this package runs from, and whether a tracked file differs from it ("dirty").
 
-    root = Path(__file__).resolve().parent.parent
-    if not (root / ".git").exists():
-        return None
+    Both are None where that is not known: the package is installed as a wheel, stands in another project's checkout, or
+    git is missing.
+    """
+    found = None
+    if _is_checkout(ROOT):
+        # Inside a hook, git names the repository that it was called for in variables like GIT_DIR.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+        command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+        environment["GIT_OPTIONAL_LOCKS"] = "0"
+        with suppress(OSError, subprocess.TimeoutExpired):
+            found = subprocess.run(
+                command, cwd=ROOT, capture_output=True, text=True, timeout=5, env=environment
+            ).stdout.strip()
+    if not found:
+        return {"commit": None, "dirty": None}
+    return {"commit": found.removesuffix("-dirty"), "dirty": found.endswith("-dirty")}
+
+
+def _is_checkout(root: Path) -> bool:
+    """Whether this is a checkout of this very project."""
     try:
-        found = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=root, capture_output=True, text=True, timeout=5
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return found.stdout.strip() or None
+        project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    except (OSError, ValueError, KeyError):
+        return False
+    return project.get("name") == "scalept-lab" and (root / ".git").exists()
 
 
 def peak_rss_bytes() -> int:

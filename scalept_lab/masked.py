@@ -140,7 +140,7 @@ def pretrain(
     generator = torch.Generator().manual_seed(plan.seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=plan.lr, weight_decay=0.01)
     first, second = (encode(tokenizer, [text[i] for text in texts]) for i in (0, 1))
-    curve, sums = [], []
+    curve, sums, positions = [], [], model.config.max_position_embeddings
     model.train()
     torch.manual_seed(plan.seed)
     for step in range(plan.steps):
@@ -150,7 +150,7 @@ def pretrain(
         wrong = torch.rand(plan.batch, generator=generator) < 0.5
         anywhere = torch.randint(len(texts), (plan.batch,), generator=generator)
         others = torch.where(wrong, anywhere, rows)
-        batch = join([first[i] for i in rows], [second[i] for i in others])
+        batch = join([first[i] for i in rows], [second[i] for i in others], positions)
         special = batch["input_ids"] < len(SPECIAL)
         ids, labels = mask(batch["input_ids"], special, model.config.vocab_size, generator)
         hidden = model.bert(**{**batch, "input_ids": ids})
@@ -186,7 +186,9 @@ def masked_loss(model: Any, tokenizer: Any, texts: Sequence[tuple[str, str]], se
     model.eval()
     total, count = 0.0, 0
     for start in range(0, len(texts), 100):
-        batch = join(first[start : start + 100], second[start : start + 100])
+        batch = join(
+            first[start : start + 100], second[start : start + 100], model.config.max_position_embeddings
+        )
         ids, labels = mask(
             batch["input_ids"], batch["input_ids"] < len(SPECIAL), model.config.vocab_size, generator
         )

@@ -10,28 +10,27 @@ import numpy as np
 from scalept_lab.errors import InputError
 
 if TYPE_CHECKING:
-    import datasets
+    import pandas as pd
 
 
 def mix(
-    dataset: datasets.Dataset, weights: dict[str, float], total_bytes: int | None = None, seed: int = 0
-) -> datasets.Dataset:
+    documents: pd.DataFrame, weights: dict[str, float], total_bytes: int | None = None, seed: int = 0
+) -> pd.DataFrame:
     """A subset in which each package has about its share of the bytes: ``weights`` maps package to relative
     weight.
 
     Documents of a package are taken whole, in a seeded order, until its share is reached, and keep the
-    dataset's order. Without ``total_bytes`` the mix is as large as it can be without repeating any
-    document. Raises InputError for a package that the dataset does not have, weights that are not positive,
+    table's order. Without ``total_bytes`` the mix is as large as it can be without repeating any
+    document. Raises InputError for a package that the table does not have, weights that are not positive,
     or a total that the documents cannot fill.
     """
-    packages = np.array(dataset["package"])
+    packages, sizes = documents["package"].to_numpy(), documents["bytes"].to_numpy()
     if not weights or any(not np.isfinite(w) or w <= 0 for w in weights.values()):
         raise InputError(f"weights {weights}: expected a positive number for each package")
     if missing := sorted(set(weights) - set(packages.tolist())):
         raise InputError(
             f"no documents of {missing[0]!r}; the packages are {', '.join(sorted(set(packages.tolist())))}"
         )
-    sizes = np.array([len(t.encode("utf-8", errors="replace")) for t in dataset["text"]])
     share = {p: w / sum(weights.values()) for p, w in weights.items()}
     largest = int(min(sizes[packages == p].sum() / s for p, s in share.items()))
     if total_bytes is None:
@@ -47,4 +46,4 @@ def mix(
         before = np.cumsum(sizes[rows]) - sizes[rows]
         nearest = before + sizes[rows] / 2 <= share[package] * total_bytes  # to the nearest document
         chosen += rows[nearest].tolist()
-    return dataset.select(sorted(chosen))
+    return documents.iloc[sorted(chosen)].reset_index(drop=True)

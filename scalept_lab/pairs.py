@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from scalept_lab.corpus import collect
 from scalept_lab.errors import InputError
 from scalept_lab.loaders import TABLES, hub_reachable, is_path
 
@@ -148,11 +147,6 @@ def build_task(
         "train": pair_up(parts["train"], negatives, seed),
         "test": pair_up(parts["test"], negatives, seed),
     }
-
-
-def corpus_functions(sources: Sequence[str] = ("mpmath", "networkx", "pygments", "sympy")) -> list[Function]:
-    """The functions of the kit's corpus (pinned packages, or the standard library in their place)."""
-    return functions(collect(sources))
 
 
 def subset(pairs: datasets.Dataset, size: int, seed: int = 0) -> datasets.Dataset:

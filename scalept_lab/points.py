@@ -20,12 +20,16 @@ MIN_POINTS = 6
 
 @dataclass(frozen=True)
 class Points:
-    """Columns as float arrays of one length; a column that the form does not need may be None."""
+    """Columns as float arrays of one length; a column that the form does not need may be None.
+
+    `runs`: the ids of the runs that were measured, row by row, where the points are those of runs.
+    """
 
     N: np.ndarray | None
     D: np.ndarray | None
     L: np.ndarray
     unique: np.ndarray | None = None
+    runs: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.L)

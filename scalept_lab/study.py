@@ -89,16 +89,14 @@ class Study:
         return self.budget - self.spent
 
     def estimate(self, sweep: Sweep, workers: int | None = None) -> Estimate:
-        """What `sweep` would cost, without spending anything: a few steps of each model are timed."""
+        """What `sweep` would cost, without spending anything: a few steps of each kind are timed."""
         from scalept_lab import machine
         from scalept_lab.train import seconds_per_step
 
         todo = self._todo(sweep)
-        speed: dict[tuple, TrainConfig] = {}
-        for config in todo:
-            speed.setdefault((config.model, config.batch), config)
-        timed = {key: seconds_per_step(config) for key, config in speed.items()}
-        each = [timed[config.model, config.batch] * config.steps for config in todo]
+        kinds = {_kind_of_step(config): config for config in todo}
+        timed = {kind: seconds_per_step(config) for kind, config in kinds.items()}
+        each = [timed[_kind_of_step(config)] * config.steps for config in todo]
         workers = workers or machine.cores()
         seconds = max([sum(each) / workers, *each], default=0.0)
         return Estimate(len(sweep), len(sweep) - len(todo), sum(map(flops_of, todo)), self.left, seconds)
@@ -162,7 +160,7 @@ class Study:
         foretold = law.predict(shape.non_embedding, config.steps * config.tokens_per_step)
         shot = Shot(
             config=config, flops=flops_of(config), predicted=foretold.loss, low=foretold.low, high=foretold.high,
-            law=law.params, status=law.status, runs=[record.id for record in records if record.L in law.points.L],
+            law=law.params, status=law.status, runs=list(law.points.runs),
             sealed_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )  # fmt: skip
         shot = shot.model_copy(update={"seal": shot.digest()})
@@ -245,6 +243,11 @@ class Study:
         path = self.folder / "study.json"
         if not path.exists():
             write_atomically(path, json.dumps({"name": self.name, "budget_flops": self.budget}) + "\n")
+
+
+def _kind_of_step(config: TrainConfig) -> tuple:
+    """What decides how long a step takes: two runs that agree in it need timing once."""
+    return config.model, config.batch, config.optimizer, config.dtype, config.accumulate, config.recompute
 
 
 def best_recipe(law: Law, flops: float, like: TrainConfig) -> TrainConfig:

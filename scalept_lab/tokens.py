@@ -16,6 +16,11 @@ from scalept_lab.errors import InputError
 SEPARATOR = 0  # token between documents, in both tokenizers; it never occurs inside one
 
 
+def utf8(text: str) -> bytes:
+    """The UTF-8 bytes of a text; half a surrogate pair, which UTF-8 cannot hold, becomes a question mark."""
+    return text.encode("utf-8", errors="replace")
+
+
 class Tokenizer(Protocol):
     """What packing needs of a tokenizer. Token 0 is reserved for the document separator."""
 
@@ -33,7 +38,7 @@ class ByteTokenizer:
 
     def encode(self, text: str) -> np.ndarray:
         """uint8 array of the UTF-8 bytes; NUL characters are dropped, byte 0 separates documents."""
-        return np.frombuffer(text.encode("utf-8", errors="replace").replace(b"\0", b""), dtype=np.uint8)
+        return np.frombuffer(utf8(text).replace(b"\0", b""), dtype=np.uint8)
 
     def decode(self, tokens: Iterable[int]) -> str:
         """Text of the tokens; separators vanish, a character cut in half shows as U+FFFD."""
@@ -95,7 +100,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int = 1024) -> BPETokenizer:
 def on_heldout_side(identity: str, fraction: float = 0.05, salt: str = "scalept") -> bool:
     """Whether a document is held out: a hash of its identity, so adding documents never moves another
     across the line."""
-    digest = hashlib.sha256(f"{salt}\0{identity}".encode("utf-8", errors="replace")).digest()
+    digest = hashlib.sha256(utf8(f"{salt}\0{identity}")).digest()
     return int.from_bytes(digest[:8], "big") < fraction * 2**64
 
 

@@ -232,15 +232,14 @@ def evaluate(
 def seconds_per_step(config: TrainConfig, steps: int = 4) -> float:
     """What one step of this run takes on one thread of this machine (as in a sweep) or on its GPU, by timing a few."""
     device = machine.device()
-    model = Transformer(config.model).to(device)
-    optimizer = make_optimizer(model, config)
+    run = set_up(config, device)
     x_BxL = torch.randint(config.model.vocab_size, (config.batch, config.model.context), device=device)
     times, threads = [], torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         for _ in range(steps + 1):
             started = time.perf_counter()
-            train_step(model, optimizer, x_BxL, x_BxL, config.clip).item()
+            run.step(x_BxL, x_BxL).item()
             times.append(time.perf_counter() - started)
     finally:
         torch.set_num_threads(threads)

@@ -129,14 +129,13 @@ def _tokenizer(found: list[Function], sha256: str) -> Any:
 def _functions() -> list[Function]:
     """Functions of the corpus, kept as JSON beside the checkpoints: parsing takes a quarter of a minute."""
     rows = collect(SOURCES)
-    mark = hashlib.sha256(repr([VERSION, rows["path"], list(map(len, rows["text"]))]).encode()).hexdigest()[
-        :16
-    ]
+    facts = [VERSION, rows["path"].tolist(), rows["bytes"].tolist()]
+    mark = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
     path = cache_dir() / "transfer" / f"functions-{mark}.json"
     try:
         return [Function(*row) for row in json.loads(path.read_text(encoding="utf-8"))]
     except (OSError, ValueError, TypeError):
-        found = functions(rows)
+        found = functions(rows.to_dict("records"))
         write_atomically(path, json.dumps([list(asdict(f).values()) for f in found]))
         return found
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from scalept_lab import distributed, tokens
+from scalept_lab import distributed, pacing
 from scalept_lab.activations import states_bytes
 from scalept_lab.config import TrainConfig
 from scalept_lab.launch import launch
@@ -51,13 +51,7 @@ def _steps(config: TrainConfig, steps: int) -> dict:
     hook = run.optimizer.register_step_pre_hook(
         lambda optimizer, *_: held.update(states_bytes(run.model, optimizer))
     )
-    stream = tokens.batches(
-        prepared(config.corpus).train,
-        batch=config.batch,
-        context=config.model.context,
-        steps=steps,
-        seed=config.seed,
-    )
+    stream = pacing.stream(config, prepared(config.corpus).train, steps=steps)
     losses, ledger, before, after = [], Ledger(), None, None
     for step, (x_BxL, y_BxL) in enumerate(stream):
         set_rate(run.optimizer, learning_rate(step, config))

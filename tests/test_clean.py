@@ -3,11 +3,11 @@
 import itertools
 import random
 
-import datasets
 import numpy as np
+import pandas as pd
 import pytest
 
-from scalept_lab import clean
+from scalept_lab import clean, corpus
 from scalept_lab.errors import InputError
 
 ORDINARY = '''"""Shortest paths in a weighted graph."""
@@ -32,16 +32,7 @@ def shortest(graph, source):
 
 
 def corpus_of(*texts, package="p"):
-    n = len(texts)
-    return datasets.Dataset.from_dict(
-        {
-            "text": list(texts),
-            "package": [package] * n,
-            "module": ["m"] * n,
-            "path": [f"{package}/{i}.py" for i in range(n)],
-            "licence": ["MIT"] * n,
-        }
-    )
+    return corpus.table((text, package, "m", f"{package}/{i}.py", "MIT") for i, text in enumerate(texts))
 
 
 noise = random.Random(0)
@@ -68,7 +59,7 @@ BAD = {
 @pytest.mark.parametrize("rule", BAD)
 def test_each_rule_drops_its_kind(rule):
     kept, report = clean.clean(corpus_of(ORDINARY, BAD[rule]), progress=False)
-    assert kept["text"][:] == [ORDINARY]
+    assert kept["text"].tolist() == [ORDINARY]
     assert {r["rule"] for r in report.removed} == {rule}
     assert report.steps[rule] == {
         "documents": 1,
@@ -88,7 +79,7 @@ def test_report_adds_up():
     near = ORDINARY.replace("so_far", "so_long")
     data = corpus_of(ORDINARY, *BAD.values(), copy, near)
     kept, report = clean.clean(data, near=0.5, progress=False)
-    assert kept.column_names == data.column_names and kept["path"][:] == ["p/0.py"]
+    assert kept.columns.equals(data.columns) and kept["path"].tolist() == ["p/0.py"]
     assert report.documents_before == len(data) and report.documents_after == 1
     assert report.bytes_before == sum(len(t.encode()) for t in data["text"])
     assert report.bytes_before - report.bytes_after == sum(s["bytes"] for s in report.steps.values())
@@ -102,7 +93,7 @@ def test_report_adds_up():
 def test_everything_can_be_switched_off():
     data = corpus_of(ORDINARY, ORDINARY, BAD["too_short"], "mail a@b.org")
     kept, report = clean.clean(data, rules=(), redaction=False, exact=False, near=None, progress=False)
-    assert kept["text"][:] == data["text"][:] and report.bytes_after == report.bytes_before
+    assert kept.equals(data) and report.bytes_after == report.bytes_before
     empty, report = clean.clean(corpus_of("x"), progress=False)
     assert len(empty) == 0 and report.documents_after == 0
     with pytest.raises(InputError, match="Jaccard"):
@@ -156,6 +147,29 @@ def test_shingles_are_the_five_word_runs():
     assert clean.jaccard(clean.shingles(""), clean.shingles("")) == 0
 
 
+def test_words_are_those_of_any_script():
+    """Two sentences with one link are not copies; one long text with a character changed is."""
+    link = " https://example.org/a/long/path/to/some/page/of/this/site"
+    assert clean.near_duplicates(["北京今天晴朗无云适合出门" + link, "上海连日小雨气温逐渐下降" + link]) == []
+    assert len(clean.shingles("可扩展预训练")) == 2  # six characters, two runs of five
+    assert len(clean.shingles("один два три четыре пять шесть")) == 2
+    rng = random.Random(0)
+    text = "".join(chr(rng.randrange(0x4E00, 0x9FA5)) for _ in range(200))
+    found = clean.near_duplicates([text, text[:100] + "一" + text[101:]])
+    assert [(copy, original) for copy, original, _ in found] == [(1, 0)]
+    assert found[0][2] == pytest.approx(191 / 201)  # 196 runs each; five of them hold the changed character
+
+
+def test_secrets_go_before_copies_are_looked_for():
+    """Two texts that differ in an address alone are one text once the addresses are gone."""
+    data = corpus_of(*(ORDINARY + f"# written by {name}@example.org\n" for name in ("ada", "grace")))
+    kept, report = clean.clean(data, near=None, progress=False)
+    assert kept["path"].tolist() == ["p/0.py"] and report.redactions == {"email": 2}
+    assert kept["text"][0].endswith("# written by <EMAIL>\n")
+    assert kept["bytes"].tolist() == [len(kept["text"][0].encode())] == [report.bytes_after]
+    assert report.removed[0]["bytes"] == report.bytes_after  # counted after the address was replaced
+
+
 def test_near_duplicates_agree_with_all_pairs():
     """The slow twin compares every pair with sets of word tuples, hashing nothing."""
     texts, threshold = variants(), 0.7
@@ -181,17 +195,23 @@ def test_near_duplicates_agree_with_all_pairs():
     )
 
 
+def test_shares_are_of_bytes_not_of_characters():
+    data = pd.concat([corpus_of(*["数据"] * 60, package="a"), corpus_of(*["texts."] * 60, package="b")])
+    mixed = clean.mix(data.reset_index(drop=True), {"a": 2, "b": 1}, total_bytes=270)
+    assert mixed["package"].value_counts().to_dict() == {"a": 30, "b": 15}  # six bytes each
+
+
 def test_mix_meets_its_shares():
     rng = np.random.default_rng(0)
     parts = [corpus_of(*["x" * int(n) for n in rng.integers(50, 150, 400)], package=p) for p in "abc"]
-    data = datasets.concatenate_datasets(parts)
+    data = pd.concat(parts, ignore_index=True)
     mixed = clean.mix(data, {"a": 3, "b": 1}, total_bytes=40_000, seed=1)
     size = {
         p: sum(len(t) for t, q in zip(mixed["text"], mixed["package"], strict=True) if q == p) for p in "abc"
     }
     assert size["c"] == 0 and abs(size["a"] - 30_000) < 150 and abs(size["b"] - 10_000) < 150
-    assert mixed["path"][:] == clean.mix(data, {"a": 3, "b": 1}, total_bytes=40_000, seed=1)["path"][:]
-    assert mixed["path"][:] != clean.mix(data, {"a": 3, "b": 1}, total_bytes=40_000, seed=2)["path"][:]
+    assert mixed.equals(clean.mix(data, {"a": 3, "b": 1}, total_bytes=40_000, seed=1))
+    assert not mixed.equals(clean.mix(data, {"a": 3, "b": 1}, total_bytes=40_000, seed=2))
     assert len(set(mixed["path"])) == len(mixed)
     largest = clean.mix(data, {"a": 1, "b": 1, "c": 1})
     assert sum(map(len, largest["text"])) > 0.95 * sum(map(len, data["text"]))

@@ -18,6 +18,7 @@ from scalept_lab import (
     distill,
     generate,
     latency,
+    pacing,
     plots,
     prune,
     quantize,
@@ -25,12 +26,15 @@ from scalept_lab import (
 )
 from scalept_lab.compress import Variant
 from scalept_lab.config import ModelConfig, TrainConfig
-from scalept_lab.data import prepare
+from scalept_lab.data import Prepared, prepare
 from scalept_lab.errors import InputError
+from scalept_lab.language import Language
 from scalept_lab.latency import Ratio
 from scalept_lab.models import Transformer
+from scalept_lab.optim import learning_rate, set_rate
 from scalept_lab.runs import recorded
-from scalept_lab.train import evaluate, fit_model
+from scalept_lab.sweep import flops_of
+from scalept_lab.train import evaluate, fit_model, set_up
 
 SMALL = ModelConfig(width=32, depth=2, heads=4, context=48)
 
@@ -79,7 +83,8 @@ def test_theory_of_the_error_and_six_decibels_a_bit():
     for bits in (3, 4, 6, 8):
         measured, theory = affine.error(x, bits, "channel")
         assert measured == pytest.approx(theory, rel=0.05)
-    assert affine.signal_to_noise(x, 7) - affine.signal_to_noise(x, 6) == pytest.approx(6.02, abs=0.2)
+    gained = affine.error(x, 6)[0] / affine.error(x, 7)[0]
+    assert 10 * math.log10(gained) == pytest.approx(6.02, abs=0.2)
 
 
 def test_finer_pieces_err_less_and_cost_more():
@@ -292,6 +297,37 @@ def test_pairs_that_cannot_be_distilled(changes, options, message):
     assert "\n" not in str(found.value)
 
 
+def test_the_student_follows_the_text_by_a_quarter_and_the_teacher_by_three(tiny_corpus):
+    """Three steps of plain gradient descent, whose size depends on the weights, against the same steps by hand."""
+    corpus, teacher, T = prepare(tiny_corpus), random_model(), 2.0
+    config = STUDENT.replace(corpus=tiny_corpus, optimizer="sgd", tokens=3 * 4 * 48, clip=100.0)
+    taught, _ = distill.fit_student(config, teacher, weight=0.75, temperature=T, corpus=corpus)
+    run = set_up(config, "cpu")
+    for step, (x, y) in enumerate(pacing.stream(config, corpus.train)):
+        set_rate(run.optimizer, learning_rate(step, config))
+        q_BxLxV, p_BxLxV = run.model(torch.from_numpy(x)), teacher(torch.from_numpy(x)).detach()
+        hard = -q_BxLxV.log_softmax(-1).gather(-1, torch.from_numpy(y)[..., None]).mean()
+        p, log_p, log_q = (
+            (p_BxLxV / T).softmax(-1),
+            (p_BxLxV / T).log_softmax(-1),
+            (q_BxLxV / T).log_softmax(-1),
+        )
+        soft = T**2 * (p * (log_p - log_q)).sum(-1).mean()
+        (0.25 * hard + 0.75 * soft).backward()
+        run.optimizer.step()
+        run.optimizer.zero_grad()
+    for own, twin in zip(taught.parameters(), run.model.parameters(), strict=True):
+        assert torch.allclose(own, twin, atol=1e-6)
+
+
+def test_a_student_pays_for_its_teachers_forward_passes(tiny_corpus):
+    """Two blocks of 12·32² weights and a head of 32·256, two FLOPs each; attention 4·48·32 in each block."""
+    forward = 2 * (2 * 12 * 32**2 + 32 * 256) + 2 * 4 * 48 * 32
+    config = STUDENT.replace(corpus=tiny_corpus, tokens=5 * 4 * 48)
+    _, record = distill.fit_student(config, random_model(), corpus=prepare(tiny_corpus))
+    assert record.C == flops_of(config) + 5 * 4 * 48 * forward
+
+
 def test_logits_of_two_vocabularies():
     with pytest.raises(InputError, match="one vocabulary"):
         distill.soft_loss(torch.zeros(1, 2, 5), torch.zeros(1, 2, 6))
@@ -394,6 +430,25 @@ def test_measured_variants(tiny_corpus):
     found = compress.measured(models, "fp32", prepare(tiny_corpus), batch=1, rounds=2, windows=8)
     assert [v.name for v in found] == ["fp32", "small"] and found[1].bytes < found[0].bytes
     assert found[0].ratio.median == 1
+
+
+def test_shapes_come_from_the_models_and_the_corpus(tmp_path):
+    """A vocabulary of 40 letters and contexts of 32 and 16: all read windows of 16."""
+    heldout = Language(0).sample(4000)
+    letters = Prepared("letters", heldout, heldout, 40, "0" * 64, {}, tmp_path)
+    shapes = [SMALL.replace(context=context, vocab_size=40) for context in (32, 16)]
+    models = dict(zip("ab", map(random_model, shapes), strict=True)) | {
+        "c": quantize.int8(random_model(shapes[0]), "builtin")
+    }
+    found = compress.measured(models, "a", letters, batch=2, rounds=2, windows=12)
+    for variant in found:
+        losses = compress.window_losses(models[variant.name], letters, 12, context=16)
+        assert variant.loss == pytest.approx(losses.mean().item())
+    assert compress.window_losses(models["a"], letters, 12).mean().item() == pytest.approx(
+        evaluate(models["a"], letters, 12), abs=1e-5
+    )
+    with pytest.raises(InputError, match="positions: expected rotary ones, got 48 learned ones"):
+        compress.longer(random_model(SMALL.replace(positions="learned")), 100)
 
 
 def test_pareto_front_by_hand():

@@ -15,6 +15,7 @@ import torch
 from scalept_lab import distributed, ledger, planner
 from scalept_lab.config import Curriculum, ModelConfig, Parallel, TrainConfig
 from scalept_lab.errors import InputError
+from scalept_lab.train import train
 from scalept_lab.trial import Trial, largest_difference, trial
 
 STEPS = 8
@@ -80,6 +81,21 @@ def test_bfloat16_autocast_on_two_ranks_stays_near_one(tiny_corpus):
 def test_a_seed_builds_the_same_model_on_every_rank(tiny_corpus):
     other = trial(config(tiny_corpus, seed=1, parallel=parallel("ddp")), 2, 2)
     assert largest_difference(trial(config(tiny_corpus), 1, 2), other)[1] > 0.1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"unique_tokens": 10 * ROTARY.context},
+        {"curriculum": Curriculum(order="easy")},
+        {"curriculum": Curriculum(order="length", start=0.25)},
+    ],
+)
+def test_a_trial_reads_what_the_run_reads(tiny_corpus, changes):
+    given = config(tiny_corpus, eval_windows=8, **changes)
+    curve = [loss for *_, loss in train(given).curve]
+    assert trial(given, 1, STEPS).losses == pytest.approx(curve, abs=1e-5)
 
 
 # --- bytes

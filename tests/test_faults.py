@@ -2,6 +2,7 @@
 
 import math
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -69,6 +70,25 @@ def test_a_run_that_cannot_start_says_why(tmp_path):
         faults.train_and_kill(other, tmp_path, max_restarts=0)
 
 
+def test_a_kill_after_the_end_is_refused_before_anything_starts(tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(InputError, match="kill_after: expected steps before 96, the run's last, got 96"):
+        faults.train_and_kill(config(), folder, kill_after=(32, 96))
+    assert not folder.exists()
+
+
+def test_a_run_that_ends_before_its_kill_says_so_at_once(tmp_path, monkeypatch):
+    """A process that ends well and saves nothing stands for torchrun: its steps go by before one can be killed."""
+    real = faults.subprocess.Popen
+    monkeypatch.setattr(
+        faults.subprocess, "Popen", lambda command, **more: real([command[0], "-c", ""], **more)
+    )
+    started = time.monotonic()
+    with pytest.raises(InputError, match="of 96 steps ended before it could be killed after step 32"):
+        faults.train_and_kill(config(), tmp_path, kill_after=(32,), seconds=8)
+    assert time.monotonic() - started < 4
+
+
 def test_goodput_is_what_a_simulated_machine_keeps():
     for interval, cost, mtbf, restart in ((600, 30, 7200, 0), (900, 60, 3600, 300), (300, 120, 1800, 600)):
         simulated = failures.simulate(interval, cost, mtbf, restart, intervals=20_000)
@@ -82,10 +102,9 @@ def test_youngs_interval_is_the_best_where_saving_is_cheap():
     assert (
         failures.best_interval(cost, mtbf) == pytest.approx(math.sqrt(2e7)) == pytest.approx(best, rel=0.01)
     )
-    lost = failures.lost_share(best, cost, mtbf)
-    assert lost == pytest.approx(
-        math.sqrt(2 * cost / mtbf), rel=1e-3
-    )  # half of it saving, half of it doing again
+    # To first order, saving costs δ/τ, and doing half an interval again τ/2M: there, as much.
+    lost = cost / best + best / (2 * mtbf)
+    assert lost == pytest.approx(math.sqrt(2 * cost / mtbf), rel=1e-3)
     assert 1 - failures.goodput(best, cost, mtbf) == pytest.approx(lost, rel=0.01)
 
 

@@ -74,6 +74,28 @@ def test_optimizer_memory_goes_where_the_weights_go(run):
     run.model.zero_grad()
 
 
+def test_moments_shrink_with_the_gradient_and_with_its_square(run):
+    """Three copies: each gets a third of the gradient, so a third of its mean and a ninth of its square."""
+    wide = growth.grow(stepwise.branch(run), MODEL.replace(width=48, heads=6))
+    old, new = ({name: r.optimizer.state[p] for name, p in r.model.named_parameters()} for r in (run, wide))
+    name = "blocks.1.mlp.up.weight"
+    for moment, less in (("exp_avg", 1 / 3), ("exp_avg_sq", 1 / 9)):
+        before, after = old[name][moment], new[name][moment]
+        assert before[5, 7] != 0 and torch.allclose(after[5, 7], less * before[5, 7])
+        assert torch.allclose(after[64 + 5, 2 * 16 + 7], less * before[5, 7])  # a copy's copy
+        assert torch.allclose(new["head.weight"][moment][97, 3], old["head.weight"][moment][97, 3])
+
+
+def test_stacking_goes_through_the_blocks_in_turn(run):
+    deep = growth.deepen(run.model, 5, "stack").state_dict()
+    old = run.model.state_dict()
+    for new, source in ((2, 0), (3, 1), (4, 0)):
+        for name in ("attention.qkv.weight", "mlp.up.weight"):
+            assert torch.equal(deep[f"blocks.{new}.{name}"], old[f"blocks.{source}.{name}"])
+        assert not deep[f"blocks.{new}.mlp.down.weight"].any()
+    assert not torch.equal(old["blocks.0.mlp.up.weight"], old["blocks.1.mlp.up.weight"])
+
+
 def test_new_blocks_start_without_memory_and_rates_are_those_of_the_new_width(run):
     deep = growth.grow(stepwise.branch(run), DEEP)
     kept = [name for name, p in deep.model.named_parameters() if deep.optimizer.state.get(p)]

@@ -15,8 +15,8 @@ PACKAGE = Path(__file__).parents[1] / "scalept_lab"
 # fmt: off
 ORDER = [
     "errors", "config", "answers", "notebooks", "machine", "processes", "launch",
-    "language", "wheels", "loaders", "corpus", "filters", "redaction", "duplicates", "mixture", "clean",
-    "tokens", "documents", "cards", "data", "difficulty", "pairs", "babyai",
+    "tokens", "language", "wheels", "loaders", "corpus", "filters", "redaction", "duplicates", "mixture", "clean",
+    "documents", "cards", "data", "difficulty", "pairs", "babyai",
     "shapes", "costs", "formats", "affine", "footprint", "laws", "huber", "points", "starts", "runs", "fit", "isoflop",
     "ravine", "noise", "intervals", "arms", "stability", "failures", "curriculum",
     "communication", "layouts", "planner", "published",

@@ -6,7 +6,9 @@ import getpass
 import json
 import os
 import platform
+import shutil
 import socket
+import subprocess
 
 import psutil
 import pytest
@@ -72,10 +74,59 @@ def test_provenance_names_versions_and_the_machine_but_nobody():
     assert {"scalept-lab", "python", "torch", "numpy"} <= set(found["versions"])
     assert str(machine.cores()) in found["machine"] and platform.machine() in found["machine"]
     assert found["commit"] is None or int(found["commit"], 16) >= 0
+    assert found["dirty"] in ((None,) if found["commit"] is None else (True, False))
     assert os.path.expanduser("~") not in text
     assert socket.gethostname() not in text
     user = getpass.getuser()
     assert len(user) < 5 or user not in text
+
+
+def git(folder, *arguments):
+    who = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+    done = subprocess.run(["git", *who, *arguments], cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A repository with one commit of a file and the project's name, from which the package seems to run."""
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "scalept-lab"\n')
+    (tmp_path / "a.py").write_text("a = 1\n")
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "--quiet", "-m", "first")
+    git(tmp_path, "tag", "v1")
+    monkeypatch.setattr(machine, "ROOT", tmp_path)
+    return tmp_path
+
+
+def test_provenance_says_whether_the_code_is_that_of_its_commit(checkout):
+    head = git(checkout, "rev-parse", "--short", "HEAD")
+    assert machine._commit() == {"commit": head, "dirty": False}
+    (checkout / "notes.txt").write_text("git does not know this file")
+    assert machine._commit() == {"commit": head, "dirty": False}
+    (checkout / "a.py").write_text("a = 2\n")
+    assert machine._commit() == {"commit": head, "dirty": True}
+    git(checkout, "add", "a.py")
+    assert machine._commit() == {"commit": head, "dirty": True}
+
+
+def test_no_commit_where_there_is_none_to_name(checkout, monkeypatch):
+    unknown = {"commit": None, "dirty": None}
+    monkeypatch.setenv("GIT_DIR", "/nowhere")  # as inside a hook of another repository
+    assert machine._commit()["dirty"] is False
+    (checkout / "pyproject.toml").write_text('[project]\nname = "their-project"\n')
+    assert machine._commit() == unknown
+    (checkout / "pyproject.toml").write_text("[project")
+    assert machine._commit() == unknown
+    (checkout / "pyproject.toml").write_text('[project]\nname = "scalept-lab"\n')
+    monkeypatch.setenv("PATH", str(checkout))  # no git
+    assert machine._commit() == unknown
+    monkeypatch.undo()
+    monkeypatch.setattr(machine, "ROOT", checkout / "nothing")
+    assert machine._commit() == unknown
 
 
 def test_peak_memory_grows_and_never_shrinks():

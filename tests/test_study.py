@@ -167,6 +167,33 @@ def test_an_estimate_is_free_and_writes_nothing(tmp_path):
     assert "fits" in str(estimate) and "50%" in str(estimate)
 
 
+def test_an_estimate_times_each_kind_of_step_once(tmp_path, monkeypatch):
+    """Steps of made-up lengths: three runs of 10, 20 and 40 steps, told apart by all that a step's time depends on."""
+    base = synthetic.config(16, 10 * 256)
+    assert base.steps == 10
+    took = {"adamw": 1.0, "muon": 3.0, "sgd": 0.5}
+    timed: list = []
+
+    def seconds(config):
+        timed.append(config)
+        longer = 2.0 if config.recompute else 1.0
+        return took[config.optimizer] * longer * config.accumulate * (5 if config.dtype == "bfloat16" else 1)
+
+    monkeypatch.setattr("scalept_lab.train.seconds_per_step", seconds)
+
+    def estimated(*configs):
+        made = Study("mine", budget_flops=1e15, folder=tmp_path)
+        timed.clear()
+        return made.estimate(Sweep(configs=configs), workers=1).seconds
+
+    muon = base.replace(optimizer="muon", tokens=20 * 256)
+    assert estimated(base, muon) == 10 * 1 + 20 * 3
+    assert estimated(base, base.replace(dtype="bfloat16")) == 10 + 50
+    assert estimated(base, base.replace(accumulate=4)) == 10 + 40
+    assert estimated(base, base.replace(recompute=True)) == 10 + 20
+    assert estimated(base, base.replace(seed=1, lr=0.02, tokens=40 * 256)) == 50 and len(timed) == 1
+
+
 def test_an_estimate_counts_what_is_done_and_says_what_does_not_fit(done):
     estimate = done.estimate(SWEEP)
     assert (estimate.cached, estimate.flops, estimate.seconds) == (len(SWEEP), 0, 0)
@@ -224,6 +251,17 @@ def test_a_shot_is_on_disk_before_the_hero_and_says_what_it_rests_on(done, plant
     assert done.sealed(shot.id) == shot
     assert shot.seal == shot.digest()
     assert f"{shot.predicted:.4f}" in str(shot) and shot.sealed_at in str(shot)
+
+
+def test_a_shot_names_the_runs_of_its_fit_and_no_others(done):
+    """One of the runs left out has the very loss of one that was fitted."""
+    low, high = sorted(done.records(), key=lambda record: record.C)[:: len(SWEEP) - 1]
+    done.store.save(low.model_copy(update={"L": high.L}))
+    fitted = {record.id for record in done.records() if record.C >= 2e10}
+    assert len(fitted) == len(SWEEP) - 2 and low.id not in fitted and high.id in fitted
+    law = done.fit(from_flops=2e10, bootstrap=100)
+    assert set(law.points.runs) == fitted
+    assert set(done.call_shot(5e12, law).runs) == fitted
 
 
 def test_the_predicted_loss_is_that_of_the_law(done):
@@ -294,6 +332,15 @@ def test_what_cannot_be_foretold_is_told_in_one_line(done, tmp_path):
     with pytest.raises(InputError, match="no run of this study is finished"):
         empty.call_shot(5e12, law)
     assert "shots" not in {path.name for path in done.folder.iterdir()}
+
+
+def test_what_the_sweep_has_trained_cannot_be_foretold(done):
+    law, like = done.fit(bootstrap=10), study.TrainConfig(**done.records()[-1].config)
+    known = best_recipe(law, 1e12, like)
+    done.store.save(synthetic.record(known))
+    with pytest.raises(InputError, match=r"the best run for 1e\+12 FLOPs is in the sweep already"):
+        done.call_shot(1e12, law)
+    assert not (done.folder / "shots").exists()
 
 
 # --- the seal and the score

@@ -12,6 +12,7 @@ from refusals import one_line
 from torch import nn
 
 from scalept_lab import checkpoint, costs, optim, tokens
+from scalept_lab import train as loop
 from scalept_lab.config import ModelConfig, TrainConfig
 from scalept_lab.data import Prepared, prepare
 from scalept_lab.errors import InputError
@@ -196,6 +197,23 @@ def test_timing_a_step_leaves_the_threads_as_they_were(run):
     threads = torch.get_num_threads()
     assert 0 < seconds_per_step(run()) < 1
     assert torch.get_num_threads() == threads
+
+
+def test_the_step_that_is_timed_is_the_runs_own(run, monkeypatch):
+    """Optimizer, precision, parts and recomputation come from one set-up, the one that trains."""
+    used = []
+
+    def watched(config, device, real=loop.set_up):
+        used.append((config, real(config, device)))
+        return used[-1][1]
+
+    monkeypatch.setattr(loop, "set_up", watched)
+    given = run(optimizer="muon", accumulate=2, recompute=True, dtype="bfloat16")
+    seconds_per_step(given)
+    ((config, made),) = used
+    assert config == given and "forward" in vars(made.model.blocks[0])  # recomputed
+    settings = made.step.keywords
+    assert settings["parts"] == 2 and settings["cast"].fast_dtype == torch.bfloat16
 
 
 def test_float16_that_overflows_ends_as_a_record_that_says_what_to_take(tiny_corpus):

@@ -229,6 +229,27 @@ def test_attention_is_the_formula(small, checkpoint):
     assert np.allclose(weights[0], by_hand.numpy(), atol=1e-5)
 
 
+def test_a_model_with_fewer_positions_gets_shorter_pairs(small, shape):
+    """24 positions, where a plan asks for 64 or more: fine-tuning, scoring, attention and pre-training cut to what fits."""
+    from transformers import BertForPreTraining, BertForSequenceClassification
+
+    config = shape.config(num_labels=2)
+    config.max_position_embeddings = 24
+    model = BertForSequenceClassification(config)
+    long = "to di graph from node add " * 10
+    tokens, weights = transfer.attention(model, small.tokenizer, long, long)
+    assert len(tokens) == 24 and weights.shape == (1, 2, 24, 24)
+    pairs_of_two = small.train.select(range(8)).map(lambda row: {"sentence1": long, "sentence2": long})
+    score = transfer.finetune(
+        model, small.tokenizer, pairs_of_two, pairs_of_two, FineTuning(epochs=1, least_steps=1, length=128)
+    )
+    assert math.isfinite(score.loss)
+    pretraining = BertForPreTraining(config)
+    plan = masked.Pretraining(sequences=32, batch=16)
+    masked.pretrain(pretraining, small.tokenizer, [(long, long)] * 4, plan)
+    assert math.isfinite(masked.masked_loss(pretraining, small.tokenizer, [(long, long)] * 4))
+
+
 def test_going_on_learns_the_new_text(small, shape, monkeypatch, tmp_path):
     monkeypatch.setenv("SCALEPT_CACHE", str(tmp_path))
     found = transfer.continued(Start(shape, 640), small, 0.0, sequences=640)
