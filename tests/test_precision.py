@@ -257,7 +257,7 @@ def test_explorers_draw_with_their_twins():
         (lambda: LossScaler(float("inf")), "init_scale: expected a positive number, got inf"),
         (lambda: LossScaler(growth_factor=1.0), "growth_factor, backoff_factor: expected above 1, .* got 1.0 and 0.5"),
         (lambda: LossScaler(backoff_factor=2.0), "growth_factor, backoff_factor: .* got 2.0 and 2.0"),
-        (lambda: LossScaler(growth_interval=0), "growth_interval: expected a whole number of steps, got 0"),
+        (lambda: LossScaler(growth_interval=0), "growth_interval: expected a whole number of at least 1, got 0"),
         (lambda: micro_batches(*batch(), parts=7), "parts: expected a whole number from 1 to 6, .*, got 7"),
         (lambda: micro_batches(*batch(), parts=0), "parts: expected a whole number from 1 to 6, .*, got 0"),
         (lambda: throughput.in_turns({}), "expected at least one arm and one round, got 0 and 7"),
