@@ -160,6 +160,10 @@ def fit_grown(small: TrainConfig, plan: Growth, corpus: Prepared | None = None) 
     The learning rate follows the share of the FLOPs that is spent, in the shape that `small` names, across the growth: one
     warm-up and one decay, the same for every share, so that the schedule is not what is compared.
     """
+    if small.curriculum is not None:
+        raise InputError(
+            "curriculum: expected none in a run that grows, as its length is counted in FLOPs; leave it out"
+        )
     costs = [flops_per_token(model) * small.tokens_per_step for model in (small.model, plan.model)]
     steps = [
         round(part * plan.flops / cost)

@@ -14,7 +14,6 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from scalept_lab import costs, machine, pacing
-from scalept_lab.checks import positive
 from scalept_lab.config import TrainConfig
 from scalept_lab.errors import InputError
 from scalept_lab.processes import become_worker, context
@@ -62,9 +61,9 @@ class Sweep:
 
 def at_flops(width: int, flops: float, **fields: Any) -> TrainConfig:
     """The run of this width that costs `flops` (to within one step). Raises: InputError if that is not one step."""
-    flops = positive("flops", flops)
-    per_token = costs.flops_per_token(recommend(width, 1e6, **fields).model)
-    return recommend(width, max(1.0, flops / per_token), **fields)
+    # Twice, since the recipe depends on the number of tokens, which this is to find.
+    tokens = pacing.at_flops(recommend(width, 1e6, **fields), flops).tokens
+    return pacing.at_flops(recommend(width, tokens, **fields), flops)
 
 
 def flops_of(config: TrainConfig) -> float:

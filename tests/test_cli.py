@@ -284,7 +284,7 @@ def test_bad_points(scalept, tmp_path, says, json_):
         (["fit"], "POINTS.csv"),
         (["fit", "gone.csv"], "no such file: gone.csv"),
         (["fit", ".."], "not a readable CSV file"),
-        (["fit", "{points}", "--form", "cubic"], "expected chinchilla, power, data_constrained, got 'cubic'"),
+        (["fit", "{points}", "--form", "cubic"], "form: expected one of chinchilla, power, data_constrained, got 'cubic'"),
         (["fit", "{points}", "--form", "data_constrained"], "missing column unique_tokens"),
         (["fit", "{points}", "--bootstrap", "-1"], "bootstrap"),
         (["fit", "{points}", "--bootstrap", "some"], "invalid int value"),
@@ -388,7 +388,7 @@ def test_half_of_what_torchrun_sets_is_not_enough(scalept, run_file, monkeypatch
 def test_checkpoints_need_steps_between_them(scalept, run_file):
     refused(
         scalept("train", run_file(), "--checkpoint", "here", "--every", "0"),
-        "--every: expected at least 1 step, got 0",
+        "--every: expected a whole number of at least 1, got 0",
     )
 
 

@@ -136,6 +136,14 @@ def test_a_schedule_does_everything_once_in_an_order_that_can_be(kind, v):
         assert all(a.end <= b.start + 1e-9 for a, b in itertools.pairwise(mine))
 
 
+def test_stages_of_an_interleaved_pipeline_warm_up_as_long_as_published():
+    """2(p − 1 − rank) + (v − 1)p forward passes, and the one that the first backward pass follows (Narayanan et al. 2021)."""
+    rows = com.schedule_timeline(3, 6, "interleaved", 2)
+    for stage, forward in enumerate((8, 6, 4)):
+        mine = "".join(row.phase for row in rows if row.stage == stage)
+        assert mine.startswith("F" * forward + "B")
+
+
 def test_1f1b_keeps_fewer_micro_batches_than_gpipe():
     def most_in_flight(kind):
         mine = sorted(

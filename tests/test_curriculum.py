@@ -11,6 +11,7 @@ from scalept_lab.curriculum import (
     Mixture,
     SelfPaced,
     Stepwise,
+    adapt,
     draw_source,
     level_index,
     linear,
@@ -66,6 +67,17 @@ def test_adaptive_promotes_and_demotes_only_after_its_patience():
     assert schedule(3, [0.9, 0.9, 0.4]) == "middle"
     assert schedule(3, [0.9, 0.9, 0.4, 0.4]) == "easy"
     assert schedule(3, [0.1] * 10) == "easy"
+
+
+def test_one_step_of_the_recursion_by_hand():
+    """Arguments: level, row, evaluation, promote 0.8, demote 0.5, patience 2, top 4."""
+    assert adapt(1, 1, 0.8, 0.8, 0.5, 2, 4) == (2, 0), "a new level starts a new row"
+    assert adapt(2, -1, 0.4, 0.8, 0.5, 2, 4) == (1, 0)
+    assert adapt(1, 0, 0.8, 0.8, 0.5, 2, 4) == (1, 1)
+    assert adapt(2, -1, 0.5, 0.8, 0.5, 2, 4) == (2, 0), "as good as the lower threshold is not below it"
+    assert adapt(2, -1, 0.9, 0.8, 0.5, 2, 4) == (2, 1), "a good one after a bad one begins anew"
+    assert adapt(4, 1, 0.9, 0.8, 0.5, 2, 4) == (4, 0) and adapt(0, -1, 0.1, 0.8, 0.5, 2, 4) == (0, 0)
+    assert Adaptive(("a", "b", "c", "d"), 0.8, 0.5, patience=2)(0, [0.9] * 5) == "c"
 
 
 def test_hysteresis_stops_the_level_from_flickering():

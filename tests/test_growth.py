@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from scalept_lab import growth, stepwise
-from scalept_lab.config import ModelConfig, TrainConfig
+from scalept_lab.config import Curriculum, ModelConfig, TrainConfig
 from scalept_lab.costs import flops_per_token
 from scalept_lab.data import Prepared
 from scalept_lab.errors import InputError
@@ -100,6 +100,11 @@ def test_a_grown_run_spends_its_flops_and_its_record_says_so(run):
     assert record.D == done.step * 128 > 60 * 128
     assert record.config["model"]["width"] == 32 and record.config["growth"]["share"] == 0.25
     assert done.rates[-1] < 0.05 and max(done.rates) == pytest.approx(1.0, abs=0.05)
+    before = int(record.metrics["steps_before"])
+    assert before == round(0.25 * plan.flops / (128 * flops_per_token(MODEL)))
+    # The linear schedule, a tenth of it warm-up, where a quarter of the FLOPs is spent; of the steps it would be more.
+    assert done.rates[before] == pytest.approx(1 - (0.25 - 0.1) / 0.9, abs=0.01)
+    assert before / done.step > 0.35
     _, scratch = fit_grown(small, Growth(WIDE, plan.flops, 0.0), run.corpus)
     assert scratch.D == 60 * 128 and scratch.id != record.id == plan.id(small)
 
@@ -116,6 +121,10 @@ def test_a_grown_run_spends_its_flops_and_its_record_says_so(run):
         (lambda run: growth.grow(run, MODEL.replace(width=32)), "heads in proportion"),
         (lambda run: growth.grow(run, MODEL), "model: expected"),
         (lambda run: Growth(WIDE, 1e9, 1.0), "share: expected"),
+        (
+            lambda run: fit_grown(run.config.replace(curriculum=Curriculum()), Growth(WIDE, 1e9), run.corpus),
+            "curriculum: expected none in a run that grows",
+        ),
         (lambda run: Growth(WIDE, -1.0), "flops: expected a positive number"),
     ],
 )  # fmt: skip

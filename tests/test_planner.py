@@ -220,7 +220,7 @@ def test_toy_traffic_is_what_torch_issues():
         (lambda: plan(OWN, Cluster(7), 8), "no layout of 7 GPUs divides 8 heads, 4 layers"),
         (lambda: plots.plot_plan("gpt3-175b", 64, -5.0), "bandwidth_gb: expected a positive number"),
         (lambda: plots.plot_plan("gpt-9"), "model: expected one of"),
-        (lambda: published.rows("nobody"), "source: expected one of dubey2024, korthikanti2022, narayanan2021"),
+        (lambda: published.rows("nobody"), "source: expected one of dubey2024-table4, korthikanti2022"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_clear_line(call, says):
