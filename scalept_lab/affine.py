@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scalept_lab.checks import one_of, whole
 from scalept_lab.errors import InputError
 
 GRANULARITIES = ("tensor", "channel", "group")
@@ -83,11 +84,5 @@ def error(x: np.ndarray, bits: int, granularity: str = "channel") -> tuple[float
 
 def check(bits: int, granularity: str = "tensor") -> None:
     """Raises: InputError."""
-    if isinstance(bits, bool) or not isinstance(bits, (int, np.integer)) or not LOW <= bits <= HIGH:
-        raise InputError(
-            f"bits: expected a whole number from {LOW} to {HIGH}, got {bits!r}; above 8 use bf16 or fp16"
-        )
-    if granularity not in GRANULARITIES:
-        raise InputError(
-            f"granularity: expected one of {', '.join(GRANULARITIES)}, got {granularity!r}; 'channel' suits most"
-        )
+    whole("bits", bits, LOW, HIGH, "above 8 use bf16 or fp16")
+    one_of("granularity", granularity, GRANULARITIES, "'channel' suits most")

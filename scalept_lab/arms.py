@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scalept_lab.checks import one_of, unknown
 from scalept_lab.errors import InputError
 from scalept_lab.intervals import Interval, paired
 from scalept_lab.runs import RunRecord
@@ -39,10 +40,8 @@ def compare(
     Raises: InputError for an unknown baseline, fewer seeds than `fewest`, other seeds than the baseline's, a diverged run,
     another corpus, another evaluation, or unequal spending.
     """
-    if equal not in ("tokens", "flops"):
-        raise InputError(f"equal: expected 'tokens' or 'flops', got {equal!r}")
-    if baseline not in arms:
-        raise InputError(f"baseline: expected one of {', '.join(arms)}, got {baseline!r}")
+    one_of("equal", equal, ("tokens", "flops"))
+    one_of("baseline", baseline, arms)
     base = _by_seed(baseline, arms[baseline])
     if len(base) < fewest:
         raise InputError(
@@ -83,9 +82,7 @@ def labelled(
             found.setdefault(record.provenance["arm"], []).append(record)
     if not found:
         known = sorted({str(record.provenance.get("experiment")) for record in records})
-        raise InputError(
-            f"experiment: expected one of {', '.join(known)} with these seeds, got {experiment!r}"
-        )
+        raise unknown("experiment", experiment, known, "it needs runs with these seeds")
     return found
 
 

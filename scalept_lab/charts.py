@@ -12,6 +12,7 @@ from matplotlib.transforms import ScaledTranslation
 
 from scalept_lab import costs, laws
 from scalept_lab import figures as look
+from scalept_lab.checks import positive
 from scalept_lab.errors import InputError
 from scalept_lab.figures import (
     BLUE,
@@ -178,7 +179,7 @@ def plot_memory(
     """
     stages = [costs.memory(params, gpus, stage, precision) for stage in range(4)]
     chosen = costs.memory(params, gpus, zero, precision)["total"] / 1e9
-    limit_gb = costs.positive("limit_gb", limit_gb)
+    limit_gb = positive("limit_gb", limit_gb)
     fig, ax = look.canvas()
     bottom = np.zeros(4)
     names = {"params": "parameters", "grads": "gradients", "optimizer": "optimizer"}
@@ -219,7 +220,7 @@ def plot_repeats(
     The law is eq. 5 of Muennighoff et al. 2023; `epochs` is marked and told in the title. `measured`: (epochs, fresh
     tokens they were worth), drawn as points. Raises: InputError.
     """
-    unique, R_D = costs.positive("unique", unique), costs.positive("R_D", R_D)
+    unique, R_D = positive("unique", unique), positive("R_D", R_D)
     if not epochs >= 1:
         raise InputError(f"epochs: expected at least 1, got {epochs}")
     points = ([], []) if measured is None else measured

@@ -146,11 +146,10 @@ def _tensors(model: nn.Module, optimizer: Any) -> dict[str, Tensor]:
     """Every tensor of the training state under a name that no strategy changes; not copies, the tensors themselves."""
     kept = {f"model.{_plain(name)}": value for name, value in model.state_dict().items()}
     names: dict[Tensor, str] = {parameter: _plain(name) for name, parameter in model.named_parameters()}
-    for inner in _inner(optimizer):
-        for parameter, state in inner.state.items():
-            for key, value in state.items():
-                if isinstance(value, Tensor):
-                    kept[f"optimizer.{names[parameter]}.{key}"] = value
+    for parameter, state in getattr(_inner(optimizer), "state", {}).items():
+        for key, value in state.items():
+            if isinstance(value, Tensor):
+                kept[f"optimizer.{names[parameter]}.{key}"] = value
     return kept
 
 
@@ -159,27 +158,25 @@ def _plain(name: str) -> str:
     return name.removeprefix("module.").replace("_orig_mod.", "").replace("_checkpoint_wrapped_module.", "")
 
 
-def _inner(optimizer: Any) -> list[torch.optim.Optimizer]:
-    """The optimizers inside: of a pair both, of a ZeroRedundancyOptimizer the one with this rank's share."""
-    if optimizer is None:
-        return []
-    return list(getattr(optimizer, "both", ())) or [getattr(optimizer, "optim", optimizer)]
+def _inner(optimizer: Any) -> Any:
+    """The optimizer that has the states: of a ZeroRedundancyOptimizer the one inside, with this rank's share."""
+    return getattr(optimizer, "optim", optimizer)
 
 
 def _give_it_a_state(optimizer: Any) -> None:
     """Make the tensors to load into, by a step of zero gradients at rate zero: an optimizer has none before its first."""
-    for inner in _inner(optimizer):
-        if inner.state:
-            continue
-        rates = [group["lr"] for group in inner.param_groups]
-        for group in inner.param_groups:
-            group["lr"] = 0.0
-            for parameter in group["params"]:
-                parameter.grad = torch.zeros_like(parameter)
-        inner.step()
-        inner.zero_grad()
-        for group, rate in zip(inner.param_groups, rates, strict=True):
-            group["lr"] = rate
+    inner = _inner(optimizer)
+    if inner is None or inner.state:
+        return
+    rates = [group["lr"] for group in inner.param_groups]
+    for group in inner.param_groups:
+        group["lr"] = 0.0
+        for parameter in group["params"]:
+            parameter.grad = torch.zeros_like(parameter)
+    inner.step()
+    inner.zero_grad()
+    for group, rate in zip(inner.param_groups, rates, strict=True):
+        group["lr"] = rate
 
 
 def _tensor_ranks(model: nn.Module) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from scalept_lab.checks import whole
 from scalept_lab.errors import InputError
 
 
@@ -94,8 +95,7 @@ def plan(options: argparse.Namespace) -> tuple[Any, str]:
 def train(options: argparse.Namespace) -> tuple[Any, str]:
     from scalept_lab.config import TrainConfig, parse
 
-    if options.every < 1:
-        raise InputError(f"--every: expected at least 1 step, got {options.every}")
+    whole("--every", options.every)
     try:
         values = json.loads(Path(options.config).read_text(encoding="utf-8"))
     except OSError as error:

@@ -18,16 +18,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, NamedTuple
 
+from scalept_lab.checks import one_of, positive, whole
 from scalept_lab.errors import InputError
 
 KINDS = ("all_reduce", "all_gather", "reduce_scatter", "broadcast", "point_to_point")
-
-
-def whole(name: str, value: Any, least: int = 1) -> int:
-    """`value` as a whole number of at least `least`. Raises: InputError."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value) or value < least:
-        raise InputError(f"{name}: expected a whole number of at least {least}, got {value!r}")
-    return int(value)
 
 
 def wire_bytes(kind: str, payload: float, ranks: int) -> float:
@@ -37,9 +31,7 @@ def wire_bytes(kind: str, payload: float, ranks: int) -> float:
     one after the other, 2(n−1)/n · payload (Rajbhandari et al. 2020, §7.1). A broadcast sends n − 1 copies in all,
     (n−1)/n · payload a rank on average; a message is sent once. Raises: InputError.
     """
-    n = whole("ranks", ranks)
-    if not payload >= 0:
-        raise InputError(f"payload: expected bytes of at least 0, got {payload!r}")
+    n, payload = whole("ranks", ranks), positive("payload", payload, zero=True)
     share = {
         "all_reduce": 2 * (n - 1) / n,
         "all_gather": (n - 1) / n,
@@ -47,9 +39,7 @@ def wire_bytes(kind: str, payload: float, ranks: int) -> float:
         "broadcast": (n - 1) / n,
         "point_to_point": 1.0 if n > 1 else 0.0,
     }
-    if kind not in share:
-        raise InputError(f"kind: expected one of {', '.join(KINDS)}, got {kind!r}")
-    return share[kind] * payload
+    return share[one_of("kind", kind, KINDS)] * payload
 
 
 @dataclass(frozen=True)
@@ -81,7 +71,8 @@ def data_parallel(
     params: float, ranks: int, *, bytes_per_element: int = 4, buckets: int = 1
 ) -> list[Traffic]:
     """Every rank holds the model and averages all gradients once a step; `buckets` is how many calls that takes."""
-    return [Traffic("gradients", "all_reduce", whole("ranks", ranks), buckets, params * bytes_per_element)]
+    payload = positive("params", params, zero=True) * positive("bytes_per_element", bytes_per_element)
+    return [Traffic("gradients", "all_reduce", whole("ranks", ranks), whole("buckets", buckets), payload)]
 
 
 def sharded_optimizer(
@@ -91,7 +82,8 @@ def sharded_optimizer(
     broadcast by the rank that stepped it. On the wire that is what ZeRO-3 sends; `sharded(zero=1)` is the paper's way.
     """
     rows = data_parallel(params, ranks, bytes_per_element=bytes_per_element, buckets=buckets)
-    return [*rows, Traffic("parameters", "broadcast", rows[0].ranks, tensors, params * bytes_per_element)]
+    ranks, payload = rows[0].ranks, rows[0].payload
+    return [*rows, Traffic("parameters", "broadcast", ranks, whole("tensors", tensors), payload)]
 
 
 def sharded(
@@ -109,17 +101,17 @@ def sharded(
     reshard_after_forward=False keeps the parameters until the backward pass: one gather less.
     Shards that do not divide evenly are padded, which is not in these numbers.
     """
-    n, m = whole("ranks", ranks), whole("micro_batches", micro_batches)
+    n, m, zero = whole("ranks", ranks), whole("micro_batches", micro_batches), whole("zero", zero, 1, 3)
+    units = [positive("units", size, zero=True) for size in units]
+    root = positive("root", root, zero=True)
     sizes = [*units, *([root] if root else [])]
     total, calls = sum(sizes), len(sizes)
     if zero == 3:
         again = sizes if root and not root_kept else list(units)
         gathers = [(total, calls), (sum(again), len(again))] if reshard_after_forward else [(total, calls)]
         times = m
-    elif zero in (1, 2):
-        gathers, times = [(total, calls)], 1
     else:
-        raise InputError(f"zero: expected a stage 1, 2 or 3, got {zero!r}")
+        gathers, times = [(total, calls)], 1
     scatters = 1 if zero == 1 else m
     gathered, gather_calls = (sum(column) * times for column in zip(*gathers, strict=True))
     wide = bytes_per_element if gradient_bytes is None else gradient_bytes
@@ -146,7 +138,8 @@ def tensor_parallel(
     """
     n, m = whole("ranks", ranks), whole("micro_batches", micro_batches)
     a_block = 4 + (2 if recompute else 0) + (2 if separate_qkv else 0)
-    calls, tensor = a_block * depth * m, batch * context * width * bytes_per_element
+    calls = a_block * whole("depth", depth) * m
+    tensor = _activations(batch, context, width, bytes_per_element)
     kinds = ("all_gather", "reduce_scatter") if sequence_parallel else ("all_reduce",)
     rows = [Traffic("activations", kind, n, calls, a_block * depth * tensor) for kind in kinds]
     if sequence_parallel and ends:
@@ -175,8 +168,14 @@ def pipeline(
     if stage is not None and whole("stage", stage, 0) >= p:
         raise InputError(f"stage: expected 0 to {p - 1}, got {stage}")
     count = (max(map(sends, range(p))) if stage is None else sends(stage)) if p > 1 else 0
-    message = batch / m * context * width * bytes_per_element
+    message = _activations(batch, context, width, bytes_per_element) / m
     return [Traffic("activations", "point_to_point", min(p, 2), count * m, count * m * message)]
+
+
+def _activations(batch: int, context: int, width: int, bytes_per_element: float) -> float:
+    """Bytes of one tensor of activations, B·L·D."""
+    elements = whole("batch", batch) * whole("context", context) * whole("width", width)
+    return elements * positive("bytes_per_element", bytes_per_element)
 
 
 # --- pipeline schedules
@@ -191,8 +190,7 @@ def bubble(
     to the time without it, (p−1)/(m·v), the paper's "bubble time fraction": by how much the step grows.
     """
     p, m, v = whole("stages", stages), whole("microbatches", microbatches), whole("interleave", interleave)
-    if of not in ("whole", "ideal"):
-        raise InputError(f"of: expected 'whole' or 'ideal', got {of!r}")
+    one_of("of", of, ("whole", "ideal"))
     return (p - 1) / (m * v + (p - 1 if of == "whole" else 0))
 
 

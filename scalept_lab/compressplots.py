@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 
 from scalept_lab import affine
 from scalept_lab import figures as look
+from scalept_lab.checks import one_of
 from scalept_lab.errors import InputError
 from scalept_lab.figures import COLORS, GREY, LOSS, MARKERS, VERMILLION, label, log_axis
 
@@ -127,8 +128,7 @@ def plot_pareto(variants: Sequence[Any], baseline: str, title: str = "", within:
     Losses count in steps of `within` nats: a difference below the noise puts nothing on the front.
     `variants` have the attributes name, loss, bytes and ratio (with a `median`, or None where only the bytes count).
     """
-    if baseline not in [variant.name for variant in variants]:
-        raise InputError(f"baseline: expected one of the variants, got {baseline!r}")
+    one_of("baseline", baseline, [variant.name for variant in variants])
     fig, axes = look.canvas(1, 2, size=(10.4, 5.0), sharey=True)
     colors = dict(zip((v.name for v in variants), COLORS * 3, strict=False))
     marks = dict(zip((v.name for v in variants), [*MARKERS, "<", ">", "h", "*", "p", "d", "8"], strict=False))

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from scalept_lab.checks import shown
 from scalept_lab.errors import InputError
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -214,10 +215,6 @@ def first_line(error: ValidationError, what: str) -> str:
     where = ".".join(str(part) for part in fault["loc"]) or what
     got = fault.get("input")
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    seen = "" if isinstance(got, dict) else f", got {_short(repr(got))}"
+    seen = "" if isinstance(got, dict) else f", got {shown(got)}"
     said = fault["msg"].removeprefix("Value error, ")
     return " ".join(f"{what}: {where}: {said}{seen}{more}".split())
-
-
-def _short(text: str, most: int = 60) -> str:
-    return text if len(text) <= most else f"{text[:most]}…"

@@ -5,13 +5,13 @@ The conventions of counting stand in `scalept_lab.shapes`.
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping
-from math import ceil, isfinite
+from math import ceil
 from pathlib import Path
 from typing import Any
 
+from scalept_lab.checks import one_of, positive, whole
 from scalept_lab.errors import InputError
 from scalept_lab.shapes import FAMILIES, MODELS, Shape
 
@@ -25,16 +25,10 @@ def shape(model: Any) -> Shape:
     """
     if isinstance(model, (str, Path)):
         name = str(model)
-        if name in MODELS:
-            family, fields = MODELS[name]
-            return _build({"model_type": family, **fields}, name)
-        if name.endswith(".json") or Path(name).is_file():
+        if name not in MODELS and (name.endswith(".json") or Path(name).is_file()):
             return _build(_read_json(Path(name)), name)
-        close = difflib.get_close_matches(name.lower(), MODELS, n=1, cutoff=0.5)
-        hint = f" (did you mean {close[0]}?)" if close else ""
-        raise InputError(
-            f"unknown model {name!r}{hint}: expected one of {', '.join(MODELS)}, or a path to a config.json"
-        )
+        family, fields = MODELS[one_of("model", name, MODELS, "or give the path of a config.json")]
+        return _build({"model_type": family, **fields}, name)
     if isinstance(model, Mapping):
         return _build(model, "config")
     if hasattr(model, "model") and not hasattr(model, "width"):  # a TrainConfig
@@ -74,13 +68,11 @@ def _build(fields: Mapping[str, Any], where: str) -> Shape:
         fields = fields["model"]
     if "model_type" not in fields and not {"width", "depth"} <= set(fields):
         raise InputError(
-            f"{where}: expected 'model_type' ({_known()}) or the fields width and depth, got neither"
+            f"{where}: expected 'model_type' ({', '.join(_countable())}) or the fields width and depth, got neither"
         )
     family = fields.get("model_type", "scalept")
-    if family not in FAMILIES:
-        raise InputError(
-            f"{where}: model_type {family!r} is not one that can be counted; expected {_known()}"
-        )
+    if family != "scalept":
+        one_of(f"{where}: model_type", family, _countable())
     formula, defaults = FAMILIES[family]
     merged = {**defaults, **fields}
     optional = ("n_inner", "num_key_value_heads", "head_dim")
@@ -88,13 +80,13 @@ def _build(fields: Mapping[str, Any], where: str) -> Shape:
         value, default = merged.get(key), defaults.get(key, 1)
         if isinstance(default, (bool, str)) or (value is None and key in optional):
             continue
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InputError(f"{where}: {key}: expected a positive whole number, got {value!r}")
+        merged[key] = whole(f"{where}: {key}", value)
     return formula(merged)
 
 
-def _known() -> str:
-    return ", ".join(name for name in FAMILIES if name != "scalept")
+def _countable() -> list[str]:
+    """The model types that a config.json may name."""
+    return [name for name in FAMILIES if name != "scalept"]
 
 
 def _read_json(path: Path) -> Any:
@@ -124,13 +116,9 @@ def memory(params: float, gpus: int = 1, zero: int = 0, precision: str = "mixed"
     with a 32-bit copy), fp32, or bf16 (everything in 16 bits). Raises: InputError.
     """
     params = positive("params", params)
-    if isinstance(gpus, bool) or gpus != int(gpus) or gpus < 1:
-        raise InputError(f"gpus: expected a whole number of at least 1, got {gpus!r}")
-    if zero not in (0, 1, 2, 3) or isinstance(zero, bool):
-        raise InputError(f"zero: expected a stage 0, 1, 2 or 3, got {zero!r}")
-    if precision not in BYTES:
-        raise InputError(f"precision: expected one of {', '.join(BYTES)}, got {precision!r}")
-    sizes = dict(zip(("params", "grads", "optimizer"), BYTES[precision], strict=True))
+    gpus, zero = whole("gpus", gpus), whole("zero", zero, 0, 3, "it is a stage")
+    each = BYTES[one_of("precision", precision, BYTES)]
+    sizes = dict(zip(("params", "grads", "optimizer"), each, strict=True))
     sharded_from = {"params": 3, "grads": 2, "optimizer": 1}
     used = {
         key: ceil(params * size / (gpus if zero >= sharded_from[key] else 1)) for key, size in sizes.items()
@@ -154,7 +142,9 @@ def activation_bytes(
     Per layer s·b·h·(34 + 5·a·s/h); over t tensor-parallel GPUs s·b·h·(10 + 24/t + 5·a·s/(h·t)).
     `flash=True` drops the attention matrices (the term in s²), which a fused kernel never stores.
     """
-    s, b, h, t = context, batch, width, tensor_parallel
+    sizes = {"context": context, "batch": batch, "width": width, "heads": heads, "depth": depth,
+             "tensor_parallel": tensor_parallel}  # fmt: skip
+    s, b, h, heads, depth, t = (whole(name, value) for name, value in sizes.items())
     quadratic = 0.0 if flash else 5 * heads * s / (h * t)
     return depth * s * b * h * (10 + 24 / t + quadratic)
 
@@ -163,24 +153,11 @@ def seconds(flops: float, peak_flops: float, utilisation: float = 0.4, gpus: int
     """Time for `flops` on `gpus` devices of `peak_flops` per second each, of which a share `utilisation` is
     reached.
     """
-    if not 0 < utilisation <= 1:
-        raise InputError(f"utilisation: expected a share above 0 and at most 1, got {utilisation!r}")
-    return positive("flops", flops) / (
-        positive("peak_flops", peak_flops) * utilisation * positive("gpus", gpus)
-    )
+    reached = positive("peak_flops", peak_flops) * positive("utilisation", utilisation, most=1)
+    return positive("flops", flops) / (reached * whole("gpus", gpus))
 
 
 def price(run_seconds: float, per_gpu_hour: float, gpus: int = 1) -> float:
     """Cost of holding `gpus` devices for `run_seconds` each, in the currency of `per_gpu_hour`."""
-    return run_seconds / 3600 * per_gpu_hour * gpus
-
-
-def positive(name: str, value: Any, zero: bool = False) -> float:
-    """`value` as a finite float above 0 (or, with `zero`, at least 0). Raises: InputError."""
-    try:
-        number = float("nan") if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
-        number = float("nan")
-    if not isfinite(number) or number < 0 or (number == 0 and not zero):
-        raise InputError(f"{name}: expected a positive number, got {value!r}")
-    return number
+    hours = positive("run_seconds", run_seconds, zero=True) / 3600
+    return hours * positive("per_gpu_hour", per_gpu_hour, zero=True) * whole("gpus", gpus)

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from scalept_lab.checks import one_of, positive, whole
 from scalept_lab.errors import InputError
 
 Performance = Sequence[float]
@@ -62,13 +63,9 @@ class Competence:
     power: float = 2.0
 
     def __post_init__(self):
-        _at_least_one("steps", self.steps)
-        if not 0 < self.start <= 1:
-            raise InputError(f"start: expected a share above 0 and at most 1, got {self.start}")
-        if not 0 < self.power < math.inf:
-            raise InputError(
-                f"power: expected 1 (linear), 2 (root) or another number above 0, got {self.power}"
-            )
+        whole("steps", self.steps)
+        positive("start", self.start, most=1, hint="it is a share of the data")
+        positive("power", self.power, hint="1 is linear, 2 the root")
 
     def __call__(self, step: int, performance: Performance = ()) -> float:
         if _step(step) >= self.steps:  # not left to rounding
@@ -103,8 +100,8 @@ class LengthWarmup:
     doubling: bool = False
 
     def __post_init__(self):
-        _at_least_one("steps", self.steps)
-        _at_least_one("multiple", self.multiple)
+        whole("steps", self.steps)
+        whole("multiple", self.multiple)
         if not 1 <= self.start <= self.end:
             raise InputError(f"start: expected a length from 1 to the end, {self.end}, got {self.start}")
         if self.start % self.multiple or self.end % self.multiple:
@@ -180,7 +177,7 @@ class Adaptive:
 
     def __post_init__(self):
         _levels(self.levels)
-        _at_least_one("patience", self.patience)
+        whole("patience", self.patience)
         _checked("promote, demote", (self.promote, self.demote))
         if not self.demote < self.promote:
             raise InputError(f"demote: expected a threshold below promote, {self.promote}, got {self.demote}")
@@ -235,9 +232,9 @@ class SelfPaced:
     top: float
 
     def __post_init__(self):
-        _at_least_one("every", self.every)
-        if not 0 < self.start < math.inf or not 0 < self.top < math.inf:
-            raise InputError(f"start, top: expected losses above 0, got {self.start} and {self.top}")
+        whole("every", self.every)
+        positive("start", self.start, hint="it is a loss")
+        positive("top", self.top, hint="it is a loss")
         if not 1 < self.growth < math.inf:
             raise InputError(
                 f"growth: expected a factor above 1, so that the schedule ends, got {self.growth}"
@@ -269,20 +266,13 @@ def draw_source(weights: Mapping[str, float], rng: np.random.Generator) -> str:
 
 def level_index(levels: Sequence[Any], name: Any) -> int:
     """The place of a level. Raises: InputError naming those there are."""
-    if name not in levels:
-        raise InputError(f"level: expected one of {', '.join(map(str, levels))}, got {name!r}")
-    return list(levels).index(name)
+    return list(levels).index(one_of("level", name, levels))
 
 
 def _step(step: int) -> int:
     if not 0 <= step < math.inf:
         raise InputError(f"step: expected 0 or more, got {step}")
     return step
-
-
-def _at_least_one(name: str, value: float) -> None:
-    if isinstance(value, bool) or not 1 <= value < math.inf or value != int(value):
-        raise InputError(f"{name}: expected a whole number of at least 1, got {value}")
 
 
 def _levels(levels: Sequence[Any]) -> None:
@@ -292,5 +282,4 @@ def _levels(levels: Sequence[Any]) -> None:
 
 def _checked(name: str, values: Performance) -> None:
     for value in values:
-        if not 0 <= value < math.inf:  # also true for NaN
-            raise InputError(f"{name}: expected numbers of 0 or more, got {value}; did the evaluation fail?")
+        positive(name, value, zero=True, hint="did the evaluation fail?")

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from scalept_lab import figures as look
 from scalept_lab.arms import Arm
+from scalept_lab.checks import whole
 from scalept_lab.curriculum import Adaptive, Schedule, level_index
 from scalept_lab.errors import InputError
 from scalept_lab.figures import BLUE, COLORS, GREY, ORANGE, VERMILLION, label
@@ -32,8 +33,7 @@ def plot_schedule(
     drawn above, with the thresholds of an adaptive schedule. what: the name of the choice, with its unit.
     Raises: InputError for no steps, or what the schedule itself refuses.
     """
-    if steps < 1:
-        raise InputError(f"steps: expected at least 1, got {steps}")
+    steps = whole("steps", steps)
     at = np.unique(np.linspace(0, steps, min(steps, POINTS) + 1).round().astype(int))
     seen = list(performance or ())
     choices = [schedule(int(step), seen[: int(len(seen) * step / steps)]) for step in at]

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from scalept_lab import failures
 from scalept_lab import figures as look
-from scalept_lab.costs import positive
+from scalept_lab.checks import positive, whole
 from scalept_lab.errors import InputError
 from scalept_lab.figures import BLUE, COLORS, GREY, ORANGE, VERMILLION, label
 
@@ -87,7 +87,7 @@ def plot_goodput(
         positive("gpu_mtbf_years", gpu_mtbf_years) * YEAR,
         60 * positive("restart_minutes", restart_minutes),
     )
-    gpus = int(positive("gpus", gpus))
+    gpus = whole("gpus", gpus)
     fig, ax = look.canvas()
     mtbf = failures.machine_mtbf(gpu_mtbf, gpus)
     centre = failures.best_interval(checkpoint_seconds, mtbf)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from scalept_lab.checks import one_of
 from scalept_lab.errors import InputError
 
 SAMPLE = 2_000_000  # tokens from the start of a corpus that the counts are taken from
@@ -63,8 +64,7 @@ def scores(measure: str, pieces: Sequence[np.ndarray], corpus: np.ndarray) -> Sc
     corpus: the token stream that `rarity` and `loss` count in (its first two million tokens).
     Raises: InputError for an unknown measure, or a piece of fewer than two tokens.
     """
-    if measure not in MEASURES:
-        raise InputError(f"measure: expected one of {', '.join(MEASURES)}, got {measure!r}")
+    one_of("measure", measure, MEASURES)
     if len(pieces) == 0 or min(map(len, pieces)) < 2:
         raise InputError("pieces: expected texts of at least two tokens each, got none or a shorter one")
     return MEASURES[measure](pieces, np.asarray(corpus[:SAMPLE]))

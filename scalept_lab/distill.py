@@ -8,13 +8,13 @@ T² keeps the soft part's gradient at the same size when T changes (their sectio
 from __future__ import annotations
 
 import hashlib
-import math
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scalept_lab import costs, machine
+from scalept_lab.checks import positive
 from scalept_lab.config import Distillation, TrainConfig
 from scalept_lab.data import Prepared
 from scalept_lab.errors import InputError
@@ -84,8 +84,7 @@ def fingerprint(model: nn.Module) -> str:
 def check(config: TrainConfig, teacher: Transformer, temperature: float, weight: float) -> None:
     """Raises: InputError, in one line, for a pair that cannot be distilled."""
     _check_temperature(temperature)
-    if not 0 <= weight <= 1:
-        raise InputError(f"weight: expected 0 (text alone) to 1 (teacher alone), got {weight}")
+    positive("weight", weight, zero=True, most=1, hint="0 is the text alone, 1 the teacher alone")
     small, large = config.model, teacher.config
     if small.vocab_size != large.vocab_size:
         raise InputError(
@@ -104,7 +103,4 @@ def check(config: TrainConfig, teacher: Transformer, temperature: float, weight:
 
 
 def _check_temperature(temperature: float) -> None:
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise InputError(
-            f"temperature: expected a number above 0, got {temperature}; 1 leaves probabilities alone"
-        )
+    positive("temperature", temperature, hint="1 leaves probabilities alone")

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scalept_lab.answers import UNANSWERED, Check, Verdict, choice, function, number, one_line, several
+from scalept_lab.checks import one_of
 from scalept_lab.errors import InputError
 
 __all__ = [
@@ -83,9 +84,7 @@ def notebook_numbers() -> list[str]:
 
 def notebook_exercises(number: str) -> tuple[Exercise, ...]:
     """The exercises of one notebook, in order. `number` has two digits."""
-    if number not in notebook_numbers():
-        known = ", ".join(notebook_numbers())
-        raise InputError(f"no exercises for notebook {number!r}; there are sets for {known}")
+    one_of("notebook", number, notebook_numbers())
     return importlib.import_module(f"scalept_lab.exercise_sets.nb{number}").EXERCISES
 
 

@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from scalept_lab.costs import positive
-from scalept_lab.errors import InputError
+from scalept_lab.checks import positive, whole
 
 
 def machine_mtbf(gpu_mtbf: float, gpus: int) -> float:
     """Mean time between failures of `gpus` GPUs that each fail once in `gpu_mtbf`, where any failure stops all."""
-    return positive("gpu_mtbf", gpu_mtbf) / positive("gpus", gpus)
+    return positive("gpu_mtbf", gpu_mtbf) / whole("gpus", gpus)
 
 
 def best_interval(cost: float, mtbf: float) -> float:
@@ -32,11 +31,9 @@ def goodput(interval: Any, cost: float, mtbf: float, restart: float = 0.0) -> An
     Raises: InputError for an interval, cost or mtbf of zero or less, or a negative restart.
     """
     cost, mtbf = positive("cost", cost), positive("mtbf", mtbf)
-    if not restart >= 0:
-        raise InputError(f"restart: expected 0 seconds or more, got {restart}")
-    interval = np.asarray(interval, float)
-    if not np.all(interval > 0):
-        raise InputError("interval: expected seconds above 0")
+    restart = positive("restart", restart, zero=True)
+    shape, times = np.shape(interval), [positive("interval", time) for time in np.ravel(interval)]
+    interval = np.array(times).reshape(shape)
     exponent = np.minimum((interval + cost) / mtbf, 700.0)  # e^709 is the largest that a float holds
     share = interval / (mtbf * math.exp(min(restart / mtbf, 700.0)) * np.expm1(exponent))
     return float(share) if share.ndim == 0 else share
@@ -45,7 +42,12 @@ def goodput(interval: Any, cost: float, mtbf: float, restart: float = 0.0) -> An
 def simulate(
     interval: float, cost: float, mtbf: float, restart: float, intervals: int, seed: int = 0
 ) -> float:
-    """Goodput measured on a made-up machine: failures drawn one by one, until so many intervals are done and saved."""
+    """Goodput measured on a made-up machine: failures drawn one by one, until so many intervals are done and saved.
+
+    Raises: InputError as `goodput` does, or for less than one interval.
+    """
+    goodput(interval, cost, mtbf, restart)
+    intervals = whole("intervals", intervals)
     random, clock = np.random.default_rng(seed), 0.0
     for _ in range(intervals):
         while (failure := random.exponential(mtbf)) < interval + cost:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scalept_lab.checks import one_of
 from scalept_lab.errors import InputError
 from scalept_lab.loaders import hub_reachable, is_path
 from scalept_lab.masked import LENGTH, check_vocabulary, quiet
@@ -196,10 +197,7 @@ def read_events(logs: str | Path, tag: str = "train/loss") -> tuple[np.ndarray, 
     log = EventAccumulator(str(logs), size_guidance={"scalars": 0})
     log.Reload()
     known = log.Tags()["scalars"]
-    if tag not in known:
-        raise InputError(
-            f"{Path(logs).name}: expected a curve {tag!r}, got {', '.join(known) or 'no event log'}"
-        )
+    one_of(f"{Path(logs).name}: curve", tag, known)
     events = log.Scalars(tag)
     return np.array([event.step for event in events]), np.array([event.value for event in events])
 

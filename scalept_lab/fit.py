@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from scalept_lab import laws
-from scalept_lab.costs import positive
+from scalept_lab.checks import one_of, positive, whole
 from scalept_lab.errors import InputError
 from scalept_lab.huber import DELTA, Problem, minimise, objective
 from scalept_lab.points import Points, check_points, read_points
@@ -138,12 +138,9 @@ def fit_law(
     Raises: InputError.
     """
     points = check_points(N, D, L, unique, form)
-    if method not in ("auto", "pairs", "noise"):
-        raise InputError(f"method: expected auto, pairs or noise, got {method!r}")
-    if reduction not in ("sum", "mean"):
-        raise InputError(f"reduction: expected sum or mean, got {reduction!r}")
-    if isinstance(bootstrap, bool) or not isinstance(bootstrap, (int, np.integer)) or bootstrap < 0:
-        raise InputError(f"bootstrap: expected a whole number of at least 0, got {bootstrap!r}")
+    one_of("method", method, ("auto", "pairs", "noise"))
+    one_of("reduction", reduction, ("sum", "mean"))
+    bootstrap = whole("bootstrap", bootstrap, 0)
     problem, name = make_problem(points, form, bounds)
     delta = positive("delta", delta)
     theta_SxF, value_S, done_S = search(problem, delta)

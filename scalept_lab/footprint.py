@@ -9,18 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 from scalept_lab import costs
+from scalept_lab.checks import one_of, whole
 from scalept_lab.config import TrainConfig
-from scalept_lab.errors import InputError
 
 WIDTH = {"float32": 4, "bfloat16": 2, "float16": 2}  # bytes of an activation that a matrix product reads
 STATES = {"adamw": 8, "muon": 8, "momentum": 4, "sgd": 0}  # bytes of optimizer per parameter, in 32 bits
-
-
-def whole(name: str, value: Any) -> int:
-    """`value` as a whole number of at least 1. Raises: InputError."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise InputError(f"{name}: expected a whole number of at least 1, got {value!r}")
-    return value
 
 
 def activations(model: Any, batch: int, dtype: str = "float32", recompute: bool = False) -> dict[str, int]:
@@ -41,10 +34,7 @@ def activations(model: Any, batch: int, dtype: str = "float32", recompute: bool 
     `recompute` keeps one input per block, 4·D, and the rest is computed again (activation checkpointing).
     Raises: InputError for a batch that is no whole number, or an unknown dtype.
     """
-    batch = whole("batch", batch)
-    if dtype not in WIDTH:
-        raise InputError(f"dtype: expected one of {', '.join(WIDTH)}, got {dtype!r}")
-    w, tokens, D = WIDTH[dtype], batch * model.context, model.width
+    w, tokens, D = WIDTH[one_of("dtype", dtype, WIDTH)], whole("batch", batch) * model.context, model.width
     V, H, blocks = model.vocab_size, model.heads, 0 if recompute else model.depth
     weights = 0  # autocast's 16-bit copies of the matrices, which the backward pass reads
     if w < 4:
@@ -67,14 +57,13 @@ def states(model: Any, optimizer: str = "adamw") -> dict[str, int]:
     AdamW also keeps a 4-byte counter for each tensor, which is not counted. Muon keeps one number for each weight of a
     matrix inside the blocks, and AdamW's two for the rest. Raises: InputError.
     """
-    if optimizer not in STATES:
-        raise InputError(f"optimizer: expected one of {', '.join(STATES)}, got {optimizer!r}")
+    each = STATES[one_of("optimizer", optimizer, STATES)]
     total = costs.count_params(model)["total"]
     inside = model.depth * (4 + 2 * model.mlp_ratio) * model.width**2 if optimizer == "muon" else 0
     return {
         "parameters": 4 * total,
         "gradients": 4 * total,
-        "optimizer": STATES[optimizer] * total - 4 * inside,
+        "optimizer": each * total - 4 * inside,
     }
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from scalept_lab.checks import one_of, positive
 from scalept_lab.errors import InputError
 
 
@@ -131,9 +132,7 @@ FORMATS: dict[str, Format] = {
 
 def get(name: str) -> Format:
     """The format of this name. Raises: InputError listing the names there are."""
-    if name not in FORMATS:
-        raise InputError(f"format: expected one of {', '.join(FORMATS)}, got {name!r}")
-    return FORMATS[name]
+    return FORMATS[one_of("format", name, FORMATS)]
 
 
 def rounded(x: Any, name: str) -> np.ndarray:
@@ -168,8 +167,7 @@ def lost_to_zero(values: Any, name: str, scale: float = 1.0) -> float:
 
     Raises: InputError for an unknown format or a scale that is not a positive number.
     """
-    if not (isinstance(scale, (int, float)) and math.isfinite(scale) and scale > 0):
-        raise InputError(f"scale: expected a positive number, got {scale!r}")
+    scale = positive("scale", scale)
     values = np.asarray(values, np.float64)
     values = values[values != 0]
     if not values.size:

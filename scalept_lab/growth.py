@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from scalept_lab import machine, stepwise
+from scalept_lab.checks import one_of, positive
 from scalept_lab.config import Growth, ModelConfig, TrainConfig, parse
-from scalept_lab.costs import flops_per_token, positive
+from scalept_lab.costs import flops_per_token
 from scalept_lab.data import Prepared
 from scalept_lab.errors import InputError
 from scalept_lab.models import Transformer
@@ -40,8 +41,7 @@ def deepen(model: Transformer, depth: int, how: str = "zero") -> Transformer:
     copy   plain copies: the outputs change
     Raises: InputError for a depth that is not larger, or an unknown way.
     """
-    if how not in DEEPEN:
-        raise InputError(f"how: expected one of {', '.join(DEEPEN)}, got {how!r}")
+    one_of("how", how, DEEPEN)
     old = model.config
     if depth <= old.depth:
         raise InputError(f"depth: expected more than the {old.depth} blocks there are, got {depth}")
@@ -72,8 +72,7 @@ def widen(
     pad    zeros for the new channels: the outputs change, since layer norm divides by the deviation over all channels.
     Raises: InputError for a width that is no multiple, or an unknown way.
     """
-    if how not in WIDEN:
-        raise InputError(f"how: expected one of {', '.join(WIDEN)}, got {how!r}")
+    one_of("how", how, WIDEN)
     old = model.config
     k, rest = divmod(width, old.width)
     if rest or k < 2:
@@ -158,6 +157,10 @@ def fit_grown(config: TrainConfig, corpus: Prepared | None = None) -> tuple[Run,
     if plan is None:
         raise InputError("growth: expected a config made by growth.grown, got one without")
     check(config, loop="growth")
+    if config.curriculum is not None:
+        raise InputError(
+            "curriculum: expected none in a run that grows, as its length is counted in FLOPs; leave it out"
+        )
     steps, costs = _steps(config), _costs(config)
     spent = [step * costs[0] for step in range(steps[0])]
     spent += [steps[0] * costs[0] + step * costs[1] for step in range(steps[1])]

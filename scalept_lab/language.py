@@ -25,6 +25,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from scalept_lab.checks import whole
 from scalept_lab.errors import InputError
 
 SLOTS = 256
@@ -114,8 +115,7 @@ class Language:
     def entropy_given(self, k: int) -> float:
         """Exact entropy of a letter given the ``k`` before it: what a perfect k-th order model reaches. ``k
         >= order`` gives h."""
-        if k < 0:
-            raise InputError(f"k {k}: expected 0 or more letters")
+        k = whole("k", k, 0)
         joint = self._joint(min(k, self.order) + 1)
         context = joint.reshape(-1, self.vocab_size).sum(1, keepdims=True)
         p = np.divide(
@@ -135,8 +135,7 @@ class Language:
 
     def sample(self, n_tokens: int, seed: int = 0) -> np.ndarray:
         """uint8 array of ``n_tokens`` tokens of an endless text, about 0.15 s per million."""
-        if n_tokens < 1:
-            raise InputError(f"n_tokens {n_tokens}: expected at least 1")
+        n_tokens = whole("n_tokens", n_tokens)
         burn_in = 200  # the start is forgotten to within rounding
         draws = (
             (np.random.default_rng([self.seed, 3141, seed]).random(n_tokens + burn_in) * SLOTS)
@@ -202,8 +201,7 @@ class Language:
         The t-th prediction of a window knows t letters, so the mean is over ``entropy_given(min(t,
         order))`` for t = 1 … context.
         """
-        if context < 1:
-            raise InputError(f"context {context}: expected at least 1")
+        context = whole("context", context)
         return float(
             np.mean(
                 [self.entropy_given(min(t, self.order)) for t in range(1, min(context, self.order) + 1)]

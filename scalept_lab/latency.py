@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from scalept_lab.errors import InputError
+from scalept_lab.checks import one_of, whole
 from scalept_lab.throughput import in_turns
 
 Arm = Callable[[], float]
@@ -65,10 +65,8 @@ def against(arms: Mapping[str, Arm], baseline: str, rounds: int = 9) -> dict[str
 
     Raises: InputError if the baseline is not among the arms, or there are fewer than two rounds.
     """
-    if baseline not in arms:
-        raise InputError(f"baseline: expected one of {', '.join(arms)}, got {baseline!r}")
-    if rounds < 2:
-        raise InputError(f"rounds: expected at least 2 for a spread, got {rounds}")
+    one_of("baseline", baseline, arms)
+    rounds = whole("rounds", rounds, 2, hint="one has no spread")
     seconds = in_turns(arms, rounds)
     found = {}
     for name, own in seconds.items():

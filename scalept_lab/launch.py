@@ -28,6 +28,7 @@ from typing import Any
 
 import cloudpickle
 
+from scalept_lab.checks import whole
 from scalept_lab.errors import InputError
 from scalept_lab.processes import become_worker, context
 
@@ -57,8 +58,7 @@ def launch(
     InputError; RankError with the traceback of the rank that failed first, or with the place where each stands when the
     time is up. No process is left behind in any case, an interrupt included.
     """
-    if isinstance(ranks, bool) or not isinstance(ranks, int) or ranks < 1:
-        raise InputError(f"ranks: expected a whole number of at least 1, got {ranks!r}")
+    ranks = whole("ranks", ranks)
     with tempfile.TemporaryDirectory(prefix="ranks-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         (folder / "task").write_bytes(_packed(function, args, kwargs))

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from scalept_lab import figures as look
 from scalept_lab import laws
-from scalept_lab.costs import positive
+from scalept_lab.checks import one_of, positive
 from scalept_lab.errors import InputError
 from scalept_lab.figures import (
     BLACK,
@@ -39,9 +39,7 @@ VARIABLES = {"params": PARAMETERS, "tokens": TOKENS, "flops": "compute 6·N·D (
 def named(law: AnyLaw, two_variables: bool = True) -> Law | laws.NamedLaw:
     """The law itself where its name came. Raises: InputError, also for a law of one variable where two are needed."""
     if isinstance(law, str):
-        if law not in laws.LAWS:
-            raise InputError(f"law: expected one of {', '.join(laws.LAWS)}, got {law!r}")
-        return laws.LAWS[law]
+        return laws.LAWS[one_of("law", law, laws.LAWS)]
     if two_variables and law.form == "power":
         raise InputError(
             "law: expected loss as a function of N and D, got the power form; plot_power_fit shows it"
@@ -261,9 +259,7 @@ def plot_parameters(law: Law, truth: dict[str, float] | None = None) -> Figure:
 def plot_bootstrap(law: Law, first: str = "E", second: str = "alpha") -> Figure:
     """Two parameters over all bootstrap refits: where they trade off, the points lie on a line. Raises: InputError."""
     for name in (first, second):
-        if name not in law.samples:
-            known = ", ".join(law.samples) or "none: fit with bootstrap=1000"
-            raise InputError(f"expected two names of bootstrap samples ({known}), got {name!r}")
+        one_of("parameter", name, law.samples, "" if law.samples else "fit with bootstrap=1000")
     x, y = law.samples[first], law.samples[second]
     fig, ax = look.canvas()
     ax.plot(x, y, ".", color=BLUE, alpha=0.35, markersize=5)

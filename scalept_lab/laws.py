@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from scalept_lab.costs import positive
+from scalept_lab.checks import one_of, positive, unknown
 from scalept_lab.errors import InputError
 
 PF_DAY = 8.64e19  # FLOPs in a petaflop/s-day
@@ -96,9 +96,12 @@ LAWS: dict[str, NamedLaw] = {
     )
 }  # fmt: skip
 
+FORMS = ("chinchilla", "power", "data_constrained", "kaplan")
+
 
 def loss(form: str, params: Mapping[str, Any], N: Any, D: Any = None, unique: Any = None) -> np.ndarray:
     """L of `form` at N parameters and D tokens (`power`: N is the one variable X). Raises: InputError."""
+    one_of("form", form, FORMS)
     N = np.asarray(N, float)
     p = params
     if form == "power":
@@ -110,8 +113,6 @@ def loss(form: str, params: Mapping[str, Any], N: Any, D: Any = None, unique: An
         if "R_N" in p:
             N = effective(N, split_for_data(p, np.minimum(unique, D)), p["R_N"])
         D = effective(D, unique, p["R_D"])
-    elif form not in ("chinchilla", "data_constrained"):
-        raise InputError(f"form: expected chinchilla, power, data_constrained or kaplan, got {form!r}")
     return p["E"] + p["A"] * N ** -p["alpha"] + p["B"] * D ** -p["beta"]
 
 
@@ -227,9 +228,7 @@ def read_law(path: str | Path) -> NamedLaw:
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError:
-        raise InputError(
-            f"law: expected one of {', '.join(LAWS)} or a readable JSON file, got {str(path)!r}"
-        ) from None
+        raise unknown("law", str(path), LAWS, "or give a readable JSON file") from None
     except ValueError as error:
         raise InputError(f"{path}: not JSON ({str(error).splitlines()[0]})") from None
     if isinstance(found, dict):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from scalept_lab import costs
-from scalept_lab.communication import whole
+from scalept_lab.checks import one_of, positive, whole
 from scalept_lab.errors import InputError
 from scalept_lab.shapes import Shape
 
@@ -52,9 +53,7 @@ def model(given: Any) -> Model:
         return given
     if isinstance(given, str):
         found = given if given in MODELS else next((k for k in MODELS if k.startswith(given + " ")), "")
-        if not found:
-            raise InputError(f"unknown model {given!r}: expected one of {', '.join(MODELS)}, or its sizes")
-        return _named(found)
+        return _named(one_of("model", found or given, MODELS, "or give its sizes"))
     fields = given if isinstance(given, Mapping) else {**vars(given)}
     if isinstance(fields.get("model"), Mapping):
         fields = fields["model"]
@@ -99,11 +98,7 @@ class Cluster:
         whole("gpus", self.gpus)
         whole("node", self.node)
         for name in ("memory", "peak", "inside", "between", "efficiency", "link_efficiency"):
-            costs.positive(name, getattr(self, name))
-        if max(self.efficiency, self.link_efficiency) > 1:
-            raise InputError(
-                f"efficiency: expected shares of at most 1, got {self.efficiency} and {self.link_efficiency}"
-            )
+            positive(name, getattr(self, name), most=1 if name.endswith("efficiency") else math.inf)
 
     def rate(self, span: int) -> float:
         """Bytes per second that a rank of a group reaches; `span`: from its first to its last rank."""
@@ -164,8 +159,8 @@ class Layout:
             raise InputError(
                 f"batch: expected a multiple of {self.data} data ranks × {self.micro_batch} sequences, got {batch}"
             )
-        if self.recompute not in ("none", "selective", "full"):
-            raise InputError(f"recompute: expected none, selective or full, got {self.recompute!r}")
+        one_of("recompute", self.recompute, ("none", "selective", "full"))
+        whole("zero", self.zero, 0, 3, "it is a stage")
         count = batch // (self.data * self.micro_batch)
         if self.interleave > 1 and count % self.pipeline:
             raise InputError(

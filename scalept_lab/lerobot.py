@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scalept_lab.checks import one_of
 from scalept_lab.errors import InputError
 from scalept_lab.loaders import hub_reachable, is_path
 
@@ -37,10 +38,7 @@ def load(name: str | os.PathLike[str]) -> datasets.Dataset:
     folder = Path(name).expanduser() if is_path(os.fspath(name)) else _download(os.fspath(name))
     info = _json(folder / "meta" / "info.json")[0]
     version = info.get("codebase_version")
-    if version not in VERSIONS:
-        raise InputError(
-            f"{name}: expected LeRobot's format {', '.join(VERSIONS)}, got {version!r}; convert it"
-        )
+    one_of(f"{name}: version of LeRobot's format", version, VERSIONS, "convert it")
     words, lengths = (_meta_3 if version == "v3.0" else _meta_2)(folder)
     tables = [_parquet(path) for path in sorted((folder / "data").glob("*/*.parquet"))]
     try:

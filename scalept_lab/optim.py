@@ -7,12 +7,12 @@ The same rules written out from their formulas, to be read, are in `optimizers`.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from scalept_lab.checks import unknown
 from scalept_lab.config import TrainConfig
 from scalept_lab.errors import InputError
 
@@ -101,58 +101,49 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimiz
         rest = [embeddings, head, *([{**inside, "params": others}] if others else [])]
         muon = torch.optim.Muon([{**inside, "params": matrices}], **decay)
         return Pair(torch.optim.AdamW(rest, **adamw), muon)
-    known = "adamw, sgd, momentum, muon"
-    raise InputError(f"optimizer: expected one of {known}, got {config.optimizer!r}")
+    raise unknown("optimizer", config.optimizer, ("adamw", "sgd", "momentum", "muon"))
 
 
 class Pair(torch.optim.Optimizer):
-    """Two optimizers, each for its own tensors, that step, save and load as one."""
+    """Two optimizers, each for its own tensors, that step, save and load as one.
+
+    Groups and states are kept once, here, and both optimizers work on them: a rate set here is the rate of the next step.
+    Parameters are numbered through both, so that what saves one optimizer saves these.
+    """
 
     def __init__(self, first: torch.optim.Optimizer, second: torch.optim.Optimizer):
-        self.both = (first, second)  # and no super().__init__: groups and states stay where they are
-        self.defaults = {**first.defaults}
+        self.both = (first, second)
+        super().__init__([*first.param_groups, *second.param_groups], {})
+        self._share()
 
-    @property
-    def param_groups(self) -> list[dict]:  # type: ignore[override]
-        """The groups themselves: a rate set here is the rate of the next step."""
-        return [group for optimizer in self.both for group in optimizer.param_groups]
-
-    @property
-    def state(self) -> defaultdict[Tensor, Any]:  # type: ignore[override]
-        return defaultdict(dict, {p: s for optimizer in self.both for p, s in optimizer.state.items()})
+    def _share(self) -> None:
+        rest = self.param_groups
+        for optimizer in self.both:
+            mine, rest = rest[: len(optimizer.param_groups)], rest[len(optimizer.param_groups) :]
+            optimizer.__setstate__({"state": self.state, "param_groups": mine})
 
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Raises: InputError for a closure."""
         if closure is not None:
             raise InputError("closure: expected none, the loss is computed once for both optimizers")
         for optimizer in self.both:
             optimizer.step()
 
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        for optimizer in self.both:
-            optimizer.zero_grad(set_to_none)
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Takes the groups of the two, and raises: InputError for any more."""
+        if len(self.param_groups) == sum(len(optimizer.param_groups) for optimizer in self.both):
+            raise InputError(
+                "param_group: expected none, since it is not said which optimizer steps it; make a new pair"
+            )
+        super().add_param_group(param_group)
 
-    def state_dict(self) -> dict[str, Any]:
-        """In the format of torch, parameters numbered through both, so that what saves one optimizer saves these."""
-        first, second = (optimizer.state_dict() for optimizer in self.both)
-        shift = sum(len(group["params"]) for group in first["param_groups"])
-        groups = [{**g, "params": [shift + i for i in g["params"]]} for g in second["param_groups"]]
-        state = {**first["state"], **{shift + i: s for i, s in second["state"].items()}}
-        return {"state": state, "param_groups": [*first["param_groups"], *groups]}
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "both": self.both}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Raises: ValueError, torch's own, if the groups are not those of this pair."""
-        groups, state = state_dict["param_groups"], state_dict["state"]
-        shift = 0
-        for optimizer in self.both:
-            mine, groups = groups[: len(optimizer.param_groups)], groups[len(optimizer.param_groups) :]
-            count = sum(len(group["params"]) for group in mine)
-            optimizer.load_state_dict({
-                "state": {i - shift: s for i, s in state.items() if shift <= i < shift + count},
-                "param_groups": [{**g, "params": [i - shift for i in g["params"]]} for g in mine],
-            })  # fmt: skip
-            shift += count
-        if groups:
-            raise ValueError("loaded state dict has a different number of parameter groups")
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Also where a state is loaded, which brings new groups and states."""
+        super().__setstate__(state)
+        self._share()
 
     def __repr__(self) -> str:
         return f"Pair({self.both[0]!r}, {self.both[1]!r})"

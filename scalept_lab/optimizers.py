@@ -13,6 +13,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from scalept_lab.checks import positive
 from scalept_lab.errors import InputError
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # a, b, c of Jordan et al. 2024
@@ -25,11 +26,7 @@ class Optimizer:
         self.tensors = list(tensors)
         if not self.tensors:
             raise InputError("tensors: expected at least one tensor to train, got none")
-        if not lr > 0 or not math.isfinite(lr):
-            raise InputError(f"lr: expected a positive learning rate, got {lr}")
-        if not weight_decay >= 0:
-            raise InputError(f"weight_decay: expected 0 or more, got {weight_decay}")
-        self.lr, self.weight_decay = lr, weight_decay
+        self.lr, self.weight_decay = positive("lr", lr), positive("weight_decay", weight_decay, zero=True)
         self.t = 0
 
     @torch.no_grad()

@@ -12,7 +12,8 @@ from math import gcd
 from typing import Any
 
 from scalept_lab import communication, costs
-from scalept_lab.communication import Traffic, bubble, whole
+from scalept_lab.checks import whole
+from scalept_lab.communication import Traffic, bubble
 from scalept_lab.errors import InputError
 from scalept_lab.layouts import MODELS, Cluster, Layout, Model, model
 

@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from scalept_lab import communication, costs, planner
+from scalept_lab import communication, planner
 from scalept_lab import figures as look
+from scalept_lab.checks import positive
 from scalept_lab.errors import InputError
 from scalept_lab.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, SKY, VERMILLION, label
 
@@ -32,8 +33,8 @@ def plot_plan(
     servers; batch: sequences a step. A100s in servers of 8. See `planner.ASSUMPTIONS`. Raises: InputError.
     """
     m = planner.model(model)
-    between = 1e9 * costs.positive("bandwidth_gb", bandwidth_gb)
-    cluster = planner.Cluster(gpus, memory=1e9 * costs.positive("memory_gb", memory_gb), between=between)
+    between = 1e9 * positive("bandwidth_gb", bandwidth_gb)
+    cluster = planner.Cluster(gpus, memory=1e9 * positive("memory_gb", memory_gb), between=between)
     best = planner.best_of_each(m, cluster, batch)
     there = {kind: found for kind, found in best.items() if found is not None}
     fitting = [found for found in there.values() if found.fits]

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from scalept_lab.checks import one_of, positive, shown
 from scalept_lab.errors import InputError
 
 COLUMNS = {"N": "params", "D": "tokens", "L": "loss", "unique": "unique_tokens"}
@@ -45,8 +46,7 @@ def check_points(
     """
     given = {"N": N, "D": D, "L": L, "unique": unique}
     needed = {"chinchilla": "NDL", "power": "L", "data_constrained": ("N", "D", "L", "unique")}
-    if form not in needed:
-        raise InputError(f"form: expected {', '.join(needed)}, got {form!r}")
+    one_of("form", form, needed)
     for key in needed[form]:
         if given[key] is None:
             raise InputError(f"{COLUMNS[key]}: form {form} needs this column and it is missing")
@@ -142,16 +142,9 @@ def read_points(path: str | Path, form: str = "chinchilla") -> Points:
 
 def _column(name: str, values: Any, where: Sequence[str]) -> np.ndarray:
     if isinstance(values, (str, bytes)) or not hasattr(values, "__len__"):
-        raise InputError(f"{name}: expected a list of numbers, got {values!r}")
-    out = np.empty(len(values))
-    for i, value in enumerate(values):
-        try:
-            out[i] = np.nan if isinstance(value, (bool, np.bool_)) else float(value)
-            fine = np.isfinite(out[i]) and out[i] > 0
-        except (TypeError, ValueError):
-            fine = False
-        if not fine:
-            place = where[i] if where else f"row {i + 1}"
-            shown = repr(value.item() if isinstance(value, np.generic) else value)[:60]
-            raise InputError(f"{place}, column {name}: expected a positive number, got {shown}")
-    return out
+        raise InputError(f"{name}: expected a list of numbers, got {shown(values)}")
+    places = where or [f"row {i}" for i in range(1, len(values) + 1)]
+    plain = [value.item() if isinstance(value, np.generic) else value for value in values]
+    return np.array(
+        [positive(f"{at}, column {name}", value) for at, value in zip(places, plain, strict=True)]
+    )

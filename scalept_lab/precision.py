@@ -8,7 +8,6 @@ is the same from the other side: the 16-bit copy is the one that is made on the 
 from __future__ import annotations
 
 import copy
-import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from scalept_lab import machine
+from scalept_lab.checks import one_of, positive, whole
 from scalept_lab.errors import InputError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -25,9 +25,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 def dtype_of(name: str) -> torch.dtype:
     """torch's dtype of this name. Raises: InputError listing the names there are."""
-    if name not in DTYPES:
-        raise InputError(f"dtype: expected one of {', '.join(DTYPES)}, got {name!r}")
-    return DTYPES[name]
+    return DTYPES[one_of("dtype", name, DTYPES)]
 
 
 def autocast(dtype: str, device: str | None = None) -> AbstractContextManager:
@@ -92,17 +90,15 @@ class LossScaler:
         backoff_factor: float = 0.5,
         growth_interval: int = 2000,
     ):
-        if not (math.isfinite(init_scale) and init_scale > 0):
-            raise InputError(f"init_scale: expected a positive number, got {init_scale!r}")
+        self._scale = positive("init_scale", init_scale)
+        self.interval = whole("growth_interval", growth_interval)
         if not growth_factor > 1 or not 0 < backoff_factor < 1:
             raise InputError(
                 "growth_factor, backoff_factor: expected above 1, and between 0 and 1, "
                 f"got {growth_factor!r} and {backoff_factor!r}"
             )
-        if isinstance(growth_interval, bool) or not isinstance(growth_interval, int) or growth_interval < 1:
-            raise InputError(f"growth_interval: expected a whole number of steps, got {growth_interval!r}")
-        self._scale, self.growth, self.backoff = float(init_scale), growth_factor, backoff_factor
-        self.interval, self.skipped, self._in_a_row = growth_interval, 0, 0
+        self.growth, self.backoff = growth_factor, backoff_factor
+        self.skipped, self._in_a_row = 0, 0
         self._finite: bool | None = None  # None: the gradients of this step are not unscaled yet
 
     def get_scale(self) -> float:
@@ -174,10 +170,7 @@ def micro_batches(x_BxL: Tensor, y_BxL: Tensor, parts: int) -> Iterator[tuple[Te
     The shares weigh the parts' mean losses: their weighted sum is the mean loss of the whole batch, also where the
     parts differ in size. Raises: InputError if there are more parts than sequences.
     """
-    if isinstance(parts, bool) or not isinstance(parts, int) or not 1 <= parts <= len(x_BxL):
-        raise InputError(
-            f"parts: expected a whole number from 1 to {len(x_BxL)}, the sequences of the batch, got {parts!r}"
-        )
+    parts = whole("parts", parts, 1, len(x_BxL), "a part has at least one sequence of the batch")
     cut = zip(x_BxL.tensor_split(parts), y_BxL.tensor_split(parts), strict=True)
     return ((x, y, len(x) / len(x_BxL)) for x, y in cut)
 

@@ -7,13 +7,13 @@ matrices, which any hardware multiplies faster. `fine_tune` trains on; zeros sta
 from __future__ import annotations
 
 import copy
-import math
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from scalept_lab import tokens
+from scalept_lab.checks import positive
 from scalept_lab.data import Prepared
 from scalept_lab.errors import InputError
 from scalept_lab.models import MLP, Attention, Transformer, cross_entropy
@@ -108,8 +108,7 @@ def fine_tune(
         raise InputError(
             f"budget: expected at least one step of {batch} × {context} tokens, got {budget:g}; ask for more"
         )
-    if not (math.isfinite(lr) and lr > 0):
-        raise InputError(f"lr: expected a rate above 0, got {lr}; 1e-3 suits a trained model")
+    lr = positive("lr", lr, hint="1e-3 suits a trained model")
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=0.0)
     device = next(model.parameters()).device
     stream = tokens.batches(corpus.train, batch=batch, context=context, steps=steps, seed=seed)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from scalept_lab.errors import InputError
+from scalept_lab.checks import unknown
 from scalept_lab.layouts import Cluster, Layout, Model, model
 from scalept_lab.planner import Estimate, estimate
 from scalept_lab.runs import data_folder
@@ -52,12 +52,11 @@ def rows(source: str = "") -> tuple[Row, ...]:
     """The published runs of one source (a name or its beginning), or all. Raises: InputError if there is none."""
     path = data_folder() / "published" / "parallel.csv"
     with path.open(encoding="utf-8", newline="") as file:
-        found = tuple(_row(line) for line in csv.DictReader(file) if line["source"].startswith(source))
+        lines = list(csv.DictReader(file))
+    found = [line for line in lines if line["source"].startswith(str(source))]
     if not found:
-        raise InputError(
-            f"no published runs of {source!r}; expected narayanan2021, korthikanti2022 or dubey2024"
-        )
-    return found
+        raise unknown("source", source, sorted({line["source"] for line in lines}), "its beginning is enough")
+    return tuple(map(_row, found))
 
 
 def _row(line: dict[str, str]) -> Row:

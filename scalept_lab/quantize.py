@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from scalept_lab import affine
+from scalept_lab.checks import one_of
 from scalept_lab.errors import InputError
 
 METHODS = {
@@ -52,8 +53,7 @@ def int8(model: nn.Module, method: str = "weights") -> nn.Module:
 
     Raises: InputError for an unknown method, or where torchao is not installed.
     """
-    if method not in METHODS:
-        raise InputError(f"method: expected one of {', '.join(METHODS)}, got {method!r}")
+    one_of("method", method, METHODS)
     made = copy.deepcopy(model).cpu().eval()
     if method == "builtin":
         return _builtin(made)

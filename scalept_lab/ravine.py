@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scalept_lab.costs import positive
+from scalept_lab.checks import one_of, positive, whole
 from scalept_lab.errors import InputError
 
 START = (-4.0, 1.0)
@@ -45,13 +45,11 @@ def descend(
     Raises: InputError for an unknown optimizer, a rate or curvature that is not positive, momentum outside [0, 1),
     or less than one step.
     """
-    if optimizer not in OPTIMIZERS:
-        raise InputError(f"optimizer: expected one of {', '.join(OPTIMIZERS)}, got {optimizer!r}")
+    one_of("optimizer", optimizer, OPTIMIZERS)
     rate, curvature = positive("rate", rate), positive("curvature", curvature)
     if not 0 <= momentum < 1:
         raise InputError(f"momentum: expected 0 or more and less than 1, got {momentum}")
-    if steps < 1:
-        raise InputError(f"steps: expected at least 1, got {steps}")
+    steps = whole("steps", steps)
     scale = np.array([1.0, curvature])
     theta, u, v, beta2 = np.array(START), np.zeros(2), np.zeros(2), 0.99
     points, first = [theta], surface(np.array(START), curvature)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from scalept_lab.checks import positive
 from scalept_lab.config import ModelConfig, TrainConfig, parse
-from scalept_lab.costs import positive
 from scalept_lab.errors import InputError
 
 

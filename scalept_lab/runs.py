@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from scalept_lab.checks import unknown
 from scalept_lab.config import first_line
 from scalept_lab.errors import InputError
 
@@ -243,8 +244,7 @@ def recorded(name: str) -> list[RunRecord]:
     folder = data_folder() / "records"
     path = folder / f"{name}.jsonl"
     if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in folder.glob("*.jsonl"))) or "none"
-        raise InputError(f"no recorded sweep {name!r}; there are: {known}")
+        raise unknown("recorded sweep", name, sorted(file.stem for file in folder.glob("*.jsonl")))
     return read_records(path)
 
 

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scalept_lab.errors import InputError
+from scalept_lab.checks import one_of
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,8 @@ class Shape:
         """Training FLOPs (forward and backward) per token. `context`: tokens per sequence, the model's by
         default.
         """
-        if convention == "6N":
+        if one_of("convention", convention, ("full", "6N")) == "6N":
             return 6.0 * self.non_embedding
-        if convention != "full":
-            raise InputError(f"convention: expected 'full' or '6N', got {convention!r}")
         length = self.context if context is None else context
         weights = self.matmul + self.vocabulary + self.once / length
         return 6.0 * weights + 12.0 * self.depth * self.attention_width * length

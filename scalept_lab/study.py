@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from scalept_lab import costs
+from scalept_lab.checks import positive
 from scalept_lab.config import HEAD_DIM, TrainConfig, parse
 from scalept_lab.errors import InputError
 from scalept_lab.fit import Law, fit_records
@@ -62,7 +63,7 @@ class Study:
             Path(folder) if folder is not None else Path(os.environ.get("SCALEPT_RESULTS", "results")) / name
         )
         if budget_flops is not None:
-            costs.positive("budget_flops", budget_flops)
+            positive("budget_flops", budget_flops)
         known = self._read_budget()
         if known is None and budget_flops is None:
             raise InputError(
@@ -139,7 +140,7 @@ class Study:
         Until the hero is trained a new call replaces the seal; afterwards the sealed prediction stands and is returned.
         Raises: InputError if the hero was trained without a seal, or in the sweep: what is known cannot be foretold.
         """
-        costs.positive("flops", flops)
+        positive("flops", flops)
         law = law or self.fit()
         records = self.records()
         if not records:
@@ -229,9 +230,7 @@ class Study:
     def _read_budget(self) -> float | None:
         path = self.folder / "study.json"
         try:
-            return costs.positive(
-                "budget_flops", json.loads(path.read_text(encoding="utf-8"))["budget_flops"]
-            )
+            return positive("budget_flops", json.loads(path.read_text(encoding="utf-8"))["budget_flops"])
         except FileNotFoundError:
             return None
         except (ValueError, KeyError, TypeError):

@@ -61,9 +61,9 @@ class Sweep:
 
 def at_flops(width: int, flops: float, **fields: Any) -> TrainConfig:
     """The run of this width that costs `flops` (to within one step). Raises: InputError if that is not one step."""
-    flops = costs.positive("flops", flops)
-    per_token = costs.flops_per_token(recommend(width, 1e6, **fields).model)
-    return recommend(width, max(1.0, flops / per_token), **fields)
+    # Twice, since the recipe depends on the number of tokens, which this is to find.
+    tokens = pacing.at_flops(recommend(width, 1e6, **fields), flops).tokens
+    return pacing.at_flops(recommend(width, tokens, **fields), flops)
 
 
 def flops_of(config: TrainConfig) -> float:

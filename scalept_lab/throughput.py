@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 from scalept_lab import costs, machine
+from scalept_lab.checks import whole
 from scalept_lab.config import ModelConfig, TrainConfig
 from scalept_lab.errors import InputError
 from scalept_lab.precision import dtype_of
@@ -58,8 +59,9 @@ def in_turns(arms: Mapping[str, Callable[[], float]], rounds: int = 7) -> dict[s
     Other load on the machine then hits all arms alike, and a ratio within a round means something.
     Raises: InputError without arms or rounds.
     """
-    if not arms or rounds < 1:
-        raise InputError(f"expected at least one arm and one round, got {len(arms)} and {rounds}")
+    if not arms:
+        raise InputError("arms: expected at least one, got none")
+    rounds = whole("rounds", rounds)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

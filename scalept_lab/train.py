@@ -292,6 +292,7 @@ def check_corpus(config: TrainConfig, corpus: Prepared) -> None:
             f"vocab_size: expected at least {corpus.vocab_size}, the tokens of corpus {corpus.name}, "
             f"got {config.model.vocab_size}"
         )
+    pacing.check(config, corpus.train)
     tokens.eval_windows(corpus.heldout, config.model.context, 1)
 
 

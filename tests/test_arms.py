@@ -47,18 +47,24 @@ def test_labelled_sorts_by_arm_and_leaves_the_search_out():
     [
         (runs(C=2e9), "flops", "expected the baseline's flops within 1 %, got 2.000 times"),
         (runs(D=1100), "tokens", "tokens within 1 %"),
+        (runs(D=1015), "tokens", "tokens within 1 %, got 1.015 times"),
+        (runs(C=0.985e9), "flops", "flops within 1 %, got 0.985 times"),
         (runs(seeds=range(1, 6)), "tokens", "expected the baseline's seeds"),
         (runs(sha="b"), "tokens", "another fingerprint"),
         (runs(eval_windows=64), "tokens", "eval_windows"),
         (runs(model={"context": 32}), "tokens", "expected windows of 64 tokens"),
         ([*runs()[:4], record(4, None)], "tokens", "got one that diverged"),
         (runs() + runs(), "tokens", "one run for each seed"),
-        (runs(), "seconds", "equal: expected 'tokens' or 'flops'"),
+        (runs(), "seconds", "equal: expected one of tokens, flops"),
     ],
 )
 def test_unfair_comparisons_are_refused(other, equal, words):
     with pytest.raises(InputError, match=words):
         arms.compare({"plain": runs(), "other": other}, "plain", equal)
+
+
+def test_spending_that_differs_by_less_than_the_tolerance_is_alike():
+    assert arms.compare({"plain": runs(), "other": runs(D=1009)}, "plain", "tokens")[1].tokens == 1.009
 
 
 def test_few_seeds_and_unknown_baselines_are_refused():

@@ -284,11 +284,11 @@ def test_bad_points(scalept, tmp_path, says, json_):
         (["fit"], "POINTS.csv"),
         (["fit", "gone.csv"], "no such file: gone.csv"),
         (["fit", ".."], "not a readable CSV file"),
-        (["fit", "{points}", "--form", "cubic"], "expected chinchilla, power, data_constrained, got 'cubic'"),
+        (["fit", "{points}", "--form", "cubic"], "form: expected one of chinchilla, power, data_constrained, got 'cubic'"),
         (["fit", "{points}", "--form", "data_constrained"], "missing column unique_tokens"),
         (["fit", "{points}", "--bootstrap", "-1"], "bootstrap"),
         (["fit", "{points}", "--bootstrap", "some"], "invalid int value"),
-        (["count", "gpt5"], "unknown model 'gpt5'"),
+        (["count", "gpt5"], "model: expected one of gpt2"),
         (["count", "gpt-2"], "did you mean gpt2?"),
         (["count", "gone.json"], "no such file: gone.json"),
         (["count", "{points}"], "not a readable JSON"),
@@ -296,7 +296,7 @@ def test_bad_points(scalept, tmp_path, says, json_):
         (["memory"], "--params"),
         (["memory", "--params", "1e9", "--gpus", "0"], "gpus: expected a whole number of at least 1, got 0"),
         (["memory", "--params", "1e9", "--gpus", "1.5"], "invalid int value"),
-        (["memory", "--params", "1e9", "--zero", "4"], "zero: expected a stage"),
+        (["memory", "--params", "1e9", "--zero", "4"], "zero: expected a whole number from 0 to 3, got 4"),
         (["memory", "--params", "1e9", "--precision", "int3"], "precision: expected one of"),
         (["memory", "--params", "0"], "params: expected a positive number"),
         (["memory", "--params", "nan"], "params: expected a positive number"),
@@ -402,7 +402,7 @@ def test_a_run_does_not_go_on_with_changed_text(scalept, run_file, tmp_path, tin
 def test_checkpoints_need_steps_between_them(scalept, run_file):
     refused(
         scalept("train", run_file(), "--checkpoint", "here", "--every", "0"),
-        "--every: expected at least 1 step, got 0",
+        "--every: expected a whole number of at least 1, got 0",
     )
 
 

@@ -132,7 +132,7 @@ def test_a_timeline_is_drawn_from_its_first_box_on():
         (lambda: com.wire_bytes("gossip", 1, 2), "kind: expected one of all_reduce"),
         (lambda: com.wire_bytes("all_reduce", -1, 2), "payload"),
         (lambda: com.wire_bytes("all_reduce", 1, 0), "ranks: expected a whole number of at least 1"),
-        (lambda: com.sharded([1], 2, zero=4), "zero: expected a stage 1, 2 or 3"),
+        (lambda: com.sharded([1], 2, zero=4), "zero: expected a whole number from 1 to 3, got 4"),
         (lambda: com.pipeline(4, 1, 1, 2, 2, stage=2), "stage: expected 0 to 1"),
         (lambda: com.bubble(4, 0), "microbatches"),
         (lambda: com.bubble(4, 2, of="half"), "of: expected"),

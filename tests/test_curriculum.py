@@ -11,6 +11,7 @@ from scalept_lab.curriculum import (
     Mixture,
     SelfPaced,
     Stepwise,
+    adapt,
     draw_source,
     level_index,
     linear,
@@ -68,6 +69,17 @@ def test_adaptive_promotes_and_demotes_only_after_its_patience():
     assert schedule(3, [0.1] * 10) == "easy"
 
 
+def test_one_step_of_the_recursion_by_hand():
+    """Arguments: level, row, evaluation, promote 0.8, demote 0.5, patience 2, top 4."""
+    assert adapt(1, 1, 0.8, 0.8, 0.5, 2, 4) == (2, 0), "a new level starts a new row"
+    assert adapt(2, -1, 0.4, 0.8, 0.5, 2, 4) == (1, 0)
+    assert adapt(1, 0, 0.8, 0.8, 0.5, 2, 4) == (1, 1)
+    assert adapt(2, -1, 0.5, 0.8, 0.5, 2, 4) == (2, 0), "as good as the lower threshold is not below it"
+    assert adapt(2, -1, 0.9, 0.8, 0.5, 2, 4) == (2, 1), "a good one after a bad one begins anew"
+    assert adapt(4, 1, 0.9, 0.8, 0.5, 2, 4) == (4, 0) and adapt(0, -1, 0.1, 0.8, 0.5, 2, 4) == (0, 0)
+    assert Adaptive(("a", "b", "c", "d"), 0.8, 0.5, patience=2)(0, [0.9] * 5) == "c"
+
+
 def test_hysteresis_stops_the_level_from_flickering():
     noisy = [0.79 + 0.02 * (-1) ** k for k in range(20)]
     strict, wide = Adaptive(LEVELS, 0.79, 0.785), Adaptive(LEVELS, 0.79, 0.5)
@@ -111,13 +123,13 @@ def test_draw_follows_the_weights():
         (lambda: must_end(Adaptive(LEVELS, 0.8), 1000), "never ends; give it a deadline"),
         (lambda: must_end(root(1000), 1000), "within 1,000 steps, got one that ends at step 1,000"),
         (lambda: SelfPaced(1.0, 1.0, 10, 4.0), "growth: expected a factor above 1"),
-        (lambda: SelfPaced(0.0, 2.0, 10, 4.0), "start, top"),
+        (lambda: SelfPaced(0.0, 2.0, 10, 4.0), "start: expected a positive number"),
         (lambda: Mixture({"a": 0.5, "b": 0.4}, AB, 10), "sum to 1"),
         (lambda: Mixture({"a": 1.5, "b": -0.5}, AB, 10), "0 or more"),
         (lambda: Mixture({"a": math.nan, "b": 0.5}, AB, 10), "sum to 1"),
         (lambda: Mixture({"a": 1.0}, AB, 10), "expected weights for a, got a, b"),
         (lambda: Mixture(AB, AB, end=5, begin=10), "end: expected a step from 10"),
-        (lambda: Adaptive(LEVELS, 0.8)(3, [0.5, -0.1]), "performance: expected numbers of 0 or more, got -0.1"),
+        (lambda: Adaptive(LEVELS, 0.8)(3, [0.5, -0.1]), "performance: expected a number of at least 0, got -0.1"),
         (lambda: Adaptive(LEVELS, 0.8)(3, [math.nan]), "got nan; did the evaluation fail?"),
         (lambda: Adaptive(LEVELS, 0.5, 0.8), "demote: expected a threshold below promote"),
         (lambda: Adaptive(("a", "a"), 0.8), "different levels"),
@@ -126,7 +138,7 @@ def test_draw_follows_the_weights():
         (lambda: Adaptive(LEVELS, 0.8, deadline=-1), "deadline"),
         (lambda: Stepwise(LEVELS, (10,)), "until: expected 2 rising steps"),
         (lambda: Stepwise(LEVELS, (30, 10)), "rising"),
-        (lambda: Competence(10, 0.0), "start: expected a share"),
+        (lambda: Competence(10, 0.0), "start: expected a positive number of at most 1"),
         (lambda: Competence(0), "steps"),
         (lambda: Competence(10, power=0), "power"),
         (lambda: LengthWarmup(128, 64, 10), "start: expected a length"),

@@ -61,6 +61,18 @@ def test_many_ranks_equal_one_process(tiny_corpus, name, ranks):
     assert_same(given, found)
 
 
+def test_two_optimizers_in_one_are_looked_at_as_any(tiny_corpus):
+    given = config(tiny_corpus, optimizer="muon")
+    found = alone(given)
+    sizes = {name: t.numel() for name, t in found.parameters.items()}
+    inside = sum(size for name, size in sizes.items() if name.startswith("blocks."))
+    assert len(found.losses) == STEPS and found.losses[-1] < found.losses[0]
+    # Muon keeps one 32-bit number for a weight, AdamW two and a counter for each of its tensors.
+    assert found.held[0]["optimizer"] == 4 * (inside + 2 * (sum(sizes.values()) - inside)) + 4 * 2
+    loss, _ = largest_difference(found, trial(given, 2, STEPS))
+    assert loss < 1e-3  # Muon rounds to bfloat16: tiny differences grow
+
+
 @pytest.mark.parametrize("name", ["ddp", "zero1", "fsdp", "tensor", "1f1b"])
 def test_another_model_in_parts_with_recomputation(tiny_corpus, name):
     whole = config(tiny_corpus, LEARNED, batch=7)

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from scalept_lab import growth, stepwise
-from scalept_lab.config import ModelConfig, TrainConfig, parse
+from scalept_lab.config import Curriculum, ModelConfig, TrainConfig, parse
 from scalept_lab.costs import flops_per_token
 from scalept_lab.errors import InputError
 from scalept_lab.growth import fit_grown, grown
@@ -115,18 +115,16 @@ def test_a_grown_run_spends_its_flops_and_its_record_says_so(run):
     assert parse(TrainConfig, record.config) == config and record.id == config.id()
     assert record.config["model"]["width"] == 32 and record.config["growth"]["start"]["width"] == 16
     assert done.rates[-1] < 0.05 and max(done.rates) == pytest.approx(1.0, abs=0.05)
+    before = int(record.metrics["steps_before"])
+    assert before == round(0.25 * flops / (128 * flops_per_token(MODEL)))
+    # The linear schedule, a tenth of it warm-up, where a quarter of the FLOPs is spent; of the steps it would be more.
+    assert done.rates[before] == pytest.approx(1 - (0.25 - 0.1) / 0.9, abs=0.01)
+    assert before / done.step > 0.35
     _, scratch = fit_grown(grown(run.config, WIDE, flops, 0.0), run.corpus)
     assert scratch.D == 60 * 128 and scratch.id != record.id
     deeper = grown(run.config, DEEP, flops, 0.25)
-    assert (
-        len(
-            {
-                deeper.id(),
-                *(deeper.replace(growth=deeper.growth.replace(how=how)).id() for how in ("zero", "copy")),
-            }
-        )
-        == 3
-    )
+    ways = [deeper.replace(growth=deeper.growth.replace(how=how)) for how in (None, "zero", "copy")]
+    assert len({config.id() for config in ways}) == 3
 
 
 @pytest.mark.parametrize(
@@ -143,6 +141,10 @@ def test_a_grown_run_spends_its_flops_and_its_record_says_so(run):
         (lambda run: grown(run.config, WIDE, 1e9, 1.0), "share: Input should be less than 1, got 1.0"),
         (lambda run: grown(run.config, WIDE, -1.0), "flops: expected a positive number"),
         (lambda run: fit_grown(run.config, run.corpus), "growth: expected a config made by growth.grown"),
+        (
+            lambda run: fit_grown(grown(run.config.replace(curriculum=Curriculum()), WIDE, 1e9), run.corpus),
+            "curriculum: expected none in a run that grows",
+        ),
     ],
 )  # fmt: skip
 def test_bad_input(run, make, words):

@@ -74,6 +74,46 @@ def test_an_optimum_at_the_edge_is_called_out(estimate, shift, side):
     assert side in found.warnings[0]
 
 
+def five_sizes(*losses):
+    """Two budgets of five sizes, log N at −2 to 2 around 10 and 20, with the same losses."""
+    t = np.tile(np.arange(-2.0, 3.0), 2)
+    C, N = np.repeat([1e9, 1e11], 5), np.exp(t + np.repeat([10.0, 20.0], 5))
+    return N, C / 6 / N, np.tile(np.array(losses), 2), C
+
+
+def test_the_vertex_by_hand():
+    """2 + (t − 0.3)² at t = −2 … 2."""
+    N, D, L, C = five_sizes(*(2 + (t - 0.3) ** 2 for t in range(-2, 3)))
+    found = parabolas(N, D, L, C)
+    assert [s.loss for s in found.slices] == pytest.approx([2, 2]) and not found.warnings
+    assert [np.log(s.N_opt) for s in found.slices] == pytest.approx([10.3, 20.3])
+    assert found.slices[0].D_opt == pytest.approx(1e9 / 6 / np.exp(10.3))
+    assert found.a == pytest.approx(10 / np.log(100)) and found.b == pytest.approx(1 - found.a)
+    best = best_runs(N, D, L, C)
+    assert [s.loss for s in best.slices] == [2 + 0.3**2] * 2 and np.log(
+        best.slices[1].N_opt
+    ) == pytest.approx(20)
+
+
+def test_both_the_vertex_and_the_best_run_must_lie_inside():
+    """Losses 4, 3, 2, 1, 1.01 have their lowest inside and the vertex at t = 2.77, beyond; 0.9, 1, 1, 4, 9 the other way
+    round: the lowest is the smallest size, the vertex at t = −1.05, inside."""
+    beyond, lowest = parabolas(*five_sizes(4, 3, 2, 1, 1.01)), parabolas(*five_sizes(0.9, 1, 1, 4, 9))
+    assert [np.log(found.slices[0].N_opt) - 10 for found in (beyond, lowest)] == pytest.approx(
+        [2.77, -1.05], abs=0.01
+    )
+    assert len(beyond.warnings) == 2 and "at or beyond the largest tried" in beyond.warnings[0]
+    assert len(lowest.warnings) == 2 and "at or beyond the smallest tried" in lowest.warnings[0]
+
+
+@pytest.mark.parametrize("estimate", [parabolas, best_runs])
+def test_every_interval_is_around_its_estimate(estimate):
+    found = estimate(*slices(surface(0.35, 0.35), noise=0.003), bootstrap=300)
+    for name in ("a", "b", "k", "m"):
+        low, high = found.interval95[name]
+        assert 0 < low <= getattr(found, name) * 1.0001 and getattr(found, name) <= high * 1.0001
+
+
 def test_slices_without_a_minimum_are_left_out():
     N, D, L = slices(surface(0.34, 0.28))
     L[:9] = 5 - (np.arange(9) - 4.0) ** 2 / 50

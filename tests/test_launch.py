@@ -113,7 +113,7 @@ def test_a_killed_rank_is_told_from_those_that_lost_their_partner():
         ),
         (lambda: launch(lambda: threading.Lock(), 1), r"result of rank 0 \(lock\)"),
         (lambda: launch(print, 0), "ranks: expected a whole number of at least 1, got 0"),
-        (lambda: launch(print, 2.0), "ranks: expected a whole number"),
+        (lambda: launch(print, 2.5), "ranks: expected a whole number"),
     ],
 )
 def test_bad_input_is_one_line_that_names_what_is_wrong(call, says):

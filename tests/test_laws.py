@@ -24,7 +24,8 @@ def test_plans_are_those_of_the_papers():
     # overfitting bound of Kaplan et al. 2020, eq. 4.4: D of about 5e3 N^0.74 keeps the loss within 2 %
     kaplan, N = laws.LAWS["kaplan"], 1e9
     assert kaplan(N, 5e3 * N**0.74) / kaplan(N, 1e30) == pytest.approx(1.02, abs=0.005)
-    assert laws.kaplan_frontier(laws.PF_DAY)[0] == pytest.approx(1.3e9)
+    # a hundred PF-days: 100^0.73 = 10^1.46 = 28.84 times the size, and C/6N tokens
+    assert laws.kaplan_frontier(8.64e21) == pytest.approx((3.7492e10, 3.8408e10), rel=1e-4)
 
 
 @pytest.mark.parametrize("name", laws.LAWS)

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "scalept_lab"
 # A module imports only modules above it, or before it on its line.
 # fmt: off
 ORDER = [
-    "errors", "config", "answers", "notebooks", "machine", "processes", "launch",
+    "errors", "checks", "config", "answers", "notebooks", "machine", "processes", "launch",
     "tokens", "language", "wheels", "loaders", "corpus", "filters", "redaction", "duplicates", "mixture", "clean",
     "documents", "cards", "data", "difficulty", "pairs", "babyai",
     "shapes", "costs", "formats", "affine", "footprint", "laws", "huber", "points", "starts", "runs", "fit", "isoflop",
@@ -35,6 +35,7 @@ ORDER = [
 # These read records and numbers: no torch, not even inside a function, and nothing that trains.
 LIGHT = {
     "errors",
+    "checks",
     "config",
     "answers",
     "notebooks",

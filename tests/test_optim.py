@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 
@@ -285,6 +286,57 @@ def test_a_state_of_other_groups_is_refused():
     other = optim.make_optimizer(Transformer(SMALL), run())
     with pytest.raises(ValueError):
         pair.load_state_dict(other.state_dict() | {"param_groups": other.state_dict()["param_groups"] * 2})
+
+
+def stepped(model, optimizer):
+    text_BxL = torch.tensor([[1, 2, 3, 5, 8, 13, 2, 1]])
+    cross_entropy(model(text_BxL[:, :-1]), text_BxL[:, 1:]).backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    return model
+
+
+def test_a_pair_has_all_that_torchs_optimizers_have():
+    model, called = Transformer(SMALL), []
+    pair = optim.make_optimizer(model, run(optimizer="muon"))
+    hooks = [
+        pair.register_step_pre_hook(lambda *_: called.append("before")),
+        pair.register_step_post_hook(lambda *_: called.append("after")),
+        pair.register_state_dict_pre_hook(lambda *_: called.append("save")),
+        pair.register_load_state_dict_post_hook(lambda *_: called.append("load")),
+    ]
+    stepped(model, pair)
+    pair.load_state_dict(pair.state_dict())
+    assert called == ["before", "after", "save", "load"]
+    for hook in hooks:
+        hook.remove()
+    assert all(p.grad is None for p in model.parameters())
+    with pytest.raises(InputError, match="param_group: expected none") as error:
+        pair.add_param_group({"params": [nn.Parameter(torch.ones(2))]})
+    assert "\n" not in str(error.value) and len(pair.param_groups) == 3
+    with pytest.raises(InputError, match="closure: expected none"):
+        pair.step(lambda: 0.0)
+
+
+def test_rates_and_states_of_a_pair_are_those_its_optimizers_work_with():
+    """After loading as well, and in a copy: a rate of zero keeps every weight where it is."""
+    torch.manual_seed(0)
+    model = Transformer(SMALL)
+    pair = optim.make_optimizer(model, run(optimizer="muon"))
+    stepped(model, pair)
+    pair.load_state_dict(copy.deepcopy(pair.state_dict()))
+    model, pair = copy.deepcopy((model, pair))
+    assert all(one.state is pair.state for one in pair.both)
+    assert [len(one.param_groups) for one in pair.both] == [2, 1]
+    optim.set_rate(pair, 0.0)
+    before = [p.clone() for p in model.parameters()]
+    stepped(model, pair)
+    assert all(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
+    optim.set_rate(pair, 1.0)
+    stepped(model, pair)
+    assert not any(torch.equal(p, q) for p, q in zip(model.parameters(), before, strict=True))
+    steps = {int(state["step"]) for state in pair.state.values() if "step" in state}
+    assert steps == {3}
 
 
 # --- the step

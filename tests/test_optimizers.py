@@ -205,7 +205,7 @@ def test_a_tensor_without_a_gradient_stays():
 @pytest.mark.parametrize("rate", [0, -0.1, math.nan, math.inf])
 @pytest.mark.parametrize("kind", [optimizers.SGD, optimizers.Momentum, optimizers.AdamW, optimizers.Muon])
 def test_a_rate_that_is_not_positive_is_refused_in_one_line(kind, rate):
-    with pytest.raises(InputError, match="lr: expected a positive learning rate") as error:
+    with pytest.raises(InputError, match="lr: expected a positive number") as error:
         kind([nn.Parameter(torch.ones(2, 2))], rate)
     assert "\n" not in str(error.value)
 

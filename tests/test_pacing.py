@@ -1,5 +1,3 @@
-import itertools
-
 import numpy as np
 import pytest
 
@@ -92,8 +90,73 @@ def test_flops_count_the_attention_that_is_there(corpus):
     by_hand = sum(flops_per_token(full.model, context=at) * full.tokens_per_step for at in lengths)
     assert pacing.flops(short) == pytest.approx(by_hand) and pacing.flops(short) < pacing.flops(full)
     assert train(short, corpus=corpus).C == pytest.approx(by_hand)
-    grown = pacing.at_flops(config(Curriculum(start=0.25), tokens=400 * 128), 1e9)
-    assert pacing.flops(grown) == pytest.approx(1e9, rel=0.01)
+
+
+def test_flops_by_hand_of_a_run_in_three_lengths():
+    """Width 4 and context 32: 6·(12·4² + 256·4) a token for the weights, 12·4·L for attention; 12 steps of 64 tokens."""
+    small = ModelConfig(width=4, depth=1, heads=1, context=32)
+    paced = TrainConfig(model=small, tokens=12 * 64, batch=2, curriculum=Curriculum(start=0.25, until=0.5))
+    # The line 8 + 24·t/6 reaches 16 at step 2 and 32 at step 6: 2 steps of 8, 4 of 16, 6 of 32.
+    weights = flops_per_token(small) - 12 * 4 * 32
+    assert weights == 6 * (12 * 4**2 + 256 * 4)
+    assert pacing.flops(paced) == 64 * (12 * weights + 48 * (2 * 8 + 4 * 16 + 6 * 32))
+    assert pacing.flops(paced, 3) == 64 * (3 * weights + 48 * (2 * 8 + 16))
+
+
+@pytest.mark.parametrize("until", [0.1, 0.5, 0.8, 0.99])
+@pytest.mark.parametrize("start", [0.25, 0.5, 1.0])
+@pytest.mark.parametrize("budget", [2e7, 1e8, 1e9, 7.3e10])
+def test_a_run_for_a_budget_costs_it_to_within_a_step(start, until, budget):
+    found = pacing.at_flops(config(Curriculum(start=start, until=until)), budget)
+    step = flops_per_token(found.model) * found.tokens_per_step
+    assert abs(pacing.flops(found) - budget) <= step
+    assert found == config(Curriculum(start=start, until=until), tokens=found.tokens)
+
+
+def test_orders_that_change_no_length_cost_what_plain_runs_cost():
+    for plan in (None, Curriculum(order="easy"), Curriculum(order="sorted")):
+        found = pacing.at_flops(config(plan), 1e9)
+        assert found.tokens == round(1e9 / flops_per_token(found.model))
+    with pytest.raises(InputError, match=r"flops: expected at least .*, the cost of one step, got 1e\+03"):
+        pacing.at_flops(config(), 1e3)
+
+
+def windows(config, corpus, unique):
+    """The windows of a run's text as its seed chooses them, by hand."""
+    rows = np.random.default_rng([config.seed, 0]).permutation((len(corpus.train) - 1) // 32)[:unique]
+    return rows, [corpus.train[row * 32 : row * 32 + 32] for row in rows]
+
+
+@pytest.mark.parametrize("plan", [None, Curriculum(start=1.0)])
+def test_plain_batches_follow_the_seed_and_the_unique_tokens(corpus, plan):
+    """Seven windows, 225 tokens rounded up, over and over: each comes once in an epoch."""
+    given = config(plan, seed=3, unique_tokens=6 * 32 + 1, batch=7)
+    _, texts = windows(given, corpus, 7)
+    for x, _ in list(pacing.stream(given, corpus.train))[:3]:
+        assert sorted(row.tobytes() for row in x) == sorted(t.astype(np.int64).tobytes() for t in texts)
+
+
+@pytest.mark.parametrize("measure", ["rarity", "compression"])
+def test_a_paced_run_orders_the_windows_of_its_seed_by_its_measure(corpus, measure):
+    given = config(Curriculum(order="easy", measure=measure), seed=3, unique_tokens=11 * 32 - 5)
+    rows, texts = windows(given, corpus, 11)
+    score = difficulty.scores(measure, texts, corpus.train)
+    assert pacing.order(given, corpus.train).tolist() == rows[np.argsort(score, kind="stable")].tolist()
+    hard = given.replace(curriculum=Curriculum(order="hard", measure=measure))
+    assert pacing.order(hard, corpus.train).tolist() == rows[np.argsort(score, kind="stable")][::-1].tolist()
+    shuffled = given.replace(curriculum=Curriculum(order="random"))
+    assert pacing.order(shuffled, corpus.train).tolist() == rows.tolist()
+
+
+def test_a_paced_batch_is_drawn_by_seed_and_step_from_the_open_share(corpus):
+    """40 steps, half of them paced: at step 10 a quarter of the way from 0.1² to 1 under the root, half under the line."""
+    for power, share in ((1.0, 0.55), (2.0, (0.5 * 0.99 + 0.01) ** 0.5)):
+        given = config(Curriculum(order="random", start=0.1, until=0.5, power=power), seed=3)
+        assert pacing.schedule(given)(10) == pytest.approx(share)
+        rows, _ = windows(given, corpus, 160)
+        chosen = np.random.default_rng([3, 10]).choice(rows[: int(np.ceil(share * 160))], 4)
+        x, _ = list(pacing.stream(given, corpus.train))[10]
+        assert x.tolist() == [corpus.train[row * 32 : row * 32 + 32].tolist() for row in chosen]
 
 
 def test_stepping_by_hand_follows_the_curriculum(corpus):
@@ -109,10 +172,45 @@ def test_stepping_by_hand_follows_the_curriculum(corpus):
     [
         (Curriculum(start=0.3), {}, "start: expected context over a power of two"),
         (Curriculum(order="easy"), {"tokens": 10**6}, "with a curriculum"),
+        (
+            Curriculum(order="sorted"),
+            {"unique_tokens": 1024},
+            "unique_tokens: expected at least 5,120, .* got 1,024; leave",
+        ),
+        (Curriculum(order="sorted"), {"unique_tokens": 5120 - 32}, "unique_tokens: expected at least 5,120"),
+        (None, {"unique_tokens": 10**6}, "unique_tokens 1000000: expected 1 to"),
+        (Curriculum(), {"unique_tokens": 10**6}, "unique_tokens 1000000: expected 1 to"),
+        (None, {"model": ModelConfig(context=25_000)}, "no window of 25000"),
     ],
 )
-def test_what_cannot_be_paced_is_said_in_one_line(corpus, plan, changes, words):
+def test_what_cannot_be_paced_is_said_in_one_line_before_anything_is_built(
+    corpus, monkeypatch, plan, changes, words
+):
+    asked = config(plan, **changes)
+    with pytest.raises(InputError, match=words) as error:
+        pacing.check(asked, corpus.train)
+    assert "\n" not in str(error.value)
     with pytest.raises(InputError, match=words):
-        list(itertools.islice(pacing.stream(config(plan, **changes), corpus.train), 1))
+        pacing.stream(asked, corpus.train)
+    monkeypatch.setattr("scalept_lab.train.set_up", lambda *_: pytest.fail("a model was built"))
+    with pytest.raises(InputError, match=words):
+        train(asked, corpus=corpus)
+
+
+@pytest.mark.parametrize("order", ["length", "easy", "hard", "random", "sorted", None])
+def test_what_passes_the_check_has_a_batch_for_every_step(corpus, order):
+    given = config(Curriculum(order=order) if order else None, unique_tokens=5120)
+    pacing.check(given, corpus.train)
+    batches = list(pacing.stream(given, corpus.train))
+    assert len(batches) == 40 and {x.size for x, _ in batches} == {128}
+
+
+def test_a_sorted_run_does_not_end_in_silence_when_it_is_stepped_too_far(corpus):
+    run = stepwise.go_on(stepwise.start(config(Curriculum(order="sorted")), corpus), [0.5] * 40)
+    with pytest.raises(InputError, match="steps: expected at most 40, as sorted data are read once"):
+        stepwise.go_on(run, [0.5])
+
+
+def test_a_run_without_a_curriculum_has_no_schedule():
     with pytest.raises(InputError, match="expected a config with one"):
         pacing.schedule(config())

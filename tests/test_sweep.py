@@ -17,7 +17,7 @@ import pytest
 
 import scalept_lab.train
 from scalept_lab import costs
-from scalept_lab.config import ModelConfig, TrainConfig
+from scalept_lab.config import Curriculum, ModelConfig, TrainConfig
 from scalept_lab.errors import InputError
 from scalept_lab.recipe import recommend
 from scalept_lab.runs import Store, parse_record, read_records
@@ -75,6 +75,16 @@ def test_slices_cost_what_they_say():
     assert at_flops(32, 1e11, seed=4) == Sweep.isoflop({1e11: [32]}, seed=4).configs[0]
 
 
+def test_slices_cost_what_they_say_under_a_curriculum_too():
+    """The same tokens are cheaper in short windows, so that the same FLOPs buy more of them."""
+    plan = Curriculum(start=1 / 32, until=0.8)
+    for config in Sweep.isoflop({1e10: [16, 32], 3e11: [16]}, context=256, curriculum=plan):
+        flops = 3e11 if config.tokens > 1e6 else 1e10
+        assert abs(flops_of(config) - flops) <= costs.flops_per_token(config.model) * config.tokens_per_step
+        assert config.tokens > 1.2 * at_flops(config.model.width, flops, context=256).tokens
+        assert config == recommend(config.model.width, config.tokens, context=256, curriculum=plan)
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [
@@ -92,7 +102,7 @@ def test_slices_cost_what_they_say():
         (lambda: Sweep(width=16, tokens=1e5, seed=-1), "seed"),
         (lambda: Sweep.isoflop({float("nan"): [16]}), "flops"),
         (lambda: Sweep.isoflop({float("inf"): [16]}), "flops"),
-        (lambda: Sweep.isoflop({1e3: [16]}), "at least one step"),
+        (lambda: Sweep.isoflop({1e3: [16]}), "flops: expected at least 2.2e"),
         (lambda: Sweep.isoflop({}), "at least one width"),
     ],
 )
@@ -231,7 +241,7 @@ def test_what_a_killed_run_told_of_its_progress_is_forgotten(tiny_corpus, tmp_pa
 
 SCRIPT = """
 import json, signal, sys
-from scalept_lab.config import ModelConfig, TrainConfig
+from scalept_lab.config import Curriculum, ModelConfig, TrainConfig
 from scalept_lab.errors import InputError
 from scalept_lab.runs import Store
 from scalept_lab.sweep import run_all
