@@ -123,7 +123,7 @@ def test_unknown_ids_say_what_there_is(sample):
 
 
 def test_unknown_notebook():
-    with pytest.raises(InputError, match="notebook: expected one of 00, 01, .*, got '99'"):
+    with pytest.raises(InputError, match=r"notebook: expected one of 00, 01, .*, got '99'"):
         exercises.check("99.1", 1)
 
 
