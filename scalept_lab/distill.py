@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scalept_lab import costs, machine
+from scalept_lab import costs, machine, pacing
 from scalept_lab.checks import positive
 from scalept_lab.config import Distillation, TrainConfig
 from scalept_lab.data import Prepared
@@ -68,7 +68,8 @@ def fit_student(
 
     config = config.replace(distillation=plan)
     student, record = fit_model(config, corpus=corpus, keep=keep, objective=objective)
-    watched = record.D * costs.flops_per_token(teacher.config) / 3
+    shown = config.replace(model=teacher.config.replace(context=config.model.context))  # what the student reads
+    watched = pacing.flops(shown, record.D // config.tokens_per_step) / 3
     return student, record.model_copy(update={"C": record.C + watched})
 
 
