@@ -21,9 +21,9 @@ from scalept_lab.config import Curriculum, ModelConfig, TrainConfig
 from scalept_lab.data import prepare
 from scalept_lab.growth import fit_grown, grown
 from scalept_lab.outcome import outcome
+from scalept_lab.processes import local_processes
 from scalept_lab.recipe import recommend
 from scalept_lab.runs import RunRecord, Store, write_records
-from scalept_lab.sweep import local_processes
 from scalept_lab.train import train
 
 SEEDS, SEARCH_FROM = range(5), 100

@@ -17,9 +17,9 @@ from pathlib import Path
 from scalept_lab.config import TrainConfig
 from scalept_lab.data import prepare
 from scalept_lab.delayed import Delayed, fit_delayed
+from scalept_lab.processes import local_processes
 from scalept_lab.recipe import recommend
 from scalept_lab.runs import RunRecord, Store, write_records
-from scalept_lab.sweep import local_processes
 
 WIDTH, TOKENS, WORKERS, BATCH = 32, 2**18, 4, 16
 EVERY = [4, 16, 64]  # H; with DDP, the same bytes are a batch 4, 16 or 64 times as large

@@ -19,8 +19,8 @@ from scalept_lab import babyai, machine
 from scalept_lab.babyai import ACTIONS, VIEW, Episode
 from scalept_lab.corpus import cache_dir
 from scalept_lab.errors import InputError
+from scalept_lab.processes import local_processes
 from scalept_lab.runs import data_folder, write_atomically
-from scalept_lab.sweep import local_processes
 
 if TYPE_CHECKING:
     import datasets

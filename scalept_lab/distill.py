@@ -68,7 +68,9 @@ def fit_student(
 
     config = config.replace(distillation=plan)
     student, record = fit_model(config, corpus=corpus, keep=keep, objective=objective)
-    shown = config.replace(model=teacher.config.replace(context=config.model.context))  # what the student reads
+    shown = config.replace(
+        model=teacher.config.replace(context=config.model.context)
+    )  # what the student reads
     watched = pacing.flops(shown, record.D // config.tokens_per_step) / 3
     return student, record.model_copy(update={"C": record.C + watched})
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import concurrent.futures as futures
 import multiprocessing
 import multiprocessing.connection
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.context import BaseContext
 
 # Imported once, by the server that all workers are forked from: they start in a tenth of a second and share its memory.
@@ -23,6 +26,21 @@ def context() -> BaseContext:
     chosen = multiprocessing.get_context("forkserver")
     chosen.set_forkserver_preload(PRELOADED)
     return chosen
+
+
+@contextmanager
+def local_processes(workers: int) -> Iterator[futures.ProcessPoolExecutor]:
+    """Worker processes with one thread each, ended when the block is left by an error or an interrupt."""
+    before = set(multiprocessing.active_children())
+    pool = futures.ProcessPoolExecutor(workers, mp_context=context(), initializer=become_worker)
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in set(multiprocessing.active_children()) - before:
+            child.terminate()
+        raise
+    pool.shutdown()
 
 
 def become_worker() -> None:

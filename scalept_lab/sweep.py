@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures as futures
 import itertools
-import multiprocessing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from tqdm.auto import tqdm
 from scalept_lab import costs, machine, pacing
 from scalept_lab.config import TrainConfig
 from scalept_lab.errors import InputError
-from scalept_lab.processes import become_worker, context
+from scalept_lab.processes import local_processes
 from scalept_lab.recipe import recommend
 from scalept_lab.runs import RunRecord, Store
 
@@ -123,21 +121,6 @@ def train_and_save(config: TrainConfig, folder: str) -> str:
         beat.unlink(missing_ok=True)
     Store(folder).save(record)
     return record.id
-
-
-@contextmanager
-def local_processes(workers: int) -> Iterator[futures.ProcessPoolExecutor]:
-    """Worker processes with one thread each, ended when the block is left by an error or an interrupt."""
-    before = set(multiprocessing.active_children())
-    pool = futures.ProcessPoolExecutor(workers, mp_context=context(), initializer=become_worker)
-    try:
-        yield pool
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for child in set(multiprocessing.active_children()) - before:
-            child.terminate()
-        raise
-    pool.shutdown()
 
 
 def _run(todo: list[TrainConfig], store: Store, executor: futures.Executor, progress: bool) -> None:
