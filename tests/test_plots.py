@@ -178,7 +178,7 @@ def test_frontier_lies_under_the_runs_and_shows_prediction_and_outcome(law):
         lowest = np.interp(np.log(record.C), np.log(solid.get_xdata()), solid.get_ydata())
         assert lowest < record.L * 1.02
     shown = texts(fig)
-    assert "predicted\n1.460" in shown and "measured\n1.457" in shown and "error −0.21 %" in shown
+    assert "predicted\n1.460" in shown and "measured\n1.457" in shown and "error −0.21\xa0%" in shown
     star = [line for line in ax.lines if line.get_marker() == "*"]
     assert [line.get_xdata()[0] for line in star] == [5e12]
     assert "measured" not in texts(plots.plot_frontier(ISO, law, Shot))
