@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tqdm.auto import tqdm
 
@@ -19,6 +19,8 @@ from scalept_lab.errors import InputError
 from scalept_lab.processes import become_worker, context
 from scalept_lab.recipe import recommend
 from scalept_lab.runs import RunRecord, Store
+
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True, init=False)
@@ -208,5 +210,5 @@ def _failed(config: TrainConfig, error: Exception) -> RunRecord:
     )  # fmt: skip
 
 
-def _list(value: Any) -> list:
-    return list(value) if isinstance(value, Sequence) or hasattr(value, "__iter__") else [value]
+def _list(value: Iterable[Number] | Number) -> list[Number]:
+    return list(value) if isinstance(value, Iterable) else [value]
