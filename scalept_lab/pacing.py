@@ -116,8 +116,7 @@ def flops(config: TrainConfig, steps: int | None = None) -> float:
 
 def at_flops(config: TrainConfig, budget: float) -> TrainConfig:
     """The run with as many tokens as cost `budget` FLOPs under its curriculum, to within about a step."""
-    for _ in range(
-        4
-    ):  # what a token costs depends a little on how many there are: the schedule stretches with the run
+    # what a token costs depends a little on how many there are: the schedule stretches with the run
+    for _ in range(4):
         config = config.replace(tokens=round(config.tokens * budget / flops(config)))
     return config
