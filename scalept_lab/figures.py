@@ -77,7 +77,7 @@ def short(value: float) -> str:
 
 
 def percent(value: float) -> str:
-    """-0.205 -> "−0.20 %": a difference with its sign, which no line break parts from its unit."""
+    """-0.214 -> "−0.21 %": a difference with its sign, which no line break parts from its unit."""
     return f"{value:+.2f}\N{NO-BREAK SPACE}%".replace("-", "−")
 
 
