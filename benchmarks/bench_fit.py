@@ -21,13 +21,8 @@ from scalept_lab.points import check_points
 from scalept_lab.starts import make_problem, starts
 
 TRUTH = laws.LAWS["besiroglu"]
-TINY = {
-    "E": 1.0,
-    "A": 30.0,
-    "B": 60.0,
-    "alpha": 0.4,
-    "beta": 0.35,
-}  # a law like that of models of 1e4 to 1e6 parameters
+# a law like that of models of 1e4 to 1e6 parameters
+TINY = {"E": 1.0, "A": 30.0, "B": 60.0, "alpha": 0.4, "beta": 0.35}
 
 
 def published(P: int = 240, noise: float = 0.01, seed: int = 0):

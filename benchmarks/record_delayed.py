@@ -24,12 +24,8 @@ from scalept_lab.runs import RunRecord, Store, write_records
 WIDTH, TOKENS, WORKERS, BATCH = 32, 2**18, 4, 16
 EVERY = [4, 16, 64]  # H; with DDP, the same bytes are a batch 4, 16 or 64 times as large
 RATES = [0.0025, 0.005, 0.01, 0.02, 0.04, 0.08]
-OUTER = [
-    (0.7, 0.9),
-    (0.3, 0.9),
-    (0.7, 0.5),
-    (1.0, 0.3),
-]  # rate and momentum of DiLoCo; the first is the paper's
+# rate and momentum of DiLoCo; the first is the paper's
+OUTER = [(0.7, 0.9), (0.3, 0.9), (0.7, 0.5), (1.0, 0.3)]
 OUTER_RATES = RATES[:5]  # an outer momentum multiplies what the workers move
 SHARED = 0.08  # the rate of the trap
 TUNING, SEEDS = 7, [0, 1, 2]

@@ -42,9 +42,8 @@ def saving(model: nn.Module) -> Iterator[Saved]:
     """
     saved = Saved()
     owned = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}
-    seen: dict[
-        int, torch.UntypedStorage
-    ] = {}  # holding a storage keeps its address from being given out again
+    # holding a storage keeps its address from being given out again
+    seen: dict[int, torch.UntypedStorage] = {}
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()

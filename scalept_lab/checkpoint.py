@@ -113,9 +113,8 @@ def load(path: str | Path | None, model: nn.Module, optimizer: Any, config_id: s
         else None
     )
 
-    if any(
-        name.startswith("optimizer.") for name in stored
-    ):  # else: none taken before the first step, or plain SGD
+    # a checkpoint has no such state where none was there: before the first step, or with plain SGD
+    if any(name.startswith("optimizer.") for name in stored):
         _give_it_a_state(optimizer)
     wanted = _tensors(model, optimizer)
     lacking = next((name for name, value in wanted.items() if stored.get(name) != tuple(value.shape)), None)
@@ -129,9 +128,8 @@ def load(path: str | Path | None, model: nn.Module, optimizer: Any, config_id: s
     moved = moved if then != now else {}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is disabled")
-        dcp.load(
-            wanted | moved, storage_reader=reader, no_dist=not many()
-        )  # writes into the tensors themselves
+        # writes into the tensors themselves
+        dcp.load(wanted | moved, storage_reader=reader, no_dist=not many())
     for name, whole in moved.items():
         _fill(wanted[name], _heads_in_order(whole, then, now))
     if rank() < len(manifest["random"]):

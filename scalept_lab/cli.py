@@ -113,9 +113,8 @@ def train(options: argparse.Namespace) -> tuple[Any, str]:
     keep = Keep(options.checkpoint, options.every) if options.checkpoint else None
     bar: Any = None
 
-    def tell(
-        step: int,
-    ) -> None:  # the bar comes with the first steps: none stands in front of an error's one line
+    # the bar comes with the first steps: none stands in front of an error's one line
+    def tell(step: int) -> None:
         nonlocal bar
         bar = bar or tqdm(total=config.steps, unit="step", disable=options.json or not _speaks())
         bar.update(step - bar.n)

@@ -20,7 +20,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from scalept_lab import costs, pacing
+from scalept_lab import costs, group, pacing
 from scalept_lab.config import Delayed, TrainConfig
 from scalept_lab.data import Prepared
 from scalept_lab.errors import InputError
@@ -161,12 +161,11 @@ def _worker(index: int, config: TrainConfig) -> Worker:
 
 
 def _workers_here(config: TrainConfig, plan: Delayed) -> list[int]:
-    many = dist.is_available() and dist.is_initialized()
-    if many and dist.get_world_size() != plan.workers:
-        raise InputError(f"workers: expected {dist.get_world_size()}, one for each rank, got {plan.workers}")
+    if group.many() and group.world() != plan.workers:
+        raise InputError(f"workers: expected {group.world()}, one for each rank, got {plan.workers}")
     if config.batch % plan.workers:
         raise InputError(
             f"batch: {config.batch} sequences cannot be shared equally by {plan.workers} workers; "
             f"take a multiple of {plan.workers}"
         )
-    return [dist.get_rank()] if many else list(range(plan.workers))
+    return [group.rank()] if group.many() else list(range(plan.workers))

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from scalept_lab.config import Parallel, TrainConfig
 from scalept_lab.errors import InputError
-from scalept_lab.group import rank, world
+from scalept_lab.group import everybody, rank, world
 
 QKV = "attention.qkv.weight"
 
@@ -206,9 +206,8 @@ def tensor_parallel(model: nn.Module, mesh: Any, sequence: bool = False) -> None
         "mlp.up": ColwiseParallel(),
         "mlp.down": RowwiseParallel(output_layouts=inside),
     }
-    if (
-        sequence
-    ):  # whole sequences for attention and MLP; as DTensors, so that their gradient is reduce-scattered
+    # whole sequences for attention and MLP; as DTensors, so that their gradient is reduce-scattered
+    if sequence:
         for part, more in (("attention", (None,)), ("mlp", ())):  # attention is also given the rotary table
             plan[part] = PrepareModuleInput(
                 input_layouts=(inside, *more),
@@ -254,9 +253,7 @@ def full_parameters(model: nn.Module, ranks: Ranks) -> dict[str, Tensor]:
             _reorder_heads(whole, ranks.tensor, back=True)
         found[name.removeprefix("module.")] = whole
     if ranks.stages > 1:
-        parts: list[Any] = [None] * ranks.world
-        dist.all_gather_object(parts, found)
-        found = {name: whole for part in parts for name, whole in part.items()}
+        found = {name: whole for part in everybody(found) for name, whole in part.items()}
     return found
 
 

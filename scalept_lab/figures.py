@@ -76,6 +76,11 @@ def short(value: float) -> str:
     return f"{value:.3g}"
 
 
+def percent(value: float) -> str:
+    """-0.214 -> "−0.21 %": a difference with its sign, which no line break parts from its unit."""
+    return f"{value:+.2f}\N{NO-BREAK SPACE}%".replace("-", "−")
+
+
 def power_of_ten(value: float) -> str:
     """3e11 -> 3×10¹¹, written for matplotlib."""
     if not value > 0:

@@ -34,6 +34,11 @@ class Prediction:
     high: Any
 
 
+def error_percent(measured: Any, predicted: Any) -> Any:
+    """Error of a prediction in % of it, of one loss or of an array: positive when the loss came out worse than foretold."""
+    return 100 * (measured / predicted - 1)
+
+
 @dataclass(frozen=True)
 class Law:
     """A fitted law. `law(N, D)` is its loss; bootstrap `samples` give `predict` and `optimal` their intervals.

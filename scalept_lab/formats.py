@@ -109,9 +109,8 @@ class Format:
             return f"{sign} {'1' * self.exponent} {'0' * self.mantissa}"
         size = abs(value)
         exponent = max(math.frexp(size)[1] - 1, self.lowest) if size else self.lowest
-        units = round(
-            math.ldexp(size, self.mantissa - exponent)
-        )  # the mantissa with its leading bit, as a whole number
+        # the mantissa with its leading bit, as a whole number
+        units = round(math.ldexp(size, self.mantissa - exponent))
         normal = units >= 2**self.mantissa
         field = exponent + self.bias if normal else 0
         return f"{sign} {field:0{self.exponent}b} {units - normal * 2**self.mantissa:0{self.mantissa}b}"

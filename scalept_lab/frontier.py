@@ -13,6 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from scalept_lab import figures as look
 from scalept_lab import laws
 from scalept_lab.figures import BLACK, BLUE, SKY, VERMILLION, arrays, log_axis
+from scalept_lab.fit import error_percent
 from scalept_lab.lawplots import AnyLaw, named
 from scalept_lab.runs import RunRecord
 
@@ -113,7 +114,7 @@ def _draw_inset(ax: Axes, shot: Any, measured: float | None) -> None:
         inset.plot(1, measured, **STAR)
         names.append(f"measured\n{measured:.3f}")
         values.append(measured)
-        title = f"error {100 * (measured / shot.predicted - 1):+.2f} %".replace("-", "−")
+        title = f"error {look.percent(error_percent(measured, shot.predicted))}"
     pad = 0.2 * max(max(values) - min(values), 1e-3 * shot.predicted)
     inset.set_ylim(min(values) - pad, max(values) + pad)
     inset.set_xlim(-0.6, len(names) - 0.4)

@@ -69,7 +69,7 @@ def joined() -> Iterator[None]:
 
     Without such variables, or in a group that is already joined, it does nothing. Raises: InputError.
     """
-    if dist.is_initialized() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if many() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
     cuda = torch.cuda.is_available()

@@ -27,10 +27,8 @@ from scalept_lab.train import check
 
 DEEPEN = ("zero", "stack", "copy")
 WIDEN = ("copy", "pad")
-ENDS = (
-    "attention.out.weight",
-    "mlp.down.weight",
-)  # what a block adds to the residual stream comes out of these
+# what a block adds to the residual stream comes out of these
+ENDS = ("attention.out.weight", "mlp.down.weight")
 
 
 def deepen(model: Transformer, depth: int, how: str = "zero") -> Transformer:

@@ -114,16 +114,18 @@ def objective(
     log_f, J = problem.predict(theta, jacobian=gradient)
     r = log_f - (problem.y if y is None else y)
     w = np.ones_like(problem.y) if weights is None else weights
-    value = _huber(r, delta, w)
+    value, slope = _huber(r, delta, w)
     if not gradient:
         return value
     assert J is not None
-    return value, np.einsum("kfp,kp->kf", J, w * np.clip(r, -delta, delta))
+    return value, np.einsum("kfp,kp->kf", J, slope)
 
 
-def _huber(r: np.ndarray, delta: float, w: np.ndarray) -> np.ndarray:
-    c = np.minimum(np.abs(r), delta)
-    return np.sum(w * c * (np.abs(r) - 0.5 * c), axis=-1)
+def _huber(r: np.ndarray, delta: float, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sum of Huber terms (K,) at residuals r (K, P), and its slope (K, P) by each of them."""
+    c = np.clip(r, -delta, delta)
+    slope = w * c
+    return np.sum(slope * (r - 0.5 * c), axis=-1), slope
 
 
 def minimise(
@@ -155,13 +157,13 @@ def _descend(problem, start, delta, weights, y, counts, tolerance):
     live, theta, caution, stalls = np.arange(K), out_theta.copy(), np.full(K, 1.0), np.zeros(K, int)
     log_f, J = problem.predict(theta)
     r = log_f - y
-    value = _huber(r, delta, w)
+    value, _ = _huber(r, delta, w)
     for count in counts:
         step, expected = _step(problem, theta, J, r, w, delta, caution, bent=count >= STRAIGHT)
         trial = np.clip(theta + np.clip(step, -2.0, 2.0), problem.low, problem.high)
         log_f, J_new = problem.predict(trial)
         r_new = log_f - y
-        value_new = _huber(r_new, delta, w)
+        value_new, _ = _huber(r_new, delta, w)
         better = value_new < value
         gain = np.where(better, value - value_new, 0.0)
         stalls = np.where(gain <= tolerance * value, stalls + 1, 0)
@@ -185,7 +187,7 @@ def _descend(problem, start, delta, weights, y, counts, tolerance):
 
 def _step(problem, theta, J, r, w, delta, caution, bent):
     """Damped step (K, F) and the decrease it expects (K,); `bent` adds the law's own second derivative."""
-    size, slope = np.abs(r), w * np.clip(r, -delta, delta)
+    size, (_, slope) = np.abs(r), _huber(r, delta, w)
     g = np.einsum("kfp,kp->kf", J, slope)
     # a coordinate at its bound and pushed outward stays there (Bertsekas 1982, projected Newton)
     held = ((theta <= problem.low) & (g > 0)) | ((theta >= problem.high) & (g < 0))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from scalept_lab.errors import InputError
-from scalept_lab.fit import fit_law, interval
+from scalept_lab.fit import error_percent, fit_law, interval
 from scalept_lab.points import MIN_POINTS, check_points
 
 GAP = 0.1  # decades of compute between two budgets; runs closer than that belong to one
@@ -223,7 +223,7 @@ def rollout(
         law = fit_law(points.N[seen], points.D[seen], points.L[seen], form, bootstrap=bootstrap, **options)
         foretold = law.predict(points.N[part], points.D[part])
         measured = points.L[part]
-        error = 100 * (measured / foretold.loss - 1)
+        error = error_percent(measured, foretold.loss)
         inside = (foretold.low <= measured) & (measured <= foretold.high)
         table.append(
             {

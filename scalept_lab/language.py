@@ -104,9 +104,8 @@ class Language:
     def _stationary(self) -> np.ndarray:
         pi = np.full(len(self.P), 1 / len(self.P))
         for _ in range(10_000):  # power iteration; noise makes it contract, some 50 rounds do
-            after = (
-                (pi[:, None] * self.P).reshape(self.vocab_size, -1).sum(0)
-            )  # forget the oldest letter, append the new one
+            # forget the oldest letter, append the new one
+            after = (pi[:, None] * self.P).reshape(self.vocab_size, -1).sum(0)
             if np.abs(after - pi).sum() < 1e-14:
                 break
             pi = after

@@ -232,9 +232,8 @@ def _rank(name: str, rank: int, ranks: int, backend: str) -> None:
     try:
         result = _packed_result(_call(folder, rank, ranks, backend), rank)
         _write(folder / f"{rank}.result", result)
-        with contextlib.suppress(
-            RuntimeError
-        ):  # nobody leaves while another may still need it; late, no failure counts
+        # nobody leaves while another may still need it; late, no failure counts
+        with contextlib.suppress(RuntimeError):
             dist.barrier()
     except InputError as error:
         _write(folder / f"{rank}.error", cloudpickle.dumps(("input", str(error))))

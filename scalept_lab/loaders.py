@@ -109,9 +109,8 @@ def stream(
                 yield f"{number:03d}-{index:08d}", _text_of(row, name, text_column)
     except InputError:
         raise
-    except (
-        Exception
-    ) as error:  # the loaders raise unrelated types for: not there, not reachable, not parseable
+    # the loaders raise unrelated types for: not there, not reachable, not parseable
+    except Exception as error:
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise InputError(f"{name}: {trouble} ({reason})") from error
 

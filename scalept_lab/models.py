@@ -42,9 +42,8 @@ class Transformer(nn.Module):
         for name, weight in self.named_parameters():  # 2·depth branches add up in the residual stream:
             if name.endswith(("attention.out.weight", "mlp.down.weight")):  # Radford et al. 2019, §2.3
                 weight.data.div_(math.sqrt(2 * config.depth))
-        nn.init.zeros_(
-            self.head.weight
-        )  # the first prediction is uniform: the loss starts at log(vocab_size)
+        # the first prediction is uniform: the loss starts at log(vocab_size)
+        nn.init.zeros_(self.head.weight)
 
     def forward(self, tokens_BxL: Tensor) -> Tensor:
         x_BxLxD, rotary = self.embedded(tokens_BxL), self.rotary(tokens_BxL.shape[1])

@@ -209,9 +209,8 @@ def draw_sizes(
         ax.plot(d, loss, "o", color=color, markersize=6, zorder=3)
         if size not in named_sizes:
             continue
-        _, same = np.unique(
-            np.round(np.log(d) / 0.03), return_inverse=True
-        )  # whole steps make D differ a little
+        # whole steps make D differ a little
+        _, same = np.unique(np.round(np.log(d) / 0.03), return_inverse=True)
         at, y = (np.bincount(same, values) / np.bincount(same) for values in (d, loss))
         if law is not None:
             at = np.geomspace(at[0] / 1.15, at[-1] * 1.15, 80)

@@ -31,9 +31,8 @@ def dtype_of(name: str) -> torch.dtype:
 def autocast(dtype: str, device: str | None = None) -> AbstractContextManager:
     """Inside, matrix products run in `dtype`; "float32" switches casting off. `device`: machine.device() if not given."""
     chosen = dtype_of(dtype)
-    low = (
-        torch.bfloat16 if chosen is torch.float32 else chosen
-    )  # torch.autocast refuses float32, even switched off
+    # torch.autocast refuses float32, even switched off
+    low = torch.bfloat16 if chosen is torch.float32 else chosen
     return torch.autocast(device or machine.device(), low, enabled=chosen is not torch.float32)
 
 

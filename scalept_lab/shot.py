@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel, ConfigDict
 
 from scalept_lab.config import TrainConfig
+from scalept_lab.fit import error_percent
 
 
 class Shot(BaseModel):
@@ -56,7 +57,7 @@ class Score:
     @property
     def error_percent(self) -> float:
         """Positive when the model turned out worse than foretold."""
-        return 100 * (self.measured / self.shot.predicted - 1)
+        return error_percent(self.measured, self.shot.predicted)
 
     @property
     def inside(self) -> bool:

@@ -207,11 +207,15 @@ class Study:
             raise InputError(f"the seal of {path.name} is broken: the file was changed after it was written")
         return shot
 
+    def shots(self) -> list[Shot]:
+        """Every sealed prediction, in the order of sealing. Raises: InputError if one seal is broken."""
+        shots = [self.sealed(path.stem) for path in (self.folder / "shots").glob("*.json")]
+        return sorted(shots, key=lambda shot: (shot.sealed_at, shot.id))
+
     def scores(self) -> list[Score]:
-        """Every sealed prediction whose hero has been trained."""
-        heroes = {record.id: record for record in self.heroes.records() if record.L is not None}
-        shots = [self.sealed(path.stem) for path in sorted((self.folder / "shots").glob("*.json"))]
-        return [Score(shot, heroes[shot.id].L) for shot in shots if shot.id in heroes]  # type: ignore[arg-type]
+        """Every sealed prediction whose hero has been trained, as `shots`. Raises: InputError if one seal is broken."""
+        losses = {record.id: record.L for record in self.heroes.records() if record.L is not None}
+        return [Score(shot, losses[shot.id]) for shot in self.shots() if shot.id in losses]
 
     def report(self, path: str | Path | None = None, law: Law | None = None) -> Path:
         """One self-contained HTML page with the table, the plots, the law (fitted anew if not given) and the scores."""

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tqdm.auto import tqdm
 
@@ -17,6 +17,8 @@ from scalept_lab.errors import InputError
 from scalept_lab.processes import local_processes
 from scalept_lab.recipe import recommend
 from scalept_lab.runs import RunRecord, Store
+
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True, init=False)
@@ -191,5 +193,5 @@ def _failed(config: TrainConfig, error: Exception) -> RunRecord:
     )  # fmt: skip
 
 
-def _list(value: Any) -> list:
-    return list(value) if isinstance(value, Sequence) or hasattr(value, "__iter__") else [value]
+def _list(value: Iterable[Number] | Number) -> list[Number]:
+    return list(value) if isinstance(value, Iterable) else [value]

@@ -31,9 +31,8 @@ UNSCALED = torch.amp.GradScaler("cpu", enabled=False)  # passes everything throu
 _SEEDED = threading.Lock()  # torch has one random state: runs in threads must not draw from it in turns
 
 Progress = Callable[[int], None]  # called with the number of steps done
-Objective = Callable[
-    [nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]
-]  # of a model on x, y: (to minimize, to watch)
+# of a model on x, y: (to minimize, to watch)
+Objective = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 def next_token(model: nn.Module, x_BxL: Tensor, y_BxL: Tensor) -> tuple[Tensor, Tensor]:

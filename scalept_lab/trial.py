@@ -26,9 +26,8 @@ class Trial:
     parameters: dict[str, Tensor]  # after the last step, whole
     rows: dict[str, tuple[int, int]]
     wire: list[int | None]  # bytes each rank sent in the last step, None where it cannot be seen
-    held: list[
-        dict[str, int]
-    ]  # bytes of parameters, gradients and optimizer on each rank, before the last update
+    # bytes of parameters, gradients and optimizer on each rank, before the last update
+    held: list[dict[str, int]]
 
 
 def trial(config: TrainConfig, ranks: int = 1, steps: int = 10, seconds: float = 120.0) -> Trial:

@@ -125,9 +125,8 @@ def plot_success(
         if len(values) != len(at) or not len(at):
             raise InputError(f"{name}: expected {len(at)} success rates, one for each x, got {len(values)}")
         color, marker = COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)]
-        away = 0.03 * (
-            i - (len(curves) - 1) / 2
-        )  # curves stand beside each other, so that no bar hides another
+        # curves stand beside each other, so that no bar hides another
+        away = 0.03 * (i - (len(curves) - 1) / 2)
         places = at * (1 + away) if logx else at + away * np.ptp(at) / 4
         runs = [[entry] if isinstance(entry, Interval) else list(entry) for entry in values]
         means = [float(np.mean([run.mean for run in entry])) for entry in runs]

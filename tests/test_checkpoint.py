@@ -267,9 +267,8 @@ def test_nothing_in_a_checkpoint_is_executed(saved, tmp_path, monkeypatch):
     refused(saved, r"not a table of tensors \(it names (_?io|builtins)\.open")
     assert not (tmp_path / "executed").exists()
 
-    table.state_dict_metadata["model.weight"] = (
-        BytesStorageMetadata()
-    )  # would be unpickled without weights_only
+    # would be unpickled without weights_only
+    table.state_dict_metadata["model.weight"] = BytesStorageMetadata()
     forge(saved, table)
     refused(saved, "not a table of tensors")
 

@@ -140,9 +140,8 @@ def test_shingles_are_the_five_word_runs():
     a, b = "one two three four five six seven", "ONE two three four five six"
     runs = {tuple(a.split()[i : i + 5]) for i in range(3)}
     assert len(clean.shingles(a)) == len(runs) == 3
-    assert clean.jaccard(clean.shingles(a), clean.shingles(b)) == pytest.approx(
-        1 / 4
-    )  # one run in common of four
+    # one run in common of four
+    assert clean.jaccard(clean.shingles(a), clean.shingles(b)) == pytest.approx(1 / 4)
     assert len(clean.shingles("two words")) == 1 and len(clean.shingles("")) == 0
     assert clean.jaccard(clean.shingles(""), clean.shingles("")) == 0
 

@@ -90,9 +90,8 @@ def test_tensor_parallel_rows_by_hand():
 def test_every_message_of_a_pipeline_is_counted_once():
     for p, v in itertools.product((2, 3, 4), (1, 2)):
         sent = [com.pipeline(8, 4, 16, p, 4, interleave=v, stage=stage)[0] for stage in range(p)]
-        assert sum(row.calls for row in sent) == 2 * 4 * (
-            p * v - 1
-        )  # forward and backward over every boundary
+        # forward and backward over every boundary
+        assert sum(row.calls for row in sent) == 2 * 4 * (p * v - 1)
         assert max(row.calls for row in sent) == com.pipeline(8, 4, 16, p, 4, interleave=v)[0].calls
         assert sent[0].payload / sent[0].calls == 2 * 4 * 16 * 4
     assert com.pipeline(8, 4, 16, 1, 4)[0].calls == 0

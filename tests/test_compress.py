@@ -179,9 +179,8 @@ def test_unstructured_removes_the_smallest_of_all(share):
     by_hand[weights.abs().argsort()[:cut]] = 0
     assert torch.equal(block_weights(made), by_hand)
     assert prune.sparsity(made) == pytest.approx(share, abs=1e-3)
-    assert quantize.saved_bytes(made) == pytest.approx(
-        quantize.saved_bytes(model), rel=0.01
-    )  # zeros cost as much
+    # zeros cost as much
+    assert quantize.saved_bytes(made) == pytest.approx(quantize.saved_bytes(model), rel=0.01)
     assert torch.equal(block_weights(model), weights)  # the model given is left alone
 
 

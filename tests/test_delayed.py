@@ -46,9 +46,8 @@ def furthest(one, other):
 METHODS = [
     Delayed(workers=2),
     Delayed(method="local", workers=2, every=4),
-    Delayed(
-        method="diloco", workers=2, every=5
-    ),  # 12 steps: two full rounds, and one that the end cuts short
+    # 12 steps: two full rounds, and one that the end cuts short
+    Delayed(method="diloco", workers=2, every=5),
 ]
 
 
@@ -142,9 +141,8 @@ def with_torch_averager(config, every, corpus):
     from torch.distributed.optim import PostLocalSGDOptimizer
 
     model = _fresh(config)
-    averager = PeriodicModelAverager(
-        period=every, warmup_steps=every - 1
-    )  # without a warm-up it meets after step 1
+    # without a warm-up it meets after step 1
+    averager = PeriodicModelAverager(period=every, warmup_steps=every - 1)
     optimizer = PostLocalSGDOptimizer(make_optimizer(model, config), averager)
     stream = batches(corpus.train, batch=config.batch, context=16, steps=config.steps, seed=config.seed)
     for step, rows in enumerate(stream):

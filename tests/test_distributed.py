@@ -128,9 +128,8 @@ def test_the_ledger_agrees_with_the_formula(tiny_corpus, name, ranks):
     assert rows.pop(ledger.ONE_NUMBER) == (1, 4)
     expected = ledger.by_kind(foretold["traffic"])
     if given.parallel.strategy == "pipeline" and ranks > 2 and name != "interleaved":
-        expected = {
-            kind: (calls // 2, size // 2) for kind, (calls, size) in expected.items()
-        }  # the first stage sends on only
+        # the first stage sends on only
+        expected = {kind: (calls // 2, size // 2) for kind, (calls, size) in expected.items()}
     assert rows == expected
 
     states = foretold["states"]

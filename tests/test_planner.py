@@ -254,7 +254,6 @@ def test_the_explorer_redraws_and_survives_bad_choices():
     box.controls["bandwidth_gb"].value = 1.0
     assert box.picture.value != before and box.message.value == ""
     shown = box.picture.value
-    box.controls[
-        "batch"
-    ].value = 8  # on 64 GPUs: fewer sequences than data ranks, so only model parallelism is left
+    # on 64 GPUs: fewer sequences than data ranks, so only model parallelism is left
+    box.controls["batch"].value = 8
     assert box.picture.value != shown or box.message.value

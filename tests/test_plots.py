@@ -178,7 +178,7 @@ def test_frontier_lies_under_the_runs_and_shows_prediction_and_outcome(law):
         lowest = np.interp(np.log(record.C), np.log(solid.get_xdata()), solid.get_ydata())
         assert lowest < record.L * 1.02
     shown = texts(fig)
-    assert "predicted\n1.460" in shown and "measured\n1.457" in shown and "error −0.21 %" in shown
+    assert "predicted\n1.460" in shown and "measured\n1.457" in shown and "error −0.21\xa0%" in shown
     star = [line for line in ax.lines if line.get_marker() == "*"]
     assert [line.get_xdata()[0] for line in star] == [5e12]
     assert "measured" not in texts(plots.plot_frontier(ISO, law, Shot))
@@ -211,9 +211,8 @@ def test_seeds_mean_and_interval():
     assert means[0].get_ydata() == pytest.approx([2.1, 1.85])
     assert means[1].get_ydata() == pytest.approx([1.5, 1.4])
     bar = ax.containers[0][2][0].get_segments()[0]
-    assert (bar[1, 1] - bar[0, 1]) / 2 == pytest.approx(
-        4.3027 * 0.1 / np.sqrt(3), rel=1e-4
-    )  # t(2 df) = 4.3027
+    # t(2 df) = 4.3027
+    assert (bar[1, 1] - bar[0, 1]) / 2 == pytest.approx(4.3027 * 0.1 / np.sqrt(3), rel=1e-4)
     assert {"a", "b"} <= set(texts(fig).split("\n"))
     with pytest.raises(InputError, match="expected 2 values"):
         plots.plot_loss_against([1, 2], [1.0], xlabel="x")

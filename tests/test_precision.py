@@ -161,9 +161,8 @@ def test_master_and_low_are_two_models():
 def test_parts_give_the_gradient_of_the_batch_also_when_unequal(parts):
     torch.manual_seed(0)
     model, (x, y) = Transformer(SMALL), batch()
-    torch.nn.init.normal_(
-        model.head.weight, std=0.3
-    )  # zero at the start, and then nothing inside has a gradient
+    # zero at the start, and then nothing inside has a gradient
+    torch.nn.init.normal_(model.head.weight, std=0.3)
     cross_entropy(model(x), y).backward()
     whole = gradients(model)
     model.zero_grad()

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import html
-import json
 import re
 from html.parser import HTMLParser
 
 import pytest
 import synthetic
+from markupsafe import escape
 
-from scalept_lab import page
+from scalept_lab import report
 from scalept_lab.errors import InputError
 from scalept_lab.report import write_report
+from scalept_lab.shot import Shot
 
-EVIL = "<script>alert('1')</script><img src=x onerror=alert(1)>\"&"
+EVIL_FOLDER = "<b id=x>&"  # what a file system takes as a name
+
+
+def evil(name: str) -> str:
+    return f"<script>alert('{name}')</script><img src=x onerror=alert(1)>\"&"
+
+
 VOID = {"meta", "img", "br"}
 
 
@@ -27,6 +33,7 @@ class Page(HTMLParser):
         self.text, self.open = "", []
         self.feed(text)
         assert not self.open, self.open
+        self.text = re.sub("[ \n]+", " ", self.text)  # as a browser shows it
 
     def handle_starttag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
@@ -47,7 +54,7 @@ class Page(HTMLParser):
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """Pictures are drawn once, in `whole`; elsewhere a stand-in saves the seconds."""
-    monkeypatch.setattr(page, "png", lambda fig: b"\x89PNG")
+    monkeypatch.setattr(report, "png", lambda fig: b"\x89PNG")
 
 
 @pytest.fixture(scope="module")
@@ -97,22 +104,37 @@ def test_can_be_read_by_everyone(whole):
 
 
 def test_what_files_say_is_escaped(tmp_path):
-    study = synthetic.study(tmp_path / "x", name=EVIL, hero=False)
+    """Each value of a file carries its own number, so that one that is lost or shown raw is named."""
+    study = synthetic.study(tmp_path / "x", name=evil("name"), hero=False)
+    study.folder = study.folder.rename(tmp_path / EVIL_FOLDER)
+    study.store.folder = study.folder / "runs"
+    study.heroes.folder = study.folder / "hero"
     run = study.store.records()[3]
-    evil = run.model_copy(
-        update={
-            "provenance": {"machine": EVIL, "versions": {EVIL: EVIL}, "commit": {"a": EVIL}, "created": EVIL},
-            "config": {**run.config, "corpus": EVIL, "lr": EVIL, "model": {"width": EVIL}},
-        }
-    )
-    study.store.save(evil)
-    lost = synthetic.record(synthetic.config(64, 3e6), status="failed", D=0, C=0.0, curve=[], error=EVIL)
-    study.store.save(lost)
+    config = {**run.config, "corpus": evil("corpus"), "lr": evil("lr"), "seed": evil("seed")}
+    config["model"] = {"width": evil("width")}
+    versions = {evil("package"): evil("version")}
+    provenance = {"machine": evil("machine"), "versions": versions, "commit": evil("commit")}
+    provenance |= {key: evil(key) for key in ("device", "threads", "corpus_sha256", "created")}
+    study.store.save(run.model_copy(update={"config": config, "provenance": provenance}))
+    lost = {"D": 0, "C": 0.0, "curve": [], "error": evil("error")}
+    study.store.save(synthetic.record(synthetic.config(64, 3e6), status="failed", **lost))
+    resealed(study, tokens=3_000_000, sealed_at=evil("sealed"))
     text = write_report(study, tmp_path / "r.html").read_text(encoding="utf-8")
     seen = Page(text)
     assert "<script" not in text and "onerror" not in {key for _, attrs in seen.tags for key in attrs}
-    assert seen.text.count("alert('1')") >= 7
-    assert html.escape(EVIL) in text
+    for name in ("name", "corpus", "lr", "seed", "width", "package", "version", "machine", "commit", "device", "threads",
+                 "corpus_sha256", "created", "error", "sealed"):  # fmt: skip
+        assert str(escape(evil(name))) in text, name
+    assert EVIL_FOLDER in seen.text
+    assert seen.text.count("alert('name')") == 2 and str(escape(repr(evil("name")))) in text
+
+
+def test_a_broken_seal_under_a_name_of_html_is_escaped(tmp_path):
+    study = synthetic.study(tmp_path / "x")
+    (path,) = (study.folder / "shots").glob("*.json")
+    path.rename(path.with_name(f"{EVIL_FOLDER}.json"))
+    text = write_report(study, tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "<b id=x>" not in text and f"the seal of {EVIL_FOLDER}.json is broken" in Page(text).text
 
 
 @pytest.mark.parametrize("model", [None, [], "text", {}])
@@ -132,15 +154,54 @@ def test_a_study_under_way(tmp_path):
     assert len(seen.all("img")) == 4  # runs without a law can still be looked at
 
 
-def test_a_broken_seal_and_no_prediction_are_said(tmp_path):
+def test_a_broken_seal_is_one_line_and_then_nothing_is_scored(tmp_path):
+    study = synthetic.study(tmp_path / "x")
+    second = resealed(study, tokens=3_000_000, predicted=1.5)
+    (score,) = study.scores()
+    path = study.folder / "shots" / f"{second.id}.json"
+    path.write_text(second.model_copy(update={"predicted": 1.0}).model_dump_json())
+    seen = Page(write_report(study, tmp_path / "r.html").read_text(encoding="utf-8"))
+    with pytest.raises(InputError) as refused:
+        study.scores()
+    assert seen.text.count(str(refused.value)) == 1 and f"the seal of {path.name} is broken" in seen.text
+    assert "no prediction is scored, because a seal is broken" in seen.text
+    assert f"predicted {score.shot.predicted:.4f}" not in seen.text and "verdict" not in seen.text
+    path.unlink()
+    seen = Page(write_report(study, tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert f"predicted {score.shot.predicted:.4f}" in seen.text and "broken" not in seen.text
+
+
+def test_no_prediction_is_said(tmp_path):
     study = synthetic.study(tmp_path / "x")
     (path,) = (study.folder / "shots").glob("*.json")
-    shot = json.loads(path.read_text())
-    path.write_text(json.dumps({**shot, "predicted": 1.0}))
-    text = write_report(study, tmp_path / "r.html").read_text(encoding="utf-8")
-    assert "the seal of" in text and "is broken" in text and "no prediction has been scored yet" in text
     path.unlink()
-    assert "None yet" in write_report(study, tmp_path / "r.html").read_text(encoding="utf-8")
+    seen = Page(write_report(study, tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert "None yet" in seen.text and "no prediction has been scored yet" in seen.text
+
+
+@pytest.mark.parametrize("tokens", [2_000_000, 3_000_000, 5_000_000])
+def test_the_page_opens_with_the_prediction_sealed_last(tmp_path, tokens):
+    """Files are named by hashes, whose order says nothing: among three runs one at least would come out wrong."""
+    study = synthetic.study(tmp_path / "x")
+    (first,) = study.shots()
+    last = resealed(
+        study, tokens=tokens, predicted=1.25, low=1.2, high=9.0, sealed_at="2031-01-01T00:00:00+00:00"
+    )
+    study.heroes.save(synthetic.record(last.config, L=1.5))
+    assert [score.shot for score in study.scores()] == [first, last]
+    seen = Page(write_report(study, tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert (
+        "predicted 1.2500, measured 1.5000 nats per token, +20.00\xa0%, inside the 95 % interval" in seen.text
+    )
+
+
+def resealed(study, tokens: int, **changes) -> Shot:
+    """A second prediction beside the study's own, with another run and a seal that holds."""
+    shot = study.shots()[0]
+    shot = shot.model_copy(update={"config": shot.config.replace(tokens=tokens), **changes, "seal": ""})
+    shot = shot.model_copy(update={"seal": shot.digest()})
+    (study.folder / "shots" / f"{shot.id}.json").write_text(shot.model_dump_json())
+    return shot
 
 
 def test_no_runs_no_report(tmp_path):

@@ -108,9 +108,8 @@ def test_a_run_killed_anywhere_sees_every_window_once_per_epoch(length, context,
     draw = {"batch": batch, "context": context, "steps": steps, "seed": seed}
     undisturbed = windows_of(stream, **draw)
     killed = data.draw(st.integers(1, steps))  # steps done when the kill comes
-    saved = data.draw(
-        st.integers(0, killed)
-    )  # step of the last checkpoint: what came after it is lost, and done again
+    # step of the last checkpoint: what came after it is lost, and done again
+    saved = data.draw(st.integers(0, killed))
     parts = [x[:, 0] for x, _ in tokens.batches(stream, start=saved, **draw)]
     seen = np.concatenate([undisturbed[: saved * batch], *parts])
     assert np.array_equal(seen, undisturbed)
