@@ -23,15 +23,15 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: here and in the workers
 
 import pandas as pd
-from sweeps import SWEEPS, Job, Sweep
 
 from scalept_lab import machine
 from scalept_lab.errors import InputError
 from scalept_lab.runs import RunRecord, Store, data_folder, write_records
 from scalept_lab.sweep import local_processes
+from sweeps import SWEEPS, Job, Sweep
 
 LABELS = ("experiment", "arm")
-FOLLOWS = ("seed", "first", "heads")  # fields that a mean goes over, or that follow from others
+FOLLOWS = (".first", ".heads")  # the seeds of worlds go with the seed, the heads with the width
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -132,23 +132,27 @@ def labelled(store: Store, job: Job) -> RunRecord:
 
 def table(records: Sequence[RunRecord], metrics: Sequence[str] = ()) -> str:
     """A row for each setting: the mean over its seeds of the loss and of `metrics`, and the spread of the loss."""
-    labels = [{name: run.provenance[name] for name in LABELS if name in run.provenance} for run in records]
-    rows = [{**label, **flat(run.config)} for label, run in zip(labels, records, strict=True)]
-    names = [name for name in varied(rows) if name.split(".")[-1] not in FOLLOWS]
-    frame = pd.DataFrame(rows, columns=names).assign(
-        L=[run.L for run in records], sd=[run.L for run in records]
-    )
-    for name in metrics:
-        frame[name] = [run.metrics.get(name) for run in records]
-    how = {"L": "mean", "sd": "std"} | dict.fromkeys(metrics, "mean")
-    found = frame.groupby(names, sort=False, dropna=False)
-    return found.agg(how).assign(runs=found.size()).reset_index().round(4).to_string(index=False, na_rep="")
+    rows = [
+        {name: run.provenance[name] for name in LABELS if name in run.provenance} | flat(run.config)
+        for run in records
+    ]
+    losses = [run.L for run in records]
+    found = {"L": losses, "sd": losses} | {
+        name: [run.metrics.get(name) for run in records] for name in metrics
+    }
+    names = [name for name in varied(rows) if not name.endswith("seed")]
+    groups = pd.DataFrame(rows, columns=names).assign(**found).groupby(names, sort=False, dropna=False)
+    means = groups.agg({name: "std" if name == "sd" else "mean" for name in found}).round(4)
+    return means.assign(runs=groups.size()).reset_index().to_string(index=False, na_rep="")
 
 
 def varied(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The names of the fields in which the rows differ."""
-    differ = pd.DataFrame(rows).astype(str).nunique() > 1
-    return list(differ[differ].index)
+    """The labels, if there are any, and the fields that differ between runs (of one arm), but for those that only follow."""
+    frame = pd.DataFrame(rows)
+    labels = [name for name in LABELS if name in frame]
+    count = (frame.groupby(labels) if labels else frame).nunique(dropna=False)
+    differ = (count.max() if labels else count) > 1
+    return labels + [name for name in differ[differ].index if not name.endswith(FOLLOWS)]
 
 
 def flat(values: Any, at: str = "") -> dict[str, Any]:

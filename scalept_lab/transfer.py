@@ -209,7 +209,12 @@ def measure(
 
 
 def described(
-    start: Start, negatives: str, pairs: int, seed: int = 0, plan: FineTuning | None = None, tests: int = TESTS
+    start: Start,
+    negatives: str,
+    pairs: int,
+    seed: int = 0,
+    plan: FineTuning | None = None,
+    tests: int = TESTS,
 ) -> dict[str, Any]:
     """What the record of `measure` says of the run: its config, whose `config.run_id` is its name."""
     plan = FineTuning(**{**asdict(plan or FineTuning()), "seed": seed})
