@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import statistics
 import tempfile
 import time
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from torch import nn
 
 from scalept_lab import data, tokens
 from scalept_lab.config import TrainConfig
+from scalept_lab.latency import against
 from scalept_lab.models import Transformer, cross_entropy
 from scalept_lab.optim import make_optimizer
 from scalept_lab.recipe import recommend
@@ -79,7 +80,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--steps", type=int, default=200)
     options = parser.parse_args()
-    torch.set_num_threads(1)
     corpus = data.prepare("python")
     in_memory = dataclasses.replace(corpus, train=np.array(corpus.train[:4_000_000]))
     print(
@@ -91,18 +91,18 @@ def main() -> None:
         drawn = tokens.batches(in_memory.train, batch=config.batch, context=64, steps=config.steps, seed=0)
         batches = [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in drawn]
         rows = [{"input_ids": a, "labels": b} for x, y in batches for a, b in zip(x, y, strict=True)]
-        times: dict[str, list[float]] = {"bare": [], "ours": [], "trainer": []}
         with tempfile.TemporaryDirectory() as folder:
-            for _ in range(options.rounds + 1):  # the first round warms up
-                times["bare"].append(bare(config, batches))
-                times["ours"].append(ours(config, in_memory))
-                times["trainer"].append(trainer(config, rows, folder))
-        ratio = {
-            arm: statistics.median(t / b for t, b in zip(times[arm][1:], times["bare"][1:], strict=True))
-            for arm in ("ours", "trainer")
-        }
-        each = 1e3 * statistics.median(times["bare"][1:]) / config.steps
-        print(f"{width:>5} {each:>14.2f} {ratio['ours']:>12.3f} {ratio['trainer']:>15.3f}", flush=True)
+            arms = {
+                "bare": partial(bare, config, batches),
+                "ours": partial(ours, config, in_memory),
+                "trainer": partial(trainer, config, rows, folder),
+            }
+            ratio = against(arms, "bare", options.rounds)
+        each = 1e3 * ratio["bare"].seconds / config.steps
+        print(
+            f"{width:>5} {each:>14.2f} {ratio['ours'].median:>12.3f} {ratio['trainer'].median:>15.3f}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

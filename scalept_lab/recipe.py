@@ -1,6 +1,6 @@
 """The recipe of a run: batch, rate and schedule as functions of width and tokens, chosen by measurement.
 
-`benchmarks/tune_recipe.py` made the runs that chose these numbers; their records are in `data/records/recipe.jsonl`.
+`benchmarks/record.py recipe` made the runs that chose these numbers; their records are in `data/records/recipe.jsonl`.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from scalept_lab import config, outcome
+from scalept_lab import outcome
 from scalept_lab.corpus import cache_dir, collect
 from scalept_lab.costs import shape as count_shape
 from scalept_lab.errors import InputError
@@ -52,9 +52,9 @@ if TYPE_CHECKING:
 
 # fmt: off
 __all__ = [
-    "FineTuning", "Pretraining", "Shape", "Start", "Task", "attention", "continued", "evaluate", "finetune",
+    "FineTuning", "Pretraining", "Shape", "Start", "Task", "attention", "continued", "described", "evaluate", "finetune",
     "load_checkpoint", "load_pairs", "load_pretraining", "masked_loss", "measure", "misspell", "pretrained",
-    "read_events", "rename", "run_id", "scores", "sizes", "subset", "task",
+    "read_events", "rename", "scores", "sizes", "subset", "task",
 ]
 # fmt: on
 
@@ -203,22 +203,23 @@ def measure(
     )
     D = round(seen * min(length, LENGTH))
     return outcome.record(
-        _config(start, of, pairs, plan, tests), found.loss, N=N, N_total=total, D=D, C=6.0 * N * D,
+        described(start, of.negatives, pairs, seed, plan, tests), found.loss, N=N, N_total=total, D=D, C=6.0 * N * D,
         metrics={name: getattr(found, name) for name in METRICS}, seconds=found.seconds, provenance=provenance(of),
     )  # fmt: skip
 
 
-def run_id(
-    start: Start, of: Task, pairs: int, seed: int = 0, plan: FineTuning | None = None, tests: int = TESTS
-) -> str:
-    """The id that `measure` gives its record."""
+def described(
+    start: Start,
+    negatives: str,
+    pairs: int,
+    seed: int = 0,
+    plan: FineTuning | None = None,
+    tests: int = TESTS,
+) -> dict[str, Any]:
+    """What the record of `measure` says of the run: its config, whose `config.run_id` is its name."""
     plan = FineTuning(**{**asdict(plan or FineTuning()), "seed": seed})
-    return config.run_id(_config(start, of, pairs, plan, tests))
-
-
-def _config(start: Start, of: Task, pairs: int, plan: FineTuning, tests: int) -> dict[str, Any]:
     return {
-        "kind": "transfer", "version": VERSION, "start": asdict(start), "negatives": of.negatives, "pairs": pairs,
+        "kind": "transfer", "version": VERSION, "start": asdict(start), "negatives": negatives, "pairs": pairs,
         "tests": tests, "plan": asdict(plan),
     }  # fmt: skip
 

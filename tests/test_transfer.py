@@ -11,6 +11,7 @@ import torch
 from test_pairs import MANY
 
 from scalept_lab import finetune, masked, pairs, transfer
+from scalept_lab.config import run_id
 from scalept_lab.errors import InputError
 from scalept_lab.finetune import FineTuning
 from scalept_lab.transfer import Shape, Start
@@ -153,8 +154,9 @@ def test_measure_gives_a_record(small, shape, monkeypatch, tmp_path):
     plan = FineTuning(least_steps=4, epochs=1)
     record = transfer.measure(Start(shape, 0), small, 16, seed=1, plan=plan, tests=30)
     assert record.ok and set(record.metrics) == set(finetune.METRICS)
-    assert record.id == transfer.run_id(Start(shape, 0), small, 16, 1, plan, 30)
-    assert record.id != transfer.run_id(Start(shape, 0), small, 16, 2, plan, 30)
+    said = {seed: transfer.described(Start(shape, 0), small.negatives, 16, seed, plan, 30) for seed in (1, 2)}
+    assert record.id == run_id(said[1]) != run_id(said[2])
+    assert record.config == said[1]
     from transformers import BertModel
 
     real = sum(p.numel() for p in BertModel(shape.config()).parameters())
