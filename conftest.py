@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from scalept_lab.notebooks import LIMIT_BYTES, LIMIT_SECONDS, PeakMemory
+from scalept_lab.course.notebooks import LIMIT_BYTES, LIMIT_SECONDS, PeakMemory
 
 MEASURED: dict[str, tuple[float, int]] = {}  # notebook -> (seconds, bytes)
 _running: dict[str, tuple[float, PeakMemory]] = {}

@@ -15,10 +15,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 
-from scalept_lab import babyai
-from scalept_lab.cloning import CloneConfig, act_in, clone
-from scalept_lab.demos import TEST
-from scalept_lab.intervals import wilson
+from scalept_lab.laws.intervals import wilson
+from scalept_lab.vla import worlds
+from scalept_lab.vla.cloning import CloneConfig, act_in, clone
+from scalept_lab.vla.demos import TEST
 
 LEVELS = [
     "GoToObj", "GoToRedBall", "GoToLocalS5N2", "GoToLocalS6N3", "GoToLocalS8N4", "GoToLocal", "GoToLocalS12N4", "GoToDoor",
@@ -33,12 +33,12 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     for level in LEVELS:
-        env, started = babyai.make(level), time.process_time()
-        found = [babyai.demonstrate(level, TEST + seed, env) for seed in range(options.seeds)]
+        env, started = worlds.make(level), time.process_time()
+        found = [worlds.demonstrate(level, TEST + seed, env) for seed in range(options.seeds)]
         seconds = time.process_time() - started
         rate = wilson(sum(episode.success for episode in found), len(found))
         steps = np.array([len(episode) for episode in found])
-        words = max(len(babyai.encode(episode.mission)) for episode in found)
+        words = max(len(worlds.encode(episode.mission)) for episode in found)
         print(
             f"{level:<18} success {rate.mean:.3f} ({rate.low:.3f} to {rate.high:.3f}), {len(found) / seconds:4.0f} a second, "
             f"steps {steps.mean():5.1f} (at most {steps.max()}), words at most {words}",

@@ -14,13 +14,13 @@ import time
 import numpy as np
 from scipy.optimize import minimize as scipy_minimize
 
-from scalept_lab import laws
-from scalept_lab.fit import fit_law
-from scalept_lab.huber import minimise, objective
-from scalept_lab.points import check_points
-from scalept_lab.starts import make_problem, starts
+from scalept_lab.laws import formulas
+from scalept_lab.laws.fit import fit_law
+from scalept_lab.laws.huber import minimise, objective
+from scalept_lab.laws.points import check_points
+from scalept_lab.laws.starts import make_problem, starts
 
-TRUTH = laws.LAWS["besiroglu"]
+TRUTH = formulas.LAWS["besiroglu"]
 # a law like that of models of 1e4 to 1e6 parameters
 TINY = {"E": 1.0, "A": 30.0, "B": 60.0, "alpha": 0.4, "beta": 0.35}
 
@@ -107,7 +107,7 @@ def coverage(studies: int = 200, noise: float = 0.01) -> None:
     """A hero of 7 times the largest compute, at the true optimum; its measurement carries noise as all runs
     do.
     """
-    truth = laws.NamedLaw("tiny", "chinchilla", TINY, "planted")
+    truth = formulas.NamedLaw("tiny", "chinchilla", TINY, "planted")
     print(
         f"{studies} studies each, {noise:.1%} noise; share of heroes inside the 95 % interval, its median width in %,"
     )

@@ -19,13 +19,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from scalept_lab import data, tokens
 from scalept_lab.config import TrainConfig
-from scalept_lab.latency import against
-from scalept_lab.models import Transformer, cross_entropy
-from scalept_lab.optim import make_optimizer
+from scalept_lab.data import corpora, tokens
+from scalept_lab.model.optim import make_optimizer
+from scalept_lab.model.transformer import Transformer, cross_entropy
 from scalept_lab.recipe import recommend
-from scalept_lab.train import train
+from scalept_lab.train.latency import against
+from scalept_lab.train.loop import train
 
 
 def bare(config: TrainConfig, batches: list[tuple[torch.Tensor, torch.Tensor]]) -> float:
@@ -41,7 +41,7 @@ def bare(config: TrainConfig, batches: list[tuple[torch.Tensor, torch.Tensor]]) 
     return time.perf_counter() - started
 
 
-def ours(config: TrainConfig, corpus: data.Prepared) -> float:
+def ours(config: TrainConfig, corpus: corpora.Prepared) -> float:
     return train(config, corpus=corpus).seconds
 
 
@@ -80,7 +80,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--steps", type=int, default=200)
     options = parser.parse_args()
-    corpus = data.prepare("python")
+    corpus = corpora.prepare("python")
     in_memory = dataclasses.replace(corpus, train=np.array(corpus.train[:4_000_000]))
     print(
         f"{'width':>5} {'ms/step, bare':>14} {'ours / bare':>12} {'Trainer / bare':>15}   medians of {options.rounds} rounds"

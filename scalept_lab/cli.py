@@ -56,7 +56,7 @@ def check(options: argparse.Namespace) -> tuple[Any, str]:
 
 
 def study(options: argparse.Namespace) -> tuple[Any, str]:
-    from scalept_lab.standard import run_standard_study
+    from scalept_lab.study.standard import run_standard_study
 
     started = time.perf_counter()
     done = run_standard_study(options.out, options.budget_flops, seed=options.seed, quiet=options.json)
@@ -65,30 +65,30 @@ def study(options: argparse.Namespace) -> tuple[Any, str]:
 
 
 def fit(options: argparse.Namespace) -> tuple[Any, str]:
-    from scalept_lab.fit import fit_cli
+    from scalept_lab.laws.fit import fit_cli
 
     found = fit_cli(options.points, form=options.form, bootstrap=options.bootstrap)
     return found, _table(found)
 
 
 def count(options: argparse.Namespace) -> tuple[Any, str]:
-    from scalept_lab import costs
+    from scalept_lab.costs import counts
 
-    found = costs.count(options.model)
+    found = counts.count(options.model)
     return found, _table(found)
 
 
 def memory(options: argparse.Namespace) -> tuple[Any, str]:
-    from scalept_lab import costs
+    from scalept_lab.costs import counts
 
-    found = costs.memory(options.params, gpus=options.gpus, zero=options.zero, precision=options.precision)
+    found = counts.memory(options.params, gpus=options.gpus, zero=options.zero, precision=options.precision)
     return found, "\n".join(f"{key:<10} {value / 1e9:>10.2f} GB per GPU" for key, value in found.items())
 
 
 def plan(options: argparse.Namespace) -> tuple[Any, str]:
-    from scalept_lab import laws
+    from scalept_lab.laws import formulas
 
-    found = laws.plan(options.flops, law=options.law)
+    found = formulas.plan(options.flops, law=options.law)
     return found, _table(found)
 
 
@@ -107,8 +107,8 @@ def train(options: argparse.Namespace) -> tuple[Any, str]:
     config = parse(TrainConfig, values)
     from tqdm.auto import tqdm
 
-    from scalept_lab.resume import Keep
-    from scalept_lab.train import train as train_run
+    from scalept_lab.train.loop import train as train_run
+    from scalept_lab.train.resume import Keep
 
     keep = Keep(options.checkpoint, options.every) if options.checkpoint else None
     bar: Any = None
@@ -138,7 +138,7 @@ def merge(options: argparse.Namespace) -> tuple[Any, str]:
 
 
 def run(options: argparse.Namespace) -> tuple[Any, str]:
-    from scalept_lab import notebooks
+    from scalept_lab.course import notebooks
 
     found = notebooks.run(options.notebooks, save=options.save)
     lines = [

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from multiprocessing.context import BaseContext
 
 # Imported once, by the server that all workers are forked from: they start in a tenth of a second and share its memory.
-PRELOADED = ["scalept_lab.train", "torch.distributed.fsdp", "torch.distributed.tensor.parallel"]
+PRELOADED = ["scalept_lab.train.loop", "torch.distributed.fsdp", "torch.distributed.tensor.parallel"]
 
 
 def context() -> BaseContext:

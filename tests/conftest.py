@@ -32,7 +32,7 @@ def made_up_text(size: int, seed: int = 0) -> str:
 
 @pytest.fixture(scope="session")
 def _made(tmp_path_factory) -> tuple[Path, Path]:
-    from scalept_lab.data import prepare
+    from scalept_lab.data.corpora import prepare
 
     folder = tmp_path_factory.mktemp("corpus")
     file, cache = folder / "made-up.txt", folder / "cache"
@@ -54,7 +54,7 @@ def word_corpus(tmp_path_factory):
     """A prepared corpus of forty words in random order: there is something to learn in a few steps, and nothing to build."""
     import numpy as np
 
-    from scalept_lab.data import Prepared
+    from scalept_lab.data.corpora import Prepared
 
     random = np.random.default_rng(0)
     known = random.integers(97, 123, (40, 5)).astype(np.uint8)

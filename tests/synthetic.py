@@ -9,8 +9,8 @@ import math
 
 import numpy as np
 
-from scalept_lab import costs
 from scalept_lab.config import ModelConfig, TrainConfig
+from scalept_lab.costs import counts
 from scalept_lab.runs import RunRecord
 
 PLANTED = {"E": 0.9, "A": 15.0, "B": 110.0, "alpha": 0.32, "beta": 0.41}
@@ -37,12 +37,12 @@ def config(width: int = 32, tokens: float = 5e5, **changes) -> TrainConfig:
 
 def config_at(width: int, flops: float, **changes) -> TrainConfig:
     """The run of this width that costs `flops`, to within one step."""
-    return config(width, flops / costs.flops_per_token(ModelConfig.family(width)), **changes)
+    return config(width, flops / counts.flops_per_token(ModelConfig.family(width)), **changes)
 
 
 def record(run: TrainConfig, noise: float = 0.003, status: str = "ok", **changes) -> RunRecord:
     """The record of a run under the planted law; `noise`: standard deviation of log loss, the same for the same run."""
-    shape = costs.shape(run.model)
+    shape = counts.shape(run.model)
     rng = np.random.default_rng([run.model.width, run.tokens, run.seed])
     D = run.steps * run.tokens_per_step
     if status != "ok":
@@ -87,8 +87,9 @@ def points(records: list[RunRecord]) -> dict[str, np.ndarray]:
 
 def study(folder, name: str = "planted", hero: bool = True, lost: bool = True):
     """A `Study` on disk as `make run` leaves it: runs, one of them diverged, a sealed prediction, and its hero."""
-    from scalept_lab.fit import fit_law
-    from scalept_lab.study import Shot, Study
+    from scalept_lab.laws.fit import fit_law
+    from scalept_lab.study.shot import Shot
+    from scalept_lab.study.study import Study
 
     made = Study(name, budget_flops=6e12, folder=folder)
     made._write_budget()
@@ -99,7 +100,7 @@ def study(folder, name: str = "planted", hero: bool = True, lost: bool = True):
         made.store.save(record(config(64, 1e6, lr=0.5), status="diverged"))
     law = fit_law(**points(runs), bootstrap=200)
     best = config_at(64, 5 * max(run.C for run in runs))
-    shape = costs.shape(best.model)
+    shape = counts.shape(best.model)
     tokens = best.steps * best.tokens_per_step
     foretold = law.predict(shape.non_embedding, tokens)
     shot = Shot(

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from refusals import one_line
 
-from scalept_lab import communication, costs, failures, footprint, layouts, planner, published
 from scalept_lab.checks import one_of, positive, shown, unknown, whole
 from scalept_lab.config import ModelConfig
+from scalept_lab.costs import counts, failures, footprint, layouts, planner, published, traffic
 
 NAN = float("nan")
 NO_NUMBERS = [
@@ -89,34 +89,34 @@ LAYOUT, SMALL = layouts.Layout(), ModelConfig()
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda x: costs.memory(1e9, gpus=x), "gpus"),
-        (lambda x: costs.memory(1e9, zero=x), "zero"),
-        (lambda x: costs.memory(1e9, precision=x), "precision"),
-        (lambda x: costs.seconds(1e9, 1e9, utilisation=x), "utilisation"),
-        (lambda x: costs.seconds(1e9, 1e9, gpus=x), "gpus"),
-        (lambda x: costs.price(x, 2.0), "run_seconds"),
-        (lambda x: costs.price(3600, 2.0, gpus=x), "gpus"),
-        (lambda x: costs.activation_bytes(64, x, 32, 2), "batch"),
-        (lambda x: costs.activation_bytes(64, 4, 32, 2, tensor_parallel=x), "tensor_parallel"),
-        (lambda x: costs.shape({"width": x, "depth": 2}), "width"),
-        (lambda x: communication.wire_bytes("all_reduce", x, 2), "payload"),
-        (lambda x: communication.wire_bytes(x, 10, 2), "kind"),
-        (lambda x: communication.data_parallel(x, 2), "params"),
-        (lambda x: communication.data_parallel(10, 2, buckets=x), "buckets"),
-        (lambda x: communication.sharded_optimizer(10, 2, tensors=x), "tensors"),
-        (lambda x: communication.sharded([x], 2), "units"),
-        (lambda x: communication.sharded([8], 2, root=x), "root"),
-        (lambda x: communication.sharded([8], 2, zero=x), "zero"),
-        (lambda x: communication.tensor_parallel(4, 8, x, 2, 2), "width"),
-        (lambda x: communication.pipeline(x, 8, 16, 2, 4), "batch"),
-        (lambda x: communication.bubble(4, x), "microbatches"),
+        (lambda x: counts.memory(1e9, gpus=x), "gpus"),
+        (lambda x: counts.memory(1e9, zero=x), "zero"),
+        (lambda x: counts.memory(1e9, precision=x), "precision"),
+        (lambda x: counts.seconds(1e9, 1e9, utilisation=x), "utilisation"),
+        (lambda x: counts.seconds(1e9, 1e9, gpus=x), "gpus"),
+        (lambda x: counts.price(x, 2.0), "run_seconds"),
+        (lambda x: counts.price(3600, 2.0, gpus=x), "gpus"),
+        (lambda x: counts.activation_bytes(64, x, 32, 2), "batch"),
+        (lambda x: counts.activation_bytes(64, 4, 32, 2, tensor_parallel=x), "tensor_parallel"),
+        (lambda x: counts.shape({"width": x, "depth": 2}), "width"),
+        (lambda x: traffic.wire_bytes("all_reduce", x, 2), "payload"),
+        (lambda x: traffic.wire_bytes(x, 10, 2), "kind"),
+        (lambda x: traffic.data_parallel(x, 2), "params"),
+        (lambda x: traffic.data_parallel(10, 2, buckets=x), "buckets"),
+        (lambda x: traffic.sharded_optimizer(10, 2, tensors=x), "tensors"),
+        (lambda x: traffic.sharded([x], 2), "units"),
+        (lambda x: traffic.sharded([8], 2, root=x), "root"),
+        (lambda x: traffic.sharded([8], 2, zero=x), "zero"),
+        (lambda x: traffic.tensor_parallel(4, 8, x, 2, 2), "width"),
+        (lambda x: traffic.pipeline(x, 8, 16, 2, 4), "batch"),
+        (lambda x: traffic.bubble(4, x), "microbatches"),
         (lambda x: footprint.activations(SMALL, x), "batch"),
         (lambda x: footprint.activations(SMALL, 4, x), "dtype"),
         (lambda x: footprint.states(SMALL, x), "optimizer"),
         (lambda x: layouts.Cluster(x), "gpus"),
         (lambda x: layouts.Cluster(8, efficiency=x), "efficiency"),
-        (lambda x: layouts.Layout(data=x).check(planner.model("llama-7b"), 1, 8), "data"),
-        (lambda x: layouts.Layout(recompute=x).check(planner.model("llama-7b"), 1, 8), "recompute"),
+        (lambda x: layouts.Layout(data=x).check(layouts.model("llama-7b"), 1, 8), "data"),
+        (lambda x: layouts.Layout(recompute=x).check(layouts.model("llama-7b"), 1, 8), "recompute"),
         (lambda x: planner.plan("llama-7b", layouts.Cluster(8), x), "batch"),
         (lambda x: planner.estimate("llama-7b", LAYOUT, layouts.Cluster(1), 8, x), "precision"),
         (lambda x: published.rows(x), "source"),

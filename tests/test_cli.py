@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 import synthetic
 
-import scalept_lab.sweep
-from scalept_lab import cli, fit, standard, study
+import scalept_lab.study.sweep
+from scalept_lab import cli
 from scalept_lab.config import ModelConfig, TrainConfig
 from scalept_lab.errors import InputError
+from scalept_lab.laws import fit
 from scalept_lab.runs import RunRecord, Store, read_records
+from scalept_lab.study import standard, study
 
 
 @pytest.fixture
@@ -177,7 +179,7 @@ def small_study(monkeypatch, tiny_corpus):
 
     def in_a_thread(configs, store, executor=None, progress=True):
         with futures.ThreadPoolExecutor(1) as one:
-            return scalept_lab.sweep.run_all(configs, store, one, progress=False)
+            return scalept_lab.study.sweep.run_all(configs, store, one, progress=False)
 
     def quickly(records, **options):
         return fit.fit_records(records, **{**options, "bootstrap": 50})
@@ -223,7 +225,9 @@ def test_the_budget_that_is_asked_for_is_enough(scalept, small_study, tmp_path):
 def test_the_smallest_study_that_is_allowed_can_be_fitted():
     """Six points and three sizes at least, after the smallest runs are left out."""
     budget = min(c for c in np.geomspace(1e10, standard.DEFAULT_BUDGET, 60) if pays(c))
-    runs = [c for c in standard.standard_sweep(budget) if scalept_lab.sweep.flops_of(c) >= standard.FIT_FROM]
+    runs = [
+        c for c in standard.standard_sweep(budget) if scalept_lab.study.sweep.flops_of(c) >= standard.FIT_FROM
+    ]
     assert len(runs) >= 6 and len({c.model.width for c in runs}) >= 3 and len({c.tokens for c in runs}) >= 3
     assert budget < standard.DEFAULT_BUDGET and pays(standard.DEFAULT_BUDGET)
 
@@ -410,7 +414,7 @@ def test_an_interrupt_is_one_line_too(scalept, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("scalept_lab.costs.count", interrupt)
+    monkeypatch.setattr("scalept_lab.costs.counts.count", interrupt)
     status, out, err = scalept("count", "gpt2")
     assert (status, out) == (130, "") and err.count("\n") == 1 and "run it again to go on" in err
 

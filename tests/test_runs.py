@@ -411,10 +411,10 @@ def test_a_pickle_is_refused_unopened(tmp_path, monkeypatch, name):
 def test_the_package_has_no_way_to_run_what_it_reads():
     """No pickle, eval or the like: what a file holds is data. Two modules may, and say why in their first lines:
 
-    `launch` sends functions to its own processes through a folder that only this user can open, and `shards` reads DCP's
-    table of contents with an unpickler that knows a dozen classes (tests/test_checkpoint.py gives it others).
+    `launcher` sends functions to its own processes through a folder that only this user can open, and `shards` reads
+    DCP's table of contents with an unpickler that knows a dozen classes (tests/parallel/test_checkpoint.py gives it others).
     """
-    allowed = {"launch.py": "cloudpickle", "shards.py": "pickle"}
+    allowed = {"launcher.py": "cloudpickle", "shards.py": "pickle"}
     every = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal", "cloudpickle"}
     for file in sorted(Path(runs.__file__).parent.rglob("*.py")):
         banned = every - {allowed.get(file.name)}

@@ -16,17 +16,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from scalept_lab import affine, costs, machine
-from scalept_lab.compress import teacher_config, trained, window_losses
+from scalept_lab import machine
+from scalept_lab.compress.distill import fit_student
+from scalept_lab.compress.prune import fewer_heads, fewer_units, fine_tune, made_permanent, unstructured
+from scalept_lab.compress.quantize import METHODS, int8, rounded, saved_bytes
+from scalept_lab.compress.variants import teacher_config, trained, window_losses
 from scalept_lab.config import ModelConfig, TrainConfig, run_id
-from scalept_lab.data import prepare
-from scalept_lab.distill import fit_student
-from scalept_lab.latency import against, forward_pass
-from scalept_lab.models import Transformer
-from scalept_lab.prune import fewer_heads, fewer_units, fine_tune, made_permanent, unstructured
-from scalept_lab.quantize import METHODS, int8, rounded, saved_bytes
+from scalept_lab.costs import affine, counts
+from scalept_lab.data.corpora import prepare
+from scalept_lab.model.transformer import Transformer
 from scalept_lab.recipe import recommend
 from scalept_lab.runs import RunRecord
+from scalept_lab.train.latency import against, forward_pass
 from sweeps.jobs import Job, Rounds, plain, sweep
 
 WIDTHS = (128, 256, 512)
@@ -108,7 +109,7 @@ def variants() -> Iterator[dict[str, Any]]:
 
 def same_compute() -> int:
     """Tokens that a student alone could train on for the FLOPs of being taught: its own, and the teacher's forward passes."""
-    own, watched = (costs.flops_per_token(c) for c in (ModelConfig.family(STUDENT), teacher_config().model))
+    own, watched = (counts.flops_per_token(c) for c in (ModelConfig.family(STUDENT), teacher_config().model))
     return round(STUDENT_TOKENS * (1 + watched / 3 / own))
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from scalept_lab import pacing, stepwise
 from scalept_lab.config import Curriculum, ModelConfig, TrainConfig
-from scalept_lab.growth import fit_grown, grown
-from scalept_lab.outcome import outcome
+from scalept_lab.laws.stability import summary
 from scalept_lab.recipe import recommend
 from scalept_lab.runs import RunRecord
-from scalept_lab.stability import summary
+from scalept_lab.train import pacing, stepwise
+from scalept_lab.train.growth import fit_grown, grown
+from scalept_lab.train.outcome import outcome
 from sweeps.jobs import Job, Rounds, plain, sweep
 
 SEEDS, SEARCH_FROM = range(5), 100

@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 
 from scalept_lab.config import Delayed, TrainConfig
-from scalept_lab.delayed import fit_delayed
 from scalept_lab.recipe import recommend
 from scalept_lab.runs import RunRecord
+from scalept_lab.train.delayed import fit_delayed
 from sweeps.jobs import Job, Rounds, plain, sweep
 
 WIDTH, TOKENS, WORKERS, BATCH = 32, 2**18, 4, 16
@@ -29,7 +29,7 @@ TUNING = 7  # the seed that rates are chosen with
     "one seed to choose, three to compare", minutes=25, metrics=("bytes_per_parameter",),
 )  # fmt: skip
 def delayed(seeds: Sequence[int]) -> Rounds:
-    """Four workers in one process (`scalept_lab.delayed` says why that is the same).
+    """Four workers in one process (`scalept_lab.train.delayed` says why that is the same).
 
     What is compared are other seeds than those of the choice: of the chosen rates, and of one rate that all methods share.
     """

@@ -7,7 +7,7 @@ from itertools import product
 
 from scalept_lab.config import ModelConfig
 from scalept_lab.recipe import recommend
-from scalept_lab.sweep import at_flops
+from scalept_lab.study.sweep import at_flops
 from sweeps.jobs import Rounds, plain, sweep
 
 TOKENS = 2e5

@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any
 
 from scalept_lab.config import TrainConfig, run_id
-from scalept_lab.data import prepare
+from scalept_lab.data.corpora import prepare
 from scalept_lab.runs import RunRecord
-from scalept_lab.train import train
+from scalept_lab.train.loop import train
 
 Rounds = Generator["list[Job]", list[RunRecord], None]
 """Yields jobs and is sent their records, once or more often: later jobs may be chosen by earlier results."""

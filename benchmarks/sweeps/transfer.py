@@ -8,9 +8,10 @@ from functools import partial
 from itertools import product
 from typing import Any
 
-from scalept_lab import outcome
 from scalept_lab.runs import RunRecord
-from scalept_lab.transfer import LENGTH, Shape, Start, continued, described, measure, provenance, sizes, task
+from scalept_lab.train import outcome
+from scalept_lab.transfer.bert import LENGTH, Shape
+from scalept_lab.transfer.measure import Start, continued, described, measure, provenance, sizes, task
 from sweeps.jobs import Job, Rounds, sweep
 
 PAIRS = (64, 160, 400, 1000, 2400)

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cache, partial
 
-from scalept_lab import pixels
-from scalept_lab.cloning import VALIDATION_EPISODES, CloneConfig, Source, act_in, clone, score
-from scalept_lab.curriculum import Adaptive, Mixture, Schedule, Stepwise
-from scalept_lab.demos import VALIDATION, demonstrations
-from scalept_lab.rollouts import worlds
 from scalept_lab.runs import RunRecord
-from scalept_lab.vla import PolicyConfig
+from scalept_lab.train.curriculum import Adaptive, Mixture, Schedule, Stepwise
+from scalept_lab.vla import pixels
+from scalept_lab.vla.cloning import VALIDATION_EPISODES, CloneConfig, Source, act_in, clone, score
+from scalept_lab.vla.demos import VALIDATION, demonstrations
+from scalept_lab.vla.model import PolicyConfig
+from scalept_lab.vla.rollouts import worlds
 from sweeps.jobs import Job, Rounds, sweep
 
 WIDTH, STEPS, WORLDS = 16, 500, 512

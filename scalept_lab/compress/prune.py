@@ -1,0 +1,146 @@
+"""Magnitude pruning of our Transformer: single weights set to zero, or whole hidden units and heads taken out.
+
+`unstructured` keeps every shape and puts zeros in (by torch.nn.utils.prune); `fewer_units` and `fewer_heads` give smaller dense
+matrices, which any hardware multiplies faster. `fine_tune` trains on; zeros stay zeros.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import prune
+
+from scalept_lab.checks import positive
+from scalept_lab.data import tokens
+from scalept_lab.data.corpora import Prepared
+from scalept_lab.errors import InputError
+from scalept_lab.model.transformer import MLP, Attention, Transformer, cross_entropy
+from scalept_lab.train.loop import to
+from scalept_lab.train.outcome import Watch
+
+
+def unstructured(model: Transformer, sparsity: float) -> Transformer:
+    """A copy in which the `sparsity` share of all weights of the blocks, those of smallest size, are zero.
+
+    Sizes are compared over all matrices at once. Each keeps a mask beside it (`weight_orig`, `weight_mask`), so that training on
+    leaves the zeros alone; `made_permanent` multiplies it in. Raises: InputError unless 0 <= sparsity < 1.
+    """
+    _check_share("sparsity", sparsity)
+    made = copy.deepcopy(model)
+    prune.global_unstructured(_weights(made), pruning_method=prune.L1Unstructured, amount=float(sparsity))
+    return made
+
+
+def made_permanent(model: nn.Module) -> nn.Module:
+    """The same model with its masks multiplied in and taken off: plain parameters, some of them zero. In place."""
+    for module in model.modules():
+        if prune.is_pruned(module) and hasattr(module, "weight_mask"):
+            prune.remove(module, "weight")
+    return model
+
+
+def sparsity(model: nn.Module) -> float:
+    """Share of zeros among the weights of the blocks."""
+    weights: list[Tensor] = [module.weight for module, _ in _weights(model)]  # type: ignore[misc]
+    return sum(int((weight == 0).sum()) for weight in weights) / sum(weight.numel() for weight in weights)
+
+
+@torch.no_grad()
+def fewer_units(model: Transformer, share: float) -> Transformer:
+    """A copy whose MLPs have lost the `share` of their hidden units with the smallest norm of incoming weights.
+
+    torch.nn.utils.prune chooses them and sets their rows to zero; here those rows of `up`, and the columns of `down` that
+    they feed, are cut out. Raises: InputError unless 0 <= share < 1 and a unit is left.
+    """
+    _check_share("share", share)
+    made = copy.deepcopy(model)
+    for mlp in (module for module in made.modules() if isinstance(module, MLP)):
+        units = mlp.up.out_features
+        if round(share * units) >= units:
+            raise InputError(f"share: expected to leave a hidden unit of {units}, got {share}; take less")
+        prune.ln_structured(mlp.up, "weight", amount=round(share * units), n=2, dim=0)
+        mask_FxD: Tensor = mlp.up.weight_mask  # type: ignore[assignment]
+        kept = mask_FxD[:, 0].bool()
+        prune.remove(mlp.up, "weight")
+        mlp.up, mlp.down = _linear(mlp.up.weight[kept]), _linear(mlp.down.weight[:, kept])
+    return made
+
+
+@torch.no_grad()
+def fewer_heads(model: Transformer, share: float) -> Transformer:
+    """A copy whose attention layers have lost the `share` of their heads with the smallest norm of outgoing weights.
+
+    Raises: InputError unless 0 <= share < 1 and a head is left.
+    """
+    _check_share("share", share)
+    made = copy.deepcopy(model)
+    for layer in (module for module in made.modules() if isinstance(module, Attention)):
+        out_DxHxK = layer.out.weight.unflatten(1, (-1, layer.head_dim))
+        heads = out_DxHxK.shape[1]
+        keep = heads - round(share * heads)
+        if keep < 1:
+            raise InputError(f"share: expected to leave a head of {heads}, got {share}; take less")
+        kept = out_DxHxK.norm(dim=(0, 2)).topk(keep).indices.sort().values
+        qkv_3xHxKxD = layer.qkv.weight.unflatten(0, (3, heads, layer.head_dim))
+        layer.qkv = _linear(qkv_3xHxKxD[:, kept].flatten(0, 2))
+        layer.out = _linear(out_DxHxK[:, kept].flatten(1, 2))
+    return made
+
+
+def fine_tune(
+    model: Transformer,
+    corpus: Prepared,
+    budget: float,
+    lr: float = 1e-3,
+    batch: int = 4,
+    seed: int = 100,
+) -> Transformer:
+    """Train on for `budget` tokens, in place: AdamW, the rate falling linearly to zero. Masked weights stay zero.
+
+    `seed` orders the text; take another than the model was trained with, or it sees the same windows again.
+    Raises: InputError for less than one step, a rate that is not above zero, or one at which the loss leaves a model's range.
+    """
+    context = model.config.context
+    steps = int(budget // (batch * context))
+    if steps < 1:
+        raise InputError(
+            f"budget: expected at least one step of {batch} × {context} tokens, got {budget:g}; ask for more"
+        )
+    lr = positive("lr", lr, hint="1e-3 suits a trained model")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=0.0)
+    device = next(model.parameters()).device
+    stream = tokens.batches(corpus.train, batch=batch, context=context, steps=steps, seed=seed)
+    watch = Watch(steps, batch * context, model.config.vocab_size)
+    for step, (x_BxL, y_BxL) in enumerate(stream):
+        optimizer.param_groups[0]["lr"] = lr * (1 - step / steps)
+        loss = cross_entropy(model(to(x_BxL, device)), to(y_BxL, device))
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        watch.note(loss.detach())
+        if watch.diverged:
+            raise InputError(watch.why())
+    return model
+
+
+def _weights(model: nn.Module) -> list[tuple[nn.Module, str]]:
+    """The matrices inside the blocks: embeddings and the output layer are looked up, or read out, and stay whole."""
+    layers = [module for block in model.blocks for module in block.modules()]  # type: ignore[union-attr]
+    return [(module, "weight") for module in layers if isinstance(module, nn.Linear)]
+
+
+def _linear(weight_OxI: Tensor) -> nn.Linear:
+    outputs, inputs = weight_OxI.shape
+    layer = nn.Linear(inputs, outputs, bias=False, device=weight_OxI.device, dtype=weight_OxI.dtype)
+    layer.weight.data.copy_(weight_OxI)
+    return layer
+
+
+def _check_share(name: str, value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
+        raise InputError(
+            f"{name}: expected a share from 0 up to, not including, 1, got {value!r}; 0.5 is half"
+        )

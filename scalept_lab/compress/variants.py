@@ -1,0 +1,155 @@
+"""A trained model and its cheaper variants: kept in the kit's cache, and measured side by side in loss, time and bytes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from scalept_lab.compress.quantize import saved_bytes
+from scalept_lab.config import ModelConfig, TrainConfig
+from scalept_lab.data.corpora import Prepared
+from scalept_lab.data.tokens import eval_windows
+from scalept_lab.data.wheels import cache_dir
+from scalept_lab.errors import InputError
+from scalept_lab.model.transformer import Transformer, cross_entropy
+from scalept_lab.recipe import recommend
+from scalept_lab.runs import RunRecord, Store, write_atomically
+from scalept_lab.train.latency import Ratio, against, forward_pass
+from scalept_lab.train.loop import fit_model, prepared, to
+
+WIDTH, TOKENS = 128, 400_000  # the teacher: half a minute of one core
+
+
+def teacher_config(seed: int = 0) -> TrainConfig:
+    """The run that made the model which notebook 11 makes cheaper."""
+    return recommend(WIDTH, TOKENS, seed=seed, eval_windows=256)
+
+
+def trained(
+    config: TrainConfig, corpus: Prepared | None = None, cache: str | Path | None = None
+) -> tuple[Transformer, RunRecord]:
+    """The trained model of a config and its record: from the kit's cache if it is there, else trained now and kept.
+
+    Weights are kept as tensors alone and read with `weights_only`; a file that cannot be read is made again.
+    """
+    corpus = corpus or prepared(config.corpus)
+    store = Store(cache_dir(cache) / "models" / corpus.sha256[:16])  # other text, other model
+    path = store.folder / f"{config.id()}.pt"
+    record = store.get(config.id())
+    if record is not None and path.is_file():
+        model = Transformer(config.model)
+        try:
+            model.load_state_dict(torch.load(path, weights_only=True, map_location="cpu"))
+            return model.eval(), record
+        except Exception:  # whatever is wrong with the file: half of it, or another version's
+            pass  # train it again
+    made, record = fit_model(config, corpus=corpus)
+    model = made.cpu().eval()  # type: ignore[assignment]
+    buffer = io.BytesIO()
+    torch.save(model.state_dict(), buffer)
+    write_atomically(path, buffer.getvalue())
+    store.save(record)
+    return model, record
+
+
+def longer(model: Transformer, context: int) -> Transformer:
+    """The same weights with room for `context` positions (rotary positions have no weights: only their table grows).
+
+    Raises: InputError for learned positions, of which there are no more than were trained.
+    """
+    if model.config.positions == "learned":
+        raise InputError(
+            f"positions: expected rotary ones, got {model.config.context} learned ones, which do not reach further"
+        )
+    config: ModelConfig = model.config.replace(context=context)
+    made = Transformer(config)
+    made.load_state_dict(model.state_dict())
+    return made.eval()
+
+
+@torch.inference_mode()
+def window_losses(
+    model: nn.Module, corpus: Prepared, windows: int = 256, context: int | None = None, chunk: int = 64
+) -> Tensor:
+    """Held-out loss of each window, nats per token, (windows,): their mean is the model's loss; of two models, the differences
+    window by window say how far another held-out text could have moved the gap. Takes any model, also a quantized one.
+
+    A window has `context` tokens, by default as many as the model reads at once.
+    """
+    x_WxL, y_WxL = eval_windows(corpus.heldout, context or _context(model), windows)
+    parts, device = [], _device(model)
+    for start in range(0, len(x_WxL), chunk):
+        x_BxL, y_BxL = (to(rows[start : start + chunk], device).contiguous() for rows in (x_WxL, y_WxL))
+        logits_BxLxV = model(x_BxL).float()
+        parts += [cross_entropy(one[None], y[None]) for one, y in zip(logits_BxLxV, y_BxL, strict=True)]
+    return torch.stack(parts)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to serve the model: held-out loss (nats per token), bytes of its file, time of a pass over the baseline's."""
+
+    name: str
+    loss: float
+    bytes: int
+    ratio: Ratio | None = None  # None: stored so, but not computed so
+
+
+def measured(
+    models: Mapping[str, nn.Module],
+    baseline: str,
+    corpus: Prepared,
+    *,
+    batch: int = 8,
+    rounds: int = 9,
+    windows: int = 256,
+) -> list[Variant]:
+    """Loss, bytes and latency (a batch of full contexts, one thread, in turns with the baseline) of each model.
+
+    All read the same text, in windows that the model with the shortest context can take.
+    Raises: InputError if the baseline is not among them.
+    """
+    context = min(map(_context, models.values()), default=1)
+    generator = torch.Generator().manual_seed(0)
+    x_BxL = torch.randint(corpus.vocab_size, (batch, context), generator=generator)
+    arms = {name: forward_pass(model, x_BxL.to(_device(model))) for name, model in models.items()}
+    ratios = against(arms, baseline, rounds)
+    losses = {name: window_losses(model, corpus, windows, context) for name, model in models.items()}
+    return [
+        Variant(name, float(losses[name].mean()), saved_bytes(model), ratios[name])
+        for name, model in models.items()
+    ]
+
+
+def _context(model: Any) -> int:
+    """How many tokens a model reads at once: a library's copy of our Transformer keeps its config."""
+    return model.config.context
+
+
+def _device(model: nn.Module) -> torch.device:
+    """Where a model lives. One quantized by torch has no parameters any more, and runs on the CPU alone."""
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+
+
+def gaps(records: Sequence[RunRecord], **what: object) -> list[float]:
+    """Loss minus the teacher's, of the recorded variants whose field `compress` has these values, in the order of the seeds.
+
+    Raises: InputError if there is none, or one seed has several.
+    """
+    found = {
+        record.config["seed"]: record.L - record.metrics["base"]
+        for record in records
+        if record.L is not None and what.items() <= record.config.get("compress", {}).items()
+    }
+    several = sum(what.items() <= record.config.get("compress", {}).items() for record in records)
+    if not found or several > len(found):
+        raise InputError(
+            f"expected one recorded variant for each seed with {what}, got {several}; give more of its fields"
+        )
+    return [found[seed] for seed in sorted(found)]

@@ -1,0 +1,309 @@
+"""Run a notebook as a learner would, measure it, and save its outputs in a form that compares well.
+
+`scalept run NOTEBOOK…` and the tests use the same measurement. Peak memory is that of the kernel and all
+processes it started, together, because that is what a classroom machine or a Binder session has to hold.
+
+This module imports its notebook packages where they are needed; `python -m scalept_lab.course.notebooks FILE…`
+checks the metadata of notebooks (a pre-commit hook).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from scalept_lab.errors import InputError
+
+LIMIT_SECONDS = 150.0
+LIMIT_BYTES = 1_500_000_000
+
+BOOTSTRAP_CELL = """\
+# Setup: nothing to do on your own machine or on Binder; on Colab this installs the course (and leaves torch).
+import subprocess
+import sys
+
+if "google.colab" in sys.modules:
+    address = "git+https://github.com/scalept-lab/scalept-lab"
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", address], check=True)
+    from scalept_lab.course.notebooks import install_missing
+
+    install_missing()"""
+"""The first code cell of every notebook, the same in all."""
+
+METADATA = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+"""All the metadata that a notebook is saved with: nothing that differs between machines."""
+
+KEPT_CELL_METADATA = {"tags", "jupyter", "slideshow"}
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+# --- measuring ----------------------------------------------------------------------------------------------
+
+
+class PeakMemory:
+    """Samples the memory of a process and its descendants in a thread, and keeps the largest sum, in bytes.
+
+    On Linux a process counts with its proportional share (PSS): a page that several processes map, such as
+    torch's libraries or what a forked worker inherits, counts once in the sum. Elsewhere it is the resident
+    size (RSS), which counts such pages once per process, so the sum is an upper bound. Files that a process
+    maps count as far as they are in memory. A process that lives for less than one interval can be missed.
+    """
+
+    def __init__(self, pid: int, interval: float = 0.2):
+        import psutil
+
+        self.bytes = 0
+        self._process = psutil.Process(pid)
+        self._interval = interval
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="peak-memory", daemon=True)
+        self._thread.start()
+
+    def sample(self) -> int:
+        """Memory now, in bytes; 0 when the process is gone."""
+        import psutil
+
+        try:
+            family = [self._process, *self._process.children(recursive=True)]
+        except psutil.Error:
+            return 0
+        return sum(_memory(process) for process in family)
+
+    def stop(self) -> int:
+        """Take a last sample, end the thread, return the peak in bytes."""
+        self._done.set()
+        self._thread.join()
+        self.bytes = max(self.bytes, self.sample())
+        return self.bytes
+
+    def _watch(self) -> None:
+        took = 0.0
+        while not self._done.wait(max(self._interval, 9 * took)):  # at most a tenth of one core's time
+            started = time.perf_counter()
+            self.bytes = max(self.bytes, self.sample())
+            took = time.perf_counter() - started
+
+
+def _memory(process: Any) -> int:
+    import psutil
+
+    try:
+        full = process.memory_full_info()
+        return getattr(full, "pss", 0) or full.rss
+    except psutil.AccessDenied:
+        pass  # macOS asks for rights to see more than the resident size
+    except psutil.Error:
+        return 0
+    try:
+        return process.memory_info().rss
+    except psutil.Error:
+        return 0
+
+
+# --- running ------------------------------------------------------------------------------------------------
+
+
+def run_notebook(path: str | Path, save: bool = False, timeout: float = 600.0) -> dict[str, Any]:
+    """Run a notebook from top to bottom in a fresh kernel of this Python, in the notebook's folder.
+
+    save     write the outputs into the file (only if no cell failed), normalised for comparison
+    timeout  seconds for the whole notebook
+
+    Returns `path`, `ok`, `seconds` (with the kernel's start), `peak_rss_bytes` (see `PeakMemory`) and
+    `error`: None, or one line with the index of the cell that failed, counting all cells of the file from 0.
+    Raises InputError if there is no such notebook, or the file is not one.
+    """
+    from jupyter_client.manager import AsyncKernelManager
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+    path = Path(path)
+    notebook = _read(path)
+    start = time.perf_counter()
+    kernel: Any = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=_this_python())
+    client = NotebookClient(
+        notebook,
+        km=kernel,
+        resources={"metadata": {"path": str(path.resolve().parent)}},
+        timeout_func=lambda cell: max(1, round(timeout - (time.perf_counter() - start))),
+        record_timing=False,
+        coalesce_streams=True,
+    )
+    cell, error, peak = -1, None, 0
+    with client.setup_kernel(stderr=subprocess.DEVNULL):
+        memory = PeakMemory(kernel.provisioner.pid)
+        try:
+            for cell, source in enumerate(notebook.cells):
+                client.execute_cell(source, cell)
+        except CellExecutionError as failed:
+            error = f"cell {cell}: {failed.ename}: {failed.evalue}"
+        except CellTimeoutError:
+            error = f"cell {cell}: not finished after {timeout:g} s for the whole notebook"
+        except DeadKernelError:
+            error = f"cell {cell}: the kernel died (out of memory?)"
+        finally:
+            peak = memory.stop()
+    seconds = time.perf_counter() - start
+    if save and error is None:
+        write(path, notebook)
+    return {
+        "path": str(path),
+        "ok": error is None,
+        "seconds": round(seconds, 2),
+        "peak_rss_bytes": peak,
+        "error": None if error is None else " ".join(error.split()),
+    }
+
+
+def run(
+    paths: Sequence[str | Path], save: bool = False, timeout: float = 600.0, progress: Any = None
+) -> dict[str, Any]:
+    """Run notebooks one after the other. Returns `ok` (all of them), and `notebooks`, a list as of
+    `run_notebook`.
+
+    `progress`, a function, is called with each notebook's result. A path that is no notebook raises
+    InputError before anything runs.
+    """
+    if not paths:
+        raise InputError("expected a notebook, got none; try: scalept run notebooks/00_start_here.ipynb")
+    for path in paths:
+        _read(Path(path))
+    results = []
+    for path in paths:
+        results.append(run_notebook(path, save=save, timeout=timeout))
+        if progress is not None:
+            progress(results[-1])
+    return {"ok": all(result["ok"] for result in results), "notebooks": results}
+
+
+def _read(path: Path) -> Any:
+    import nbformat
+
+    if path.suffix != ".ipynb" or not path.is_file():
+        raise InputError(f"expected a notebook (.ipynb), found none at {path}")
+    try:
+        return nbformat.read(path, as_version=4)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path} is not a readable notebook: {reason}") from error
+
+
+def _this_python() -> Any:
+    """Kernel specs whose python3 is the running interpreter, whatever else is installed for the user."""
+    from ipykernel.kernelspec import RESOURCES, get_kernel_dict
+    from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
+
+    class ThisPython(KernelSpecManager):
+        def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+            return KernelSpec(resource_dir=RESOURCES, **get_kernel_dict())
+
+    return ThisPython()
+
+
+# --- saving -------------------------------------------------------------------------------------------------
+
+
+def normalise(notebook: Any) -> Any:
+    """Remove what differs between machines and runs without being a result; in place, and returned.
+
+    Metadata is set to `METADATA` (widget states go: a page that shows the notebook without them would call it
+    invalid); of cell metadata tags and the like stay; cells get ids that last; views of widgets give way to
+    their text.
+    """
+    notebook.metadata = type(notebook.metadata)(METADATA)
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    seen: set[str] = set()
+    for index, cell in enumerate(notebook.cells):
+        if not cell.get("id") or cell["id"] in seen:
+            cell["id"] = f"cell-{index:02d}"
+            while cell["id"] in seen:
+                cell["id"] += "x"
+        seen.add(cell["id"])
+        for key in set(cell.metadata) - KEPT_CELL_METADATA:
+            del cell.metadata[key]
+        for output in cell.get("outputs", ()):
+            output.get("data", {}).pop(WIDGET_VIEW, None)
+    return notebook
+
+
+def write(path: str | Path, notebook: Any) -> None:
+    """Save a notebook, normalised, so that nobody ever sees half of it."""
+    import nbformat
+
+    path = Path(path)
+    text = nbformat.writes(normalise(notebook)).rstrip("\n") + "\n"
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        draft.write_text(text, encoding="utf-8", newline="\n")
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def metadata_problems(path: str | Path) -> list[str]:
+    """What a notebook's metadata holds that `write` would have removed, one line each."""
+    notebook = json.loads(Path(path).read_text(encoding="utf-8"))
+    found = []
+    if notebook.get("metadata") != METADATA:
+        found.append("the notebook's metadata is not the shared one (states of widgets?)")
+    if (notebook.get("nbformat"), notebook.get("nbformat_minor")) != (4, 5):
+        found.append("the format is not 4.5")
+    ids = [cell.get("id") for cell in notebook.get("cells", [])]
+    if None in ids or len(set(ids)) != len(ids):
+        found.append("a cell has no id, or two share one")
+    for index, cell in enumerate(notebook.get("cells", [])):
+        for key in sorted(set(cell.get("metadata", {})) - KEPT_CELL_METADATA):
+            found.append(f"cell {index} has metadata {key!r}")
+        if any(WIDGET_VIEW in output.get("data", {}) for output in cell.get("outputs", [])):
+            found.append(f"cell {index} has the view of a widget in its outputs")
+    return found
+
+
+# --- Colab --------------------------------------------------------------------------------------------------
+
+
+def install_missing(skip: Sequence[str] = ("torch", "jupyterlab", "nbval", "nbclient")) -> list[str]:
+    """Install the course's dependencies that this Python does not have yet; returns their requirements.
+
+    For Colab, which brings most of them. What is there stays as it is, torch above all; what a hosted
+    notebook has no use for is skipped.
+    """
+    from importlib import metadata
+
+    from packaging.requirements import Requirement
+
+    missing = []
+    for text in metadata.requires("scalept-lab") or []:
+        requirement = Requirement(text)
+        extra = requirement.marker and not requirement.marker.evaluate({"extra": ""})
+        if extra or requirement.name in skip:
+            continue
+        try:
+            metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            missing.append(f"{requirement.name}{requirement.specifier}")
+    if missing:
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *missing], check=True)
+    return missing
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the metadata problems of notebooks; 1 if there are any."""
+    problems = [(path, text) for path in arguments for text in metadata_problems(path)]
+    for path, text in problems:
+        print(f"{path}: {text}. `scalept run --save {path}` writes it clean.")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,229 @@
+"""From a corpus name to token streams on disk: collect, clean, deduplicate, split, tokenize, pack; built
+once, then memory-mapped.
+
+``prepare("python")`` is all that training needs. The second call reads three small headers and imports
+neither ``datasets`` nor ``torch``, so that a hundred short runs pay for the corpus once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scalept_lab.data import loaders, tokens, wheels
+from scalept_lab.data.cards import data_card, describe
+from scalept_lab.data.documents import CORPORA, HELDOUT, documents, split
+from scalept_lab.errors import InputError
+
+RECIPE = 2  # raised whenever the same sources would give other bytes; part of every cache key
+LANGUAGE_TOKENS = (8_000_000, 500_000)  # train, held out
+Streams = tuple[np.ndarray, np.ndarray]
+
+# sha256 of the byte-token streams when built from the pinned wheels: what everybody's run records should
+# say.
+FINGERPRINTS = {
+    "python": "4c3cbecd2e5498e3ae3a1ab53494fd59d8171e06cd5acd4f1c181131d1e53787",
+    "python-small": "3fbda08e933635089b9c658aa6d8d8482deb2a7560486fb73132d519b8f6c271",
+    "python-raw": "d0ab7842c0cb15e7ffa2add03f95deae46aa4cae1ecc56db7770c9d57c62b9a1",
+    "transformers": "05f69f37cf0c005c7db5474d8ba9913aa897499135ca4d2ff4b9494540ac445c",
+    "transformers-raw": "364e76829ace50d4b4364250dbf903a982a0855b7e7c7efffb41936db24c1a0d",
+    "language": "7c64bc323f2cd275b1b9082eb97f43d788325be88c7e925dd37d4950770a96bc",
+}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A corpus ready for training. ``train`` and ``heldout`` are 1-D, uint8 or uint16, memory-mapped and
+    read-only."""
+
+    name: str
+    train: np.ndarray
+    heldout: np.ndarray
+    vocab_size: int
+    sha256: str  # of the token bytes of train, then heldout
+    card: dict[str, Any]
+    folder: Path
+
+    def tokenizer(self) -> tokens.Tokenizer:
+        """The tokenizer that made the streams, to encode a prompt or read a batch (the language is its
+        own)."""
+        if "language_seed" in self.card:
+            from scalept_lab.data.language import Language
+
+            return Language(self.card["language_seed"])
+        file = self.folder / "tokenizer.json"
+        return tokens.BPETokenizer.load(file) if file.exists() else tokens.ByteTokenizer()
+
+
+def fingerprint(train: np.ndarray, heldout: np.ndarray) -> str:
+    """sha256 over the little-endian token bytes of both streams: equal exactly when two people hold the
+    same corpus."""
+    digest = hashlib.sha256()
+    for stream in (train, heldout):
+        little = np.ascontiguousarray(stream, dtype=stream.dtype.newbyteorder("<"))
+        digest.update(f"{little.dtype.str}{len(little)}\0".encode())
+        digest.update(little.data)
+    return digest.hexdigest()
+
+
+def prepare(name: str, cache: str | os.PathLike[str] | None = None, tokenizer: str = "bytes") -> Prepared:
+    """The corpus as two token streams, built on the first call and memory-mapped afterwards.
+
+    ``name``: one of ``CORPORA``, ``"language"`` or ``"language/SEED"`` (generated, of known entropy), a
+    local file or folder (text, JSONL, Parquet), or a hub dataset (``"owner/name"`` or
+    ``"owner/name:config"``). ``tokenizer``: ``"bytes"`` or ``"bpe-SIZE"``, trained on the training side
+    only. The result is put in place by one rename, so a killed build leaves nothing half done and two
+    processes may build at once. Raises InputError for a missing or empty path, an unreachable hub, or an
+    unknown tokenizer.
+    """
+    kind, _, size = tokenizer.partition("-")
+    if tokenizer != "bytes" and not (kind == "bpe" and size.isdigit()):
+        raise InputError(f"tokenizer {tokenizer!r}: expected 'bytes' or 'bpe-SIZE', such as 'bpe-1024'")
+    root = wheels.cache_dir(cache)
+    folder = root / "prepared" / _key(name, tokenizer)
+    fallback = folder.with_name(folder.name + "-stdlib")
+    if ready := _load(name, folder):
+        return ready
+    # Within a day the index is not asked again for sources that it could not give.
+    if (
+        fallback.exists()
+        and time.time() - fallback.stat().st_mtime < 86400
+        and (ready := _load(name, fallback))
+    ):
+        warnings.warn(
+            f"{name}: still the standard library in place of the pinned sources (delete {fallback} to try again)",
+            stacklevel=2,
+        )
+        return ready
+    started = time.perf_counter()
+    if name.partition("/")[0] == "language":
+        (train, heldout), card, inner = _language(name, tokenizer)
+    else:
+        (train, heldout), card, inner = _build(name, root, tokenizer)
+    card |= {
+        "name": name,
+        "tokenizer": tokenizer,
+        "vocab_size": inner.vocab_size,
+        "train_tokens": len(train),
+        "heldout_tokens": len(heldout),
+        "sha256": fingerprint(train, heldout),
+        "recipe": RECIPE,
+        "build_seconds": round(time.perf_counter() - started, 2),
+    }
+    if card["origin"] == "stdlib fallback":
+        folder = fallback
+    _save(folder, (train, heldout), inner, card)
+    ready = _load(name, folder)
+    assert ready is not None
+    return ready
+
+
+def _key(name: str, tokenizer: str) -> str:
+    """Cache folder of a corpus: changes with the recipe, the pins, and the files behind a local path."""
+    facts: list[Any] = [RECIPE, HELDOUT, tokenizer]
+    label = name
+    if name in CORPORA:
+        facts += [name] + [[s, wheels.SOURCES[s].content_sha256] for s in CORPORA[name].sources]
+        if name == "stdlib":
+            import platform
+
+            facts.append(platform.python_version())
+    elif name.partition("/")[0] != "language" and loaders.is_path(name):
+        files = loaders.local_files(name)
+        facts += [[str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in files]
+        label = Path(name).stem
+    else:
+        facts.append(name)
+    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
+    slug = "".join(c if c.isalnum() or c in "-_." else "-" for c in label)[:40] or "corpus"
+    return f"{slug}-{tokenizer}-{digest}"
+
+
+def _load(name: str, folder: Path) -> Prepared | None:
+    try:
+        card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+        train, heldout = (np.load(folder / f"{side}.npy", mmap_mode="r") for side in ("train", "heldout"))
+    except (OSError, ValueError, EOFError):  # not there, or damaged: built again
+        return None
+    return Prepared(name, train, heldout, card["vocab_size"], card["sha256"], card, folder)
+
+
+def _save(folder: Path, streams: Streams, tokenizer: Any, card: dict[str, Any]) -> None:
+    """All files under a temporary name, then one rename."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    tmp = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        tmp.mkdir()
+        for side, stream in zip(("train", "heldout"), streams, strict=True):
+            np.save(tmp / f"{side}.npy", stream)
+        if isinstance(tokenizer, tokens.BPETokenizer):
+            tokenizer.save(tmp / "tokenizer.json")
+        (tmp / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False), encoding="utf-8")
+        if card["origin"] == "stdlib fallback" or _load(card["name"], folder) is None:
+            shutil.rmtree(folder, ignore_errors=True)  # a day old, or damaged
+        os.rename(tmp, folder)
+    except OSError:
+        if _load(card["name"], folder) is None:  # else another process was faster; its files are the same
+            raise
+    finally:
+        shutil.rmtree(tmp, ignore_errors=True)
+
+
+def _build(name: str, root: Path, tokenizer: str) -> tuple[Streams, dict[str, Any], tokens.Tokenizer]:
+    table, report, origin = documents(name, root)
+    texts = table["text"].tolist()
+    rows = split(texts, table["path"])
+    if not all(rows):
+        raise InputError(
+            f"{name}: {len(texts)} documents left after cleaning; expected at least two, one of them to hold out"
+        )
+    train, heldout = ([texts[row] for row in side] for side in rows)
+    inner: tokens.Tokenizer = tokens.ByteTokenizer()
+    if tokenizer != "bytes":
+        inner = tokens.train_bpe(train, int(tokenizer.removeprefix("bpe-")))
+    streams = tokens.pack(train, inner, seed=0), tokens.pack(heldout, inner, seed=1)
+    return streams, describe(table, rows[1], report, origin), inner
+
+
+def _language(name: str, tokenizer: str) -> tuple[Streams, dict[str, Any], tokens.Tokenizer]:
+    """Two independent samples of the language: there are no documents, so nothing can be on both sides."""
+    from scalept_lab.data.language import Language
+
+    kind, _, seed = name.partition("/")
+    if seed and not seed.isdigit():
+        raise InputError(
+            f"{name}: expected 'language' or 'language/SEED' with a whole number, such as 'language/3'"
+        )
+    if tokenizer != "bytes":
+        raise InputError(f"{name}: its letters are its tokens; leave the tokenizer at 'bytes'")
+    language = Language(int(seed or 0))
+    train, heldout = (language.sample(n, seed=side) for side, n in enumerate(LANGUAGE_TOKENS))
+    total = sum(LANGUAGE_TOKENS)
+    card: dict[str, Any] = {
+        "origin": "generated",
+        "documents": 0,
+        "bytes": total,
+        "cleaning": None,
+        "sources": {kind: {"licence": "Apache-2.0", "bytes": total, "version": f"seed {language.seed}"}},
+        "language_seed": language.seed,
+        "entropy_rate": language.entropy_rate,
+        "window_entropy": {str(context): language.window_entropy(context) for context in (32, 64, 128, 256)},
+        "entropy_given": [language.entropy_given(k) for k in range(language.order + 1)],
+    }
+    return (train, heldout), card, language
+
+
+if __name__ == "__main__":
+    import sys
+
+    Path(sys.argv[1]).write_text(data_card([prepare(n).card for n in FINGERPRINTS]), encoding="utf-8")

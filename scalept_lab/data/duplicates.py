@@ -1,0 +1,80 @@
+"""Which documents say the same: exact copies by a hash, near copies by the word runs that they share."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zlib
+from collections.abc import Sequence
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from scalept_lab.data.tokens import utf8
+
+# A word in any script; where words are written without blanks between them, each character is one.
+_CHARACTER = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+_WORD = re.compile(rf"[{_CHARACTER}]|[^\W{_CHARACTER}]+")
+_MIX = np.array(
+    [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93, 0xFF51AFD7ED558CCD],
+    np.uint64,
+)
+SHINGLE = 5
+# 64 permutations: a pair of Jaccard similarity J becomes a candidate with probability 1 - (1 - J^4)^16.
+BANDS, ROWS = 16, 4
+
+
+def exact_key(text: str) -> str:
+    """sha256 of the text with every run of white space made one blank."""
+    return hashlib.sha256(utf8(" ".join(text.split()))).hexdigest()
+
+
+def shingles(text: str) -> np.ndarray:
+    """Sorted unique uint32 hashes of all runs of five words; a text of fewer words has one shingle."""
+    words = _WORD.findall(text)
+    hashes = np.fromiter((zlib.crc32(utf8(word)) for word in words), dtype=np.uint64, count=len(words))
+    size = min(SHINGLE, len(words))
+    if size == 0:
+        return np.zeros(0, np.uint32)
+    mixed = np.zeros(len(words) - size + 1, np.uint64)
+    for j in range(size):  # wraps modulo 2^64, as a polynomial hash should
+        mixed += hashes[j : j + len(mixed)] * _MIX[j]
+    mixed ^= mixed >> np.uint64(29)
+    return np.unique((mixed * _MIX[0] >> np.uint64(32)).astype(np.uint32))
+
+
+def jaccard(a: np.ndarray, b: np.ndarray) -> float:
+    """Jaccard similarity of two sorted arrays of unique shingles; two empty ones count as different."""
+    both = len(np.intersect1d(a, b, assume_unique=True))
+    return both / max(1, len(a) + len(b) - both)
+
+
+def near_duplicates(
+    texts: Sequence[str], threshold: float = 0.7, progress: bool = False
+) -> list[tuple[int, int, float]]:
+    """(removed, kept, Jaccard) for every document that is nearly an earlier, kept one.
+
+    MinHash signatures in a locality-sensitive hash (Broder 1997; Leskovec, Rajaraman and Ullman, Mining of
+    Massive Datasets, chapter 3) find candidates without comparing all pairs; the true Jaccard similarity of
+    the shingles then decides, so the result has no false positives, and misses a pair of similarity 0.7
+    with probability 0.012, one of 0.8 with 0.0002.
+    """
+    from datasketch import MinHash, MinHashLSH
+
+    lsh = MinHashLSH(num_perm=BANDS * ROWS, params=(BANDS, ROWS))
+    blank = MinHash(num_perm=BANDS * ROWS, seed=1, hashfunc=int)
+    sets: dict[int, np.ndarray] = {}
+    found: list[tuple[int, int, float]] = []
+    for index, text in enumerate(tqdm(texts, desc="near duplicates", disable=not progress, leave=False)):
+        shingle_set = shingles(text)
+        if not len(shingle_set):
+            continue
+        signature = blank.copy()
+        signature.update_batch(shingle_set.tolist())
+        best = max(((jaccard(shingle_set, sets[k]), -k) for k in lsh.query(signature)), default=(0.0, 0))
+        if best[0] >= threshold:
+            found.append((index, -best[1], best[0]))
+        else:
+            lsh.insert(index, signature, check_duplication=False)
+            sets[index] = shingle_set
+    return found

@@ -1,0 +1,123 @@
+"""A fair comparison of ways to train: arms at equal tokens or equal FLOPs, the same seeds, scored on the same held-out text.
+
+Reads run records; trains nothing. What would make a comparison unfair is refused rather than averaged over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from scalept_lab.checks import one_of, unknown
+from scalept_lab.errors import InputError
+from scalept_lab.laws.intervals import Interval, paired
+from scalept_lab.runs import RunRecord
+
+FEWEST = 5  # seeds
+SLACK = 0.01  # relative: budgets are met to within a step
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One row: the mean held-out loss, the paired difference to the baseline (None for itself), tokens and FLOPs in its units."""
+
+    name: str
+    seeds: int
+    loss: float
+    difference: Interval | None
+    tokens: float
+    flops: float
+
+
+def compare(
+    arms: Mapping[str, Sequence[RunRecord]], baseline: str, equal: str, fewest: int = FEWEST
+) -> list[Arm]:
+    """Each arm against the baseline, seed by seed: mean difference of held-out losses (nats per token), 95 % interval.
+
+    equal: "tokens" or "flops", what every arm must have spent alike.
+    Raises: InputError for an unknown baseline, fewer seeds than `fewest`, other seeds than the baseline's, a diverged run,
+    another corpus, another evaluation, or unequal spending.
+    """
+    one_of("equal", equal, ("tokens", "flops"))
+    one_of("baseline", baseline, arms)
+    base = _by_seed(baseline, arms[baseline])
+    if len(base) < fewest:
+        raise InputError(
+            f"{baseline}: expected {fewest} seeds or more, got {len(base)}; a few seeds show only luck"
+        )
+    table = []
+    for name, records in arms.items():
+        mine = _by_seed(name, records)
+        if set(mine) != set(base):
+            raise InputError(f"{name}: expected the baseline's seeds {sorted(base)}, got {sorted(mine)}")
+        pairs = [(mine[seed], base[seed]) for seed in sorted(base)]
+        for record, other in pairs:
+            _same_test(name, record, other)
+        tokens = float(np.mean([record.D / other.D for record, other in pairs]))
+        flops = float(np.mean([record.C / other.C for record, other in pairs]))
+        spent = tokens if equal == "tokens" else flops
+        if abs(spent - 1) > SLACK:
+            raise InputError(
+                f"{name}: expected the baseline's {equal} within 1 %, got {spent:.3f} times as many"
+            )
+        losses, others = ([pair[i].L for pair in pairs] for i in (0, 1))
+        difference = None if name == baseline else paired(losses, others)  # type: ignore[arg-type]
+        table.append(Arm(name, len(pairs), float(np.mean(losses)), difference, tokens, flops))  # type: ignore[arg-type]
+    return table
+
+
+def labelled(
+    records: Iterable[RunRecord], experiment: str, seeds: Iterable[int] = range(100)
+) -> dict[str, list[RunRecord]]:
+    """The runs of a recorded experiment by arm, as the script that made them labelled them, of `seeds` only.
+
+    Seeds from 100 on were used in a search; what is compared should be others. Raises: InputError for an unknown experiment.
+    """
+    records, wanted = list(records), set(seeds)
+    found: dict[str, list[RunRecord]] = {}
+    for record in records:
+        if record.provenance.get("experiment") == experiment and record.config["seed"] in wanted:
+            found.setdefault(record.provenance["arm"], []).append(record)
+    if not found:
+        known = sorted({str(record.provenance.get("experiment")) for record in records})
+        raise unknown("experiment", experiment, known, "it needs runs with these seeds")
+    return found
+
+
+def as_text(table: Sequence[Arm]) -> str:
+    """The table to print: the difference is negative where the arm is better than the baseline."""
+    width = max(len(arm.name) for arm in table)
+    lines = [f"{'arm':<{width}}  loss   tokens  FLOPs  difference to the baseline (95 %)"]
+    for arm in table:
+        shown = "baseline" if arm.difference is None else str(arm.difference)
+        lines.append(f"{arm.name:<{width}}  {arm.loss:.3f}  {arm.tokens:5.2f}  {arm.flops:5.2f}  {shown}")
+    return "\n".join(lines)
+
+
+def _by_seed(name: str, records: Sequence[RunRecord]) -> dict[int, RunRecord]:
+    found = {int(record.config["seed"]): record for record in records}
+    if not records or len(found) != len(records):
+        raise InputError(
+            f"{name}: expected one run for each seed, got {len(records)} runs of {len(found)} seeds"
+        )
+    for record in records:
+        if not record.ok:
+            raise InputError(
+                f"{name}: expected finished runs, got one that {record.status} (seed {record.config['seed']})"
+            )
+    return found
+
+
+def _same_test(name: str, record: RunRecord, other: RunRecord) -> None:
+    """The same held-out text in the same windows, or two losses that say nothing about each other."""
+    for what in ("corpus", "eval_windows"):
+        mine, theirs = record.config.get(what), other.config.get(what)
+        if mine != theirs:
+            raise InputError(f"{name}: expected the baseline's {what}, {theirs}, got {mine}")
+    mine, theirs = (r.config["model"]["context"] for r in (record, other))
+    if mine != theirs:
+        raise InputError(f"{name}: expected windows of {theirs} tokens, as the baseline has, got {mine}")
+    if record.corpus != other.corpus:
+        raise InputError(f"{name}: expected the baseline's corpus, got one with another fingerprint")

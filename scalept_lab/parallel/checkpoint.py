@@ -1,0 +1,279 @@
+"""Checkpoints that another number of processes, or another strategy, can go on from. By torch.distributed.checkpoint (DCP).
+
+    checkpoint.save(folder, step, model, optimizer, config.id(), {"curve": curve})   # on every rank
+    path = checkpoint.latest(folder)
+    extra = checkpoint.load(path, model, optimizer, config.id())                     # extra["step"] and what was given
+
+A checkpoint is a folder `step-00000200`. DCP writes each tensor under its full name, in pieces, each rank its own;
+`checkpoint.json` has the step, the run's id, what the caller adds, each rank's random state, and the sha256 of every file.
+Of the optimizer the tensors are kept (moments, step counts); its rates and the like follow from the config and the step.
+
+Safety: shards hold tensors only and are read with `weights_only`; DCP's own table of contents, `.metadata`, is a pickle,
+which `shards` reads with an unpickler that knows the dozen classes of such a table and refuses everything else.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed.checkpoint as dcp
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from scalept_lab.errors import InputError
+from scalept_lab.parallel.group import agree, everybody, many, rank, together, world
+from scalept_lab.parallel.shards import ShardReader
+from scalept_lab.runs import write_atomically
+
+KEEP = 2
+MANIFEST = "checkpoint.json"
+_NAME = re.compile(r"step-\d{8,}")
+
+
+def save(
+    folder: str | Path, step: int, model: nn.Module, optimizer: Any, config_id: str, extra: dict[str, Any]
+) -> Path:
+    """Write `folder/step-XXXXXXXX`, on every rank at once, and return it. The last two are kept.
+
+    All is written under a temporary name; the first rank renames it when every rank has finished, so that a kill at any
+    moment leaves the checkpoints before it and no half one. `extra`: JSON-able; the first rank's counts. The same step of
+    the same run is not written twice. Raises: InputError if `extra` is not JSON, or the folder holds another run.
+    """
+    folder, name = Path(folder), f"step-{step:08d}"
+    path, draft = folder / name, folder / f"{name}.tmp"
+    agree(_cannot_save(folder, config_id, extra) if rank() == 0 else None)
+    if any(everybody(path.exists())):
+        return path
+    if rank() == 0:
+        for stale in folder.glob("step-*.tmp"):  # of a run that was killed while it wrote
+            shutil.rmtree(stale)
+        draft.mkdir(parents=True)
+    everybody(None)  # a barrier that needs no device
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is disabled")  # one process: that is meant
+        dcp.save(_tensors(model, optimizer), storage_writer=dcp.FileSystemWriter(draft), no_dist=not many())
+    written = everybody({file.name: _sha256(file) for file in draft.glob(f"__{rank()}_*")})
+    random = everybody(_random_state())
+    if rank() == 0:
+        files = {name: digest for part in written for name, digest in part.items()}
+        files[".metadata"] = _sha256(draft / ".metadata")
+        manifest = {"step": step, "config_id": config_id, "ranks": len(random), "tensor": _tensor_ranks(model),
+                    "extra": extra, "random": random, "files": files}  # fmt: skip
+        write_atomically(draft / MANIFEST, json.dumps(manifest))
+        os.replace(draft, path)
+        for old in _complete(folder)[:-KEEP]:
+            shutil.rmtree(old, ignore_errors=True)
+    everybody(None)
+    return path
+
+
+def latest(folder: str | Path) -> Path | None:
+    """The newest complete checkpoint in `folder`, or None."""
+    found = _complete(Path(folder))
+    return found[-1] if found else None
+
+
+def peek(path: Path) -> dict[str, Any]:
+    """What the caller of `save` added, without loading anything. Raises: InputError if the checkpoint is damaged."""
+    return _manifest(path)[1]["extra"]
+
+
+def load(path: str | Path | None, model: nn.Module, optimizer: Any, config_id: str) -> dict[str, Any]:
+    """Fill `model` and `optimizer`, sharded as they are now, and set torch's random state; return `extra` and its "step".
+
+    Saved by 2 ranks and loaded by 4, or by one that shards nothing: each rank reads the pieces that it needs. Random
+    states belong to a rank: those that are new keep theirs. `optimizer=None` leaves it out.
+
+    Raises: InputError, before anything is changed, if there is no checkpoint, it belongs to another run or model, or a
+    file is missing or damaged.
+    """
+    path, manifest = _manifest(path)
+    agree(_damage(path, manifest))
+    reader = ShardReader(path)
+    stored = together(lambda: reader.sizes(set(manifest["files"])))
+    wanted = _tensors(model, None)
+    differs = next((f"{name.partition('.')[2]} is {_shape(stored.get(name))} there and {_shape(tuple(value.shape))} here"
+                    for name, value in wanted.items() if stored.get(name) != tuple(value.shape)), "")  # fmt: skip
+    if manifest["config_id"] != config_id:
+        differs = f" ({differs})" if differs else ""
+        agree(f"{path}: a checkpoint of run {manifest['config_id']}, this is run {config_id}{differs}; "
+               "give the config it was saved with, or another folder to begin anew")  # fmt: skip
+    agree(
+        f"{path}: a checkpoint of another model: {differs}; build the model it was saved from"
+        if differs
+        else None
+    )
+
+    # a checkpoint has no such state where none was there: before the first step, or with plain SGD
+    if any(name.startswith("optimizer.") for name in stored):
+        _give_it_a_state(optimizer)
+    wanted = _tensors(model, optimizer)
+    lacking = next((name for name, value in wanted.items() if stored.get(name) != tuple(value.shape)), None)
+    agree(f"{path}: holds no {lacking}; use the optimizer it was saved with" if lacking else None)
+    then, now = manifest["tensor"], _tensor_ranks(model)
+    moved = {
+        name: torch.empty(value.shape)
+        for name, value in wanted.items()
+        if ".attention.qkv." in name and value.ndim
+    }
+    moved = moved if then != now else {}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is disabled")
+        # writes into the tensors themselves
+        dcp.load(wanted | moved, storage_reader=reader, no_dist=not many())
+    for name, whole in moved.items():
+        _fill(wanted[name], _heads_in_order(whole, then, now))
+    if rank() < len(manifest["random"]):
+        _set_random_state(manifest["random"][rank()])
+    return {**manifest["extra"], "step": manifest["step"]}
+
+
+# --- what is kept
+
+
+def _tensors(model: nn.Module, optimizer: Any) -> dict[str, Tensor]:
+    """Every tensor of the training state under a name that no strategy changes; not copies, the tensors themselves."""
+    kept = {f"model.{_plain(name)}": value for name, value in model.state_dict().items()}
+    names: dict[Tensor, str] = {parameter: _plain(name) for name, parameter in model.named_parameters()}
+    for parameter, state in getattr(_inner(optimizer), "state", {}).items():
+        for key, value in state.items():
+            if isinstance(value, Tensor):
+                kept[f"optimizer.{names[parameter]}.{key}"] = value
+    return kept
+
+
+def _plain(name: str) -> str:
+    """Without what wrappers put into a name: DistributedDataParallel, torch.compile, activation checkpointing."""
+    return name.removeprefix("module.").replace("_orig_mod.", "").replace("_checkpoint_wrapped_module.", "")
+
+
+def _inner(optimizer: Any) -> Any:
+    """The optimizer that has the states: of a ZeroRedundancyOptimizer the one inside, with this rank's share."""
+    return getattr(optimizer, "optim", optimizer)
+
+
+def _give_it_a_state(optimizer: Any) -> None:
+    """Make the tensors to load into, by a step of zero gradients at rate zero: an optimizer has none before its first."""
+    inner = _inner(optimizer)
+    if inner is None or inner.state:
+        return
+    rates = [group["lr"] for group in inner.param_groups]
+    for group in inner.param_groups:
+        group["lr"] = 0.0
+        for parameter in group["params"]:
+            parameter.grad = torch.zeros_like(parameter)
+    inner.step()
+    inner.zero_grad()
+    for group, rate in zip(inner.param_groups, rates, strict=True):
+        group["lr"] = rate
+
+
+def _tensor_ranks(model: nn.Module) -> int:
+    """How many tensor-parallel ranks share a layer; `parallel.spread` lays the rows of q, k and v out by their number."""
+    meshes = [parameter.device_mesh for parameter in model.parameters() if isinstance(parameter, DTensor)]
+    return max(
+        (mesh["tensor"].size() for mesh in meshes if "tensor" in (mesh.mesh_dim_names or ())), default=1
+    )
+
+
+def _heads_in_order(weight_3HKxD: Tensor, then: int, now: int) -> Tensor:
+    """Rows of q, k, v from (ranks then, 3, heads of a rank) to (ranks now, 3, heads of a rank)."""
+    plain_3HKxD = weight_3HKxD.unflatten(0, (then, 3, -1)).transpose(0, 1).flatten(0, 2)
+    return plain_3HKxD.unflatten(0, (3, now, -1)).transpose(0, 1).flatten(0, 2)
+
+
+@torch.no_grad()
+def _fill(target: Tensor, whole: Tensor) -> None:
+    whole = whole.to(target.device)
+    if isinstance(target, DTensor):
+        whole = distribute_tensor(whole, target.device_mesh, target.placements, src_data_rank=None)
+    target.copy_(whole)
+
+
+def _random_state() -> dict[str, str]:
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return {device: base64.b64encode(state.numpy().tobytes()).decode() for device, state in states.items()}
+
+
+def _set_random_state(states: dict[str, str]) -> None:
+    for device, text in states.items():
+        state = torch.frombuffer(bytearray(base64.b64decode(text)), dtype=torch.uint8)
+        if device == "cpu":
+            torch.set_rng_state(state)
+        elif torch.cuda.is_available():
+            torch.cuda.set_rng_state(state)
+
+
+# --- what can be wrong
+
+
+def _manifest(path: str | Path | None) -> tuple[Path, dict[str, Any]]:
+    if path is None or not Path(path).is_dir():
+        raise InputError(
+            f"no checkpoint at {path}; latest(folder) finds the newest, and is None where there is none"
+        )
+    path = Path(path)
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        if not {"step", "config_id", "tensor", "extra", "random", "files"} <= set(manifest):
+            raise ValueError(manifest)
+    except (OSError, ValueError, TypeError):
+        raise InputError(f"{path / MANIFEST}: missing or damaged; {_instead(path)}") from None
+    return path, manifest
+
+
+def _cannot_save(folder: Path, config_id: str, extra: dict[str, Any]) -> str | None:
+    try:
+        json.dumps(extra)
+    except (TypeError, ValueError) as error:
+        return f"extra: expected data that JSON can hold, got some that it cannot ({error})"
+    newest = latest(folder)
+    theirs = _manifest(newest)[1]["config_id"] if newest else config_id
+    return f"{folder}: holds checkpoints of run {theirs}, this is run {config_id}; give another folder" if (
+        theirs != config_id) else None  # fmt: skip
+
+
+def _damage(path: Path, manifest: dict[str, Any]) -> str | None:
+    """What is wrong with this rank's share of the files: together the ranks read each of them once."""
+    for name in sorted(manifest["files"])[rank() :: world()]:
+        file = path / Path(name).name
+        if not file.is_file():
+            return f"{file}: missing; {_instead(path)}"
+        if _sha256(file) != manifest["files"][name]:
+            return f"{file}: damaged, its content is not what was saved; {_instead(path)}"
+    return None
+
+
+def _instead(path: Path) -> str:
+    others = [other.name for other in _complete(path.parent) if other != path]
+    return (
+        f"remove {path.name} to go on from {others[-1]}"
+        if others
+        else "there is no other checkpoint: begin anew"
+    )
+
+
+def _complete(folder: Path) -> list[Path]:
+    """Oldest first. A folder has its name only when it is complete."""
+    found = [path for path in folder.glob("step-*") if _NAME.fullmatch(path.name) and path.is_dir()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
+
+
+def _shape(size: tuple[int, ...] | None) -> str:
+    return "missing" if size is None else "×".join(map(str, size)) or "a number"
+
+
+def _sha256(file: Path) -> str:
+    with open(file, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

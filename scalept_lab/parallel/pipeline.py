@@ -1,0 +1,117 @@
+"""Pipeline parallelism: each rank holds some of the blocks, and micro-batches flow through them.
+
+PyTorch's own schedules (GPipe, Huang et al. 2019; 1F1B and interleaved 1F1B, Narayanan et al. 2021, §2.2) run stages cut
+from the unchanged model. Names of parameters stay those of the whole model.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from scalept_lab.config import Parallel
+from scalept_lab.model.transformer import Transformer, norm
+from scalept_lab.parallel.group import rank, world
+from scalept_lab.parallel.spread import Ranks
+
+FULL_PRECISION: AbstractContextManager = nullcontext()
+IGNORED = -100  # target of a row that only fills up the last micro-batch
+
+
+class Stage(nn.Module):
+    """Blocks `first` to `last` (exclusive) of a model; the first stage also has its embedding, the last its output layer."""
+
+    def __init__(self, model: Transformer, first: int, last: int, cast: AbstractContextManager):
+        super().__init__()
+        self.cast = cast
+        self.blocks = nn.ModuleDict({str(i): model.blocks[i] for i in range(first, last)})
+        self.rotary = model.rotary
+        self.embedded = model.embedded if first == 0 else None
+        if first == 0:
+            self.embed = model.embed
+            if model.config.positions == "learned":
+                self.position = model.position
+        self.head = model.head if last == len(model.blocks) else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Tokens (B, L) into the first stage, x_BxLxD between stages, logits (B, L, V) out of the last."""
+        with self.cast:
+            rotary = self.rotary(x.shape[1])
+            if self.embedded is not None:
+                x = self.embedded(x)
+            for block in self.blocks.values():
+                x = block(x, rotary)
+            return x if self.head is None else self.head(norm(x))
+
+
+class Pipeline:
+    """The stages of this rank and the schedule that runs them."""
+
+    def __init__(
+        self,
+        model: Transformer,
+        parallel: Parallel,
+        cast: AbstractContextManager = FULL_PRECISION,
+        device: str | torch.device = "cpu",
+    ):
+        from torch.distributed import pipelining
+
+        self.ranks = Ranks(rank(), world(), stages=world())
+        self.microbatches, self.cast = parallel.microbatches, cast
+        each = 2 if parallel.schedule == "interleaved" else 1  # stages per rank: rank r holds r, r + ranks, …
+        count = each * self.ranks.world
+        length = len(model.blocks) // count
+        mine = [self.ranks.rank + i * self.ranks.world for i in range(each)]
+        parts = [Stage(model, i * length, (i + 1) * length, cast) for i in mine]
+        self.module = _union(parts)
+        stages = [
+            pipelining.PipelineStage(part, i, count, torch.device(device))
+            for part, i in zip(parts, mine, strict=True)
+        ]
+        kinds = {"gpipe": pipelining.ScheduleGPipe, "1f1b": pipelining.Schedule1F1B}
+        options: dict[str, Any] = {"loss_fn": self._loss, "scale_grads": False}
+        if parallel.schedule == "interleaved":
+            self.schedule: Any = pipelining.ScheduleInterleaved1F1B(
+                list(stages), self.microbatches, **options
+            )
+        else:
+            self.schedule = kinds[parallel.schedule](stages[0], self.microbatches, **options)
+        self.first, self.last = 0 in mine, count - 1 in mine
+
+    def forward_backward(self, x_BxL: Tensor, y_BxL: Tensor) -> Tensor:
+        """One batch through all stages and back. Returns this rank's part of the mean loss: all of it on the last stage."""
+        self._tokens = y_BxL.numel()
+        x_BxL, y_BxL = self._filled(x_BxL, 0), self._filled(y_BxL, IGNORED)
+        losses: list[Tensor] = []
+        inputs = (x_BxL,) if self.first else ()
+        ends = {"target": y_BxL, "losses": losses} if self.last else {}
+        self.schedule.step(*inputs, **ends, return_outputs=False)
+        return torch.stack(losses).sum().detach() if losses else torch.zeros((), device=x_BxL.device)
+
+    def _loss(self, logits_BxLxV: Tensor, targets_BxL: Tensor) -> Tensor:
+        """A micro-batch's part of the mean over the whole batch: parts add up, whatever their sizes."""
+        with self.cast:  # it sees to it that the loss is taken in 32 bits
+            total = F.cross_entropy(
+                logits_BxLxV.flatten(0, 1), targets_BxL.flatten(), ignore_index=IGNORED, reduction="sum"
+            )
+        return total / self._tokens
+
+    def _filled(self, rows_BxL: Tensor, value: int) -> Tensor:
+        """Rows of `value` until the micro-batches are equal: their buffers are."""
+        missing = -len(rows_BxL) % self.microbatches
+        return F.pad(rows_BxL, (0, 0, 0, missing), value=value) if missing else rows_BxL
+
+
+def _union(parts: list[Stage]) -> nn.Module:
+    """One module with all that this rank holds, under the names of the whole model: for the optimizer and checkpoints."""
+    union = nn.Module()
+    union.blocks = nn.ModuleDict({name: block for part in parts for name, block in part.blocks.items()})
+    for part in parts:
+        for name, child in part.named_children():
+            if name != "blocks":
+                union.add_module(name, child)
+    return union

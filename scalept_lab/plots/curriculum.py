@@ -1,0 +1,162 @@
+"""Figures of curricula: any schedule over its steps, arms against their baseline, how smoothly a run went."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from scalept_lab.checks import whole
+from scalept_lab.errors import InputError
+from scalept_lab.laws.arms import Arm
+from scalept_lab.plots import style as look
+from scalept_lab.plots.style import BLUE, COLORS, GREY, ORANGE, VERMILLION, label
+from scalept_lab.train.curriculum import Adaptive, Schedule, level_index
+
+POINTS = 800  # a schedule is asked at most so often
+
+
+def plot_schedule(
+    schedule: Schedule,
+    steps: int,
+    performance: Sequence[float] | None = None,
+    what: str = "choice",
+    title: str = "",
+) -> Figure:
+    """What a schedule of `curriculum` chooses at each of `steps`: a line, stairs of named levels, or a stack of weights.
+
+    performance: evaluations at even distances over the run. At each step the schedule sees those made before it; they are
+    drawn above, with the thresholds of an adaptive schedule. what: the name of the choice, with its unit.
+    Raises: InputError for no steps, or what the schedule itself refuses.
+    """
+    steps = whole("steps", steps)
+    at = np.unique(np.linspace(0, steps, min(steps, POINTS) + 1).round().astype(int))
+    seen = list(performance or ())
+    choices = [schedule(int(step), seen[: int(len(seen) * step / steps)]) for step in at]
+    if seen:
+        fig, (above, ax) = look.canvas(2, 1, size=(7.0, 4.8), sharex=True)
+        _performance(above, schedule, np.arange(1, len(seen) + 1) / len(seen) * steps, seen)
+    else:
+        fig, ax = look.canvas(size=(7.0, 3.4))
+    levels = getattr(schedule, "levels", None)
+    if levels:
+        ax.step(
+            at, [level_index(levels, choice) for choice in choices], where="post", color=BLUE, linewidth=2
+        )
+        ax.set_yticks(range(len(levels)), [str(level) for level in levels])
+        ax.set_ylim(-0.3, len(levels) - 0.7)
+    elif isinstance(choices[0], Mapping):
+        parts = np.array([[choice[name] for choice in choices] for name in choices[0]])
+        ax.stackplot(at, parts, colors=COLORS, alpha=0.75)
+        below = np.cumsum(parts, 0) - parts / 2
+        for row, name in enumerate(choices[0]):
+            k = int(parts[row].argmax())
+            k = min(max(k, len(at) // 8), 7 * len(at) // 8)
+            ax.text(at[k], below[row, k], name, ha="center", va="center", fontsize=10, path_effects=look.HALO)
+        ax.set_ylim(0, 1)
+    else:
+        values = np.array(choices, float)
+        values[np.isinf(values)] = np.nan
+        ax.step(at, values, where="post", color=BLUE, linewidth=2)
+        if np.isnan(values).any():
+            first = int(at[np.isnan(values)][0])
+            ax.axvspan(first, steps, color=ORANGE, alpha=0.15)
+            ax.text(
+                (first + steps) / 2,
+                0.1,
+                "everything",
+                ha="center",
+                transform=ax.get_xaxis_transform(),
+                fontsize=10,
+            )
+        ax.set_ylim(bottom=0)
+    ax.set_xlim(0, steps)
+    label(ax, "step", what, "" if seen else title)
+    if seen:
+        fig.suptitle(title, fontsize=11, x=0.02, ha="left")
+    return fig
+
+
+def _performance(ax: Axes, schedule: Schedule, at: np.ndarray, values: Sequence[float]) -> None:
+    ax.plot(at, values, ".-", color=GREY, markersize=4, linewidth=1)
+    for name, color in (("promote", BLUE), ("demote", VERMILLION)):
+        if (threshold := getattr(schedule, name, None)) is not None:
+            ax.axhline(threshold, color=color, linestyle="--", linewidth=1.4)
+            ax.annotate(name, (0.995, threshold), (0, 3), xycoords=("axes fraction", "data"), ha="right", color=color,
+                        textcoords="offset points", fontsize=9.5, path_effects=look.HALO)  # fmt: skip
+    label(ax, "", "performance")
+
+
+def plot_adaptive(
+    performance: Sequence[float], promote: float = 0.55, demote: float = 0.5, patience: int = 3, deadline: int = 800,
+    steps: int = 1000, levels: Sequence[Any] = ("easy", "middle", "hard", "target"),
+) -> Figure:  # fmt: skip
+    """`plot_schedule` of an adaptive schedule, by its settings. A demote threshold at or above promote is lowered just below."""
+    lower = min(demote, promote - 0.001)
+    schedule = Adaptive(tuple(levels), promote, max(0.0, lower), patience, deadline)
+    seen = list(performance)
+    moves = [schedule(0, seen[:k]) for k in range(len(seen) + 1)]
+    changes = sum(a != b for a, b in itertools.pairwise(moves))
+    title = f"{changes} moves by performance alone; at the target by step {deadline:,} at the latest"
+    return plot_schedule(schedule, steps, seen, "level", title)
+
+
+def plot_arms(tables: Mapping[str, Sequence[Arm]]) -> Figure:
+    """Differences to the baseline with their 95 % intervals, a group for each table; left of zero is better.
+
+    Filled where the interval excludes zero, hollow where it does not. Raises: InputError if there is no arm to draw.
+    """
+    rows = [(group, arm) for group, table in tables.items() for arm in table if arm.difference is not None]
+    if not rows:
+        raise InputError("tables: expected at least one arm beside the baseline, got none")
+    heights = len(rows) + len(tables)
+    fig, ax = look.canvas(size=(7.0, 0.9 + 0.27 * heights))
+    ax.axvline(0, color="black", linewidth=1)
+    y, ticks, names = 0.0, [], []
+    last = ""
+    for group, arm in rows:
+        if group != last:
+            ax.text(0.0, y, group, transform=ax.get_yaxis_transform(), fontsize=10, fontweight="bold", va="center",
+                    path_effects=look.HALO)  # fmt: skip
+            y, last = y + 1, group
+        found = arm.difference
+        assert found is not None
+        color = GREY if not found.excludes_zero else BLUE if found.mean < 0 else VERMILLION
+        ax.plot([found.low, found.high], [y, y], color=color, linewidth=1.8)
+        ax.plot(
+            found.mean,
+            y,
+            "o",
+            color=color,
+            markersize=7,
+            markerfacecolor=color if found.excludes_zero else "white",
+        )
+        ticks.append(y)
+        names.append(arm.name)
+        y += 1
+    ax.set_yticks(ticks, names)
+    ax.set_ylim(y - 0.4, -0.6)
+    ax.grid(axis="y", visible=False)
+    label(ax, "loss minus the baseline's (nats per token, 95 % interval)", "")
+    return fig
+
+
+def plot_stability(traces: Mapping[str, tuple[Sequence[float], Sequence[float]]], smooth: int = 10) -> Figure:
+    """Training loss (mean of `smooth` steps) above gradient norm (each step), for each run by name: (losses, norms)."""
+    if not traces:
+        raise InputError("traces: expected at least one run, got none")
+    fig, (above, ax) = look.canvas(2, 1, size=(7.0, 5.2), sharex=True)
+    kernel = np.ones(smooth) / smooth
+    for (name, (losses, norms)), color in zip(traces.items(), (VERMILLION, BLUE, *COLORS[2:]), strict=False):
+        above.plot(np.arange(smooth, len(losses) + 1), np.convolve(losses, kernel, "valid"), color=color, linewidth=1.4,
+                   label=name)  # fmt: skip
+        ax.plot(np.arange(1, len(norms) + 1), norms, color=color, linewidth=0.7, alpha=0.8)
+    above.legend(loc="upper right", **look.LEGEND)
+    look.log_axis(ax.yaxis)
+    label(above, "", f"training loss\n(nats per token, {smooth} steps)")
+    label(ax, "step", "gradient norm\nbefore clipping")
+    return fig

@@ -1,0 +1,287 @@
+"""Explorers: sliders and menus over the pure figures. Each has its static twin, the `plot_…` function itself.
+
+The picture is an HTML widget with an `<img>` in it, so that it carries alternative text, prints nothing into an
+output area, and works alike in JupyterLab, Colab and Binder. A control reports when it is let go, not while it
+moves: over a slow line, every position in between would queue up.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import inspect
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ipywidgets as ipw
+import numpy as np
+from matplotlib.figure import Figure
+
+from scalept_lab.costs.affine import GRANULARITIES
+from scalept_lab.costs.layouts import MODELS
+from scalept_lab.errors import InputError
+from scalept_lab.laws.formulas import LAWS
+from scalept_lab.laws.ravine import OPTIMIZERS
+from scalept_lab.plots.charts import plot_memory
+from scalept_lab.plots.compress import plot_quantization
+from scalept_lab.plots.curriculum import plot_adaptive
+from scalept_lab.plots.delayedplots import plot_goodput
+from scalept_lab.plots.laws import AnyLaw, named, plot_optimal
+from scalept_lab.plots.numbers import plot_footprint, plot_rounding
+from scalept_lab.plots.planning import plot_plan
+from scalept_lab.plots.runs import plot_guess
+from scalept_lab.plots.style import arrays, png, shown_size
+from scalept_lab.plots.training import plot_descent
+from scalept_lab.plots.transfer import plot_scores
+from scalept_lab.plots.vla import plot_side_by_side
+
+WIDE = {"width": "min(100%, 34em)"}
+
+
+def explorer(plot: Callable[..., Figure], **controls: Any) -> ipw.VBox:
+    """A control for each keyword of a `plot_…` function, and its figure, drawn again whenever one changes.
+
+    A control is a widget or ipywidgets' shorthand for one: (low, high[, step]) a slider, a list or a mapping
+    name -> value a menu, True or False a box to tick; `ipywidgets.fixed(value)` passes a value without a control.
+    What the figure raises is shown as one line under the last picture. The widget has the attributes `controls`
+    (by name), `picture` and `message`. Raises: InputError for a control that is none of these.
+    """
+    made: dict[str, Any] = {name: _control(name, given) for name, given in controls.items()}
+    picture, message = ipw.HTML(), ipw.HTML()
+    about = (inspect.getdoc(plot) or plot.__name__).split("\n")[0]
+
+    def draw(change: Any = None) -> None:
+        values = {name: control.value for name, control in made.items()}
+        try:
+            fig = plot(**values)
+            data = base64.b64encode(png(fig, dpi=120)).decode()
+        except Exception as error:  # whatever it was, the explorer stays usable
+            line = str(error).strip().splitlines() or [type(error).__name__]
+            message.value = f'<span role="alert" style="color:#B04A00">{html.escape(line[0])}</span>'
+            return
+        told = f"{about} {_plain(fig.axes[0].get_title(loc='left'))} ({_told(made)})"
+        width = shown_size(fig)["width"]
+        picture.value = (
+            f'<img src="data:image/png;base64,{data}" alt="{html.escape(told)}" '
+            f'style="width:{width}px;max-width:100%;height:auto">'
+        )
+        message.value = ""
+
+    for control in made.values():
+        if isinstance(control, ipw.Widget):
+            control.observe(draw, names="value")
+    draw()
+    shown = [control for control in made.values() if isinstance(control, ipw.DOMWidget)]
+    box = ipw.VBox([ipw.VBox(shown), picture, message])
+    box.controls, box.picture, box.message = made, picture, message
+    return box
+
+
+def _control(name: str, given: Any) -> Any:
+    control = (
+        given if isinstance(given, (ipw.Widget, ipw.fixed)) else ipw.interactive.widget_from_abbrev(given)
+    )
+    if control is None or not hasattr(control, "value"):
+        raise InputError(
+            f"{name}: expected a widget, (low, high), a list or a mapping of choices, got {given!r}"
+        )
+    if isinstance(control, ipw.DOMWidget):
+        if not control.description:
+            control.description = name.replace("_", " ")
+        control.style.description_width = "11em"
+        control.layout = {**WIDE}
+        if control.has_trait("continuous_update"):
+            control.continuous_update = False
+    return control
+
+
+def _plain(title: str) -> str:
+    """Powers of ten as a screen reader can read them: 3e11."""
+    return re.sub(
+        r"\$(?:([\d.]+)\\times)?10\^\{(-?\d+)\}\$", lambda found: f"{found[1] or 1}e{found[2]}", title
+    )
+
+
+def _told(controls: dict[str, Any]) -> str:
+    """What is chosen, for the alternative text: values, and of a menu the name."""
+    chosen = {name: getattr(control, "label", control.value) for name, control in controls.items()
+              if not isinstance(control, ipw.fixed)}  # fmt: skip
+    return ", ".join(
+        f"{name} = {value:.4g}" if isinstance(value, float) else f"{name} = {value}"
+        for name, value in chosen.items()
+    )
+
+
+def _slider(about: str, value: float, low: float, high: float, step: float = 0.01) -> ipw.FloatSlider:
+    return ipw.FloatSlider(value=value, min=low, max=high, step=step, description=about, readout_format=".2f")
+
+
+def _log_slider(about: str, value: float, low: float, high: float, step: float = 0.1) -> ipw.FloatLogSlider:
+    """`low` and `high` are exponents of ten."""
+    return ipw.FloatLogSlider(
+        value=value, min=low, max=high, step=step, description=about, readout_format=".3g"
+    )
+
+
+def compute_optimal_explorer(
+    law: AnyLaw | None = None, flops: float | None = None, flops_per_token: Any = 6.0
+) -> ipw.VBox:
+    """How the best model and its data grow with compute, under published laws and your own. Twin: `plot_optimal`."""
+    chosen = named(law or "hoffmann")
+    menu: dict[str, Any] = dict(LAWS)
+    if own := chosen not in LAWS.values():
+        menu = {getattr(chosen, "name", "your fit"): chosen, **menu}
+    centre = flops or (1e12 if own else 5.76e23)
+    low, high = (9.0, 27.0) if own else (17.0, 27.0)
+    return explorer(
+        plot_optimal,
+        C=_log_slider("compute C (FLOPs)", centre, low, high),
+        law=ipw.Dropdown(options=menu, value=chosen, description="law"),
+        flops_per_token=ipw.fixed(flops_per_token),
+    )
+
+
+def law_explorer(points: Any) -> ipw.VBox:
+    """Fit a law by hand: sliders for its five constants against measured points. Twin: `plot_guess`.
+
+    `points`: `points.Points`, a fitted law (for its points), or run records. It starts near the points, and wrong.
+    """
+    N, D, L = arrays(points)
+    E, rest = round(float(L.min()) / 2, 2), float(np.median(L) - L.min() / 2) / 2
+    A, B = (10 ** (round(20 * math.log10(rest * np.median(size) ** 0.5)) / 20) for size in (N, D))
+    return explorer(
+        plot_guess,
+        points=ipw.fixed(points),
+        E=_slider("E (nats per token)", E, 0.0, round(float(L.min()), 2)),
+        A=_log_slider("A", A, -1, 5, 0.05),
+        B=_log_slider("B", B, -1, 6, 0.05),
+        alpha=_slider("α", 0.5, 0.02, 1.0),
+        beta=_slider("β", 0.5, 0.02, 1.0),
+    )
+
+
+def memory_explorer() -> ipw.VBox:
+    """What each ZeRO stage leaves on a GPU. Twin: `plot_memory`."""
+    return explorer(
+        plot_memory,
+        params=_log_slider("parameters", 7.5e9, 6, 12),
+        gpus=ipw.SelectionSlider(options=[2**i for i in range(11)], value=64, description="GPUs"),
+        zero=ipw.IntSlider(value=0, min=0, max=3, description="ZeRO stage"),
+        precision=["mixed", "fp32", "bf16"],
+        limit_gb=ipw.Dropdown(options=[16, 24, 40, 80, 141, 192], value=80, description="a GPU holds (GB)"),
+    )
+
+
+def planner_explorer(model: str = "gpt3-175b", gpus: int = 1024) -> ipw.VBox:
+    """Which layout of a large model fits, and which is fastest. Twin: `plot_plan`."""
+    return explorer(
+        plot_plan,
+        model=ipw.Dropdown(options=list(MODELS), value=model, description="model"),
+        gpus=ipw.SelectionSlider(options=[2**i for i in range(13)], value=gpus, description="GPUs"),
+        bandwidth_gb=_log_slider("between servers (GB/s)", 25.0, -1, 2.7),
+        memory_gb=ipw.Dropdown(options=[16, 24, 40, 80, 141, 192], value=80, description="a GPU holds (GB)"),
+        batch=ipw.SelectionSlider(
+            options=[2**i for i in range(3, 14)], value=1024, description="batch (sequences)"
+        ),
+    )
+
+
+def rounding_explorer() -> ipw.VBox:
+    """A number in the bits of six formats. Twin: `plot_rounding`."""
+    return explorer(
+        plot_rounding,
+        value=ipw.FloatText(value=0.1, description="a number"),
+        scale=_log_slider("times (loss scaling)", 1.0, -6, 6, 0.1),
+    )
+
+
+def footprint_explorer() -> ipw.VBox:
+    """Memory of a training step under accumulation, recomputation and autocast. Twin: `plot_footprint`."""
+    return explorer(
+        plot_footprint,
+        width=ipw.SelectionSlider(options=[64, 128, 256, 512, 1024, 4096], value=256, description="width"),
+        depth=ipw.SelectionSlider(options=[2, 4, 8, 16, 32], value=4, description="depth"),
+        context=ipw.SelectionSlider(options=[64, 128, 512, 2048, 4096], value=128, description="context"),
+        batch=ipw.SelectionSlider(options=[1, 4, 16, 64, 256], value=16, description="batch (sequences)"),
+        dtype=["float32", "bfloat16"],
+        accumulate=ipw.SelectionSlider(
+            options=[1, 4, 16, 64, 256], value=1, description="parts of the batch"
+        ),
+        recompute=False,
+    )
+
+
+def goodput_explorer() -> ipw.VBox:
+    """What failures and checkpoints leave of the time, and how often to save. Twin: `plot_goodput`."""
+    return explorer(
+        plot_goodput,
+        checkpoint_seconds=_log_slider("a checkpoint takes (s)", 60.0, 0, 3.3),
+        gpu_mtbf_years=_log_slider("a GPU fails every (years)", 5.8, -1, 2),
+        gpus=ipw.SelectionSlider(options=[4**i for i in range(10)], value=16384, description="GPUs"),
+        restart_minutes=_log_slider("a restart takes (minutes)", 10.0, -1, 2),
+    )
+
+
+def schedule_explorer(performance: Sequence[float]) -> ipw.VBox:
+    """The levels an adaptive schedule goes through on one performance curve. Twin: `plot_adaptive`."""
+    return explorer(
+        plot_adaptive,
+        performance=ipw.fixed(performance),
+        promote=_slider("promote at", 0.55, 0.05, 0.95),
+        demote=_slider("demote below", 0.5, 0.0, 0.95),
+        patience=ipw.IntSlider(value=3, min=1, max=10, description="patience"),
+        deadline=ipw.IntSlider(value=800, min=0, max=1000, step=25, description="deadline (step)"),
+    )
+
+
+def descent_explorer() -> ipw.VBox:
+    """An optimizer, its rate and momentum against the shape of a ravine. Twin: `plot_descent`."""
+    return explorer(
+        plot_descent,
+        optimizer=list(OPTIMIZERS),
+        rate=_log_slider("rate η", 0.05, -3, 0, 0.05),
+        momentum=_slider("momentum μ (β₁ of Adam)", 0.9, 0.0, 0.99),
+        curvature=_log_slider("curvature κ across", 25.0, 0, 2.5),
+        steps=ipw.IntSlider(value=60, min=10, max=300, step=10, description="steps"),
+    )
+
+
+def quantization_explorer(weights: np.ndarray | None = None) -> ipw.VBox:
+    """Levels and error of quantized weights by bits and granularity, with an outlier. Twin: `plot_quantization`."""
+    return explorer(
+        plot_quantization,
+        bits=ipw.IntSlider(value=4, min=2, max=8, description="bits"),
+        granularity=ipw.Dropdown(options=GRANULARITIES, value="channel", description="a scale per"),
+        outlier=_log_slider("largest weight times", 1.0, 0, 2, 0.1),
+        weights=ipw.fixed(weights),
+    )
+
+
+def scores_explorer() -> ipw.VBox:
+    """Accuracy, precision, recall and F1 by the four counts of a classifier. Twin: `plot_scores`."""
+    return explorer(
+        plot_scores,
+        positives=_slider("share of true pairs", 0.5, 0.0, 1.0),
+        recall=_slider("of these found", 0.8, 0.0, 1.0),
+        false_alarms=_slider("false alarms among the rest", 0.2, 0.0, 1.0),
+    )
+
+
+def episode_explorer(
+    frames_a: Sequence[np.ndarray], frames_b: Sequence[np.ndarray],
+    titles: Sequence[str] = ("a small policy", "a large policy"), actions_a: Sequence[int] = (),
+    actions_b: Sequence[int] = (), mission: str = "",
+) -> ipw.VBox:  # fmt: skip
+    """Two policies in the same world, step by step, side by side. Twin: `plot_side_by_side`."""
+    return explorer(
+        plot_side_by_side,
+        frames_a=ipw.fixed(frames_a),
+        frames_b=ipw.fixed(frames_b),
+        step=ipw.IntSlider(value=0, min=0, max=max(len(frames_a), len(frames_b)) - 1, description="step"),
+        titles=ipw.fixed(titles),
+        actions_a=ipw.fixed(actions_a),
+        actions_b=ipw.fixed(actions_b),
+        mission=ipw.fixed(mission),
+    )

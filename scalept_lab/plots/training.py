@@ -1,0 +1,173 @@
+"""Figures of optimization: schedules and what they do to the loss, a path down a ravine, noise scale, steps and examples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from scalept_lab.errors import InputError
+from scalept_lab.laws import ravine
+from scalept_lab.laws.noise import NoiseScale, Tradeoff
+from scalept_lab.plots import style as look
+from scalept_lab.plots.style import BLUE, COLORS, GREY, MARKERS, VERMILLION, label, log_axis
+
+Line = tuple[Sequence[float], Sequence[float]]
+
+
+def plot_schedules(
+    rates: Mapping[str, Line],
+    losses: Mapping[str, Line] | None = None,
+    limits: tuple[float, float] | None = None,
+    title: str = "",
+) -> Figure:
+    """Learning rates (as shares of the peak) over steps; below them, on the same axis, the training losses of those names.
+
+    Each line is (steps, values), so that a branch begins where it leaves. `limits` of the loss axis.
+    Raises: InputError if there is no schedule, or a loss has no schedule of its name.
+    """
+    if not rates:
+        raise InputError("rates: expected at least one schedule, got none")
+    if unknown := set(losses or {}) - set(rates):
+        raise InputError(f"losses: expected names among the schedules, got {sorted(unknown)[0]!r}")
+    size = (9.0, 3.4) if losses is None else (9.0, 5.4)
+    fig, axes = look.canvas(rows=1 if losses is None else 2, size=size, sharex=True)
+    axes = np.atleast_1d(axes)
+    styles = ("-", "--", "-.", ":")
+    for i, (name, (steps, values)) in enumerate(rates.items()):
+        drawn: dict[str, Any] = {"color": COLORS[i % len(COLORS)], "linestyle": styles[i % len(styles)]}
+        axes[0].plot(steps, values, label=name, linewidth=1.8, **drawn)
+        if losses and name in losses:
+            axes[1].plot(*losses[name], linewidth=1.5, **drawn)
+    axes[0].set_ylim(0, 1.08)
+    axes[0].legend(loc="upper left", bbox_to_anchor=(1.0, 1.02), **look.LEGEND)
+    label(axes[0], "" if losses else "step", "rate / peak rate", title)
+    if losses:
+        log_axis(axes[1].yaxis, "{:.3g}".format)
+        if limits:
+            axes[1].set_ylim(limits)
+        label(axes[1], "step", "training loss\n(nats per token)")
+    return fig
+
+
+def plot_descent(
+    optimizer: str = "SGD",
+    rate: float = 0.05,
+    momentum: float = 0.9,
+    curvature: float = 25.0,
+    steps: int = 60,
+) -> Figure:
+    """The path of an optimizer down a ravine, and the loss along it. Momentum is that of momentum, Nesterov and Adam (β₁).
+
+    The surface is ½(θ₁² + κθ₂²), of curvature κ across and 1 along. Raises: InputError, as `ravine.descend` does.
+    """
+    path = ravine.descend(optimizer, rate, momentum, curvature, steps)
+    fig, (left, right) = look.canvas(columns=2, size=(9.0, 3.9), width_ratios=[1.35, 1])
+    across = 1.9 * abs(ravine.START[1])
+    x, y = np.meshgrid(np.linspace(-5, 5, 161), np.linspace(-across, across, 121))
+    levels = np.geomspace(0.05, 2.5 * path.loss[0], 9)
+    heights = ravine.surface(np.stack([x, y], -1), curvature)
+    left.contourf(x, y, heights, levels=[0, *levels], cmap="Greys", alpha=0.30, extend="max")
+    left.contour(x, y, heights, levels=levels, colors=GREY, linewidths=0.5)
+    left.plot(*path.points.T, "o-", color=BLUE, markersize=3.2, linewidth=1.1)
+    left.plot(*ravine.START, "o", color=VERMILLION, markersize=8)
+    left.plot(0, 0, "*", color=VERMILLION, markersize=14)
+    left.set_xlim(-5, 5)
+    left.set_ylim(-across, across)
+    left.grid(visible=False)
+    ends = "lost" if path.diverged else f"loss {path.loss[-1]:.2g} after {len(path.loss) - 1} steps"
+    with_momentum = "" if optimizer == "SGD" else f", momentum {momentum:g}"
+    title = f"{optimizer}, rate {rate:.3g}{with_momentum}: {ends}"
+    label(left, "θ₁, along the ravine", f"θ₂, across (curvature {curvature:g})", title)
+    right.plot(np.maximum(path.loss, 1e-12), color=BLUE, linewidth=1.6)
+    right.set_yscale("log")
+    right.set_ylim(1e-5, max(1e2, 5 * path.loss[0]))
+    label(right, "step", "loss J")
+    return fig
+
+
+def plot_noise_scale(
+    losses: Mapping[str, Sequence[float]],
+    scales: Mapping[str, Sequence[NoiseScale]],
+    critical: tuple[Sequence[float], Sequence[float]] | None = None,
+    unit: str = "sequences",
+) -> Figure:
+    """The noise scale against the loss at which it was measured, falling to the right as in training, a line per name.
+
+    Bars are the 90 % intervals; where the signal was lost in the noise, the interval is open and an arrow points up.
+    `critical`: (losses, critical batch sizes) measured another way, drawn as diamonds.
+    Raises: InputError if names or lengths differ, or nothing is left to draw.
+    """
+    if set(losses) != set(scales) or any(len(losses[name]) != len(scales[name]) for name in losses):
+        raise InputError("scales: expected one noise scale for each loss, under the same names")
+    fig, ax = look.canvas()
+    finite = [
+        s.B_simple for each in scales.values() for s in each if np.isfinite(s.B_simple) and s.B_simple > 0
+    ]
+    if not finite:
+        raise InputError("scales: expected at least one finite noise scale, got none")
+    top = 4 * max(finite)
+    for i, name in enumerate(losses):
+        color, marker = COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)]
+        L = np.asarray(losses[name], float)
+        B, low, high = (np.array([getattr(s, f) for s in scales[name]]) for f in ("B_simple", "low", "high"))
+        there = np.isfinite(B) & (B > 0)
+        L, B, low, high = L[there], B[there], low[there], high[there]
+        ends = np.minimum(high, top)
+        ax.errorbar(
+            L, B, [B - low, ends - B], color=color, marker=marker, capsize=3, linewidth=1.4, label=name
+        )
+        if (open_ended := high > top).any():
+            ax.plot(L[open_ended], ends[open_ended], "^", color=color, markersize=7)
+    if critical is not None:
+        ax.plot(*critical, "D", color="black", markersize=9, label="critical batch, from the sweep", zorder=4)
+    ax.invert_xaxis()
+    log_axis(ax.yaxis, "{:g}".format)
+    ax.legend(loc="upper left", **look.LEGEND)
+    label(ax, "loss (nats per token), falling as training goes on", f"batch size ({unit})")
+    return fig
+
+
+def plot_tradeoff(
+    batches: Sequence[float], steps_BxS: Any, fits: Tradeoff | Mapping[str, Tradeoff], title: str = ""
+) -> Figure:
+    """Steps against examples to reach a loss, one point per batch size and seed, with the fitted hyperbolas.
+
+    steps_BxS  steps for each batch size and seed (NaN where the loss was not reached), or a mapping name -> such a table
+    fits       the trade-off fitted, or a mapping with the same names
+    Dotted lines: the fewest steps and the fewest examples; the square: the critical batch. Raises: InputError.
+    """
+    tables = steps_BxS if isinstance(steps_BxS, Mapping) else {"": steps_BxS}
+    curves = fits if isinstance(fits, Mapping) else {"": fits}
+    if set(tables) != set(curves):
+        raise InputError("fits: expected one for each table of steps, under the same names")
+    B = np.asarray(batches, float)
+    fig, ax = look.canvas()
+    for i, (name, table) in enumerate(tables.items()):
+        color, fit = COLORS[i % len(COLORS)], curves[name]
+        steps = np.asarray(table, float)
+        steps = steps[:, None] if steps.ndim == 1 else steps
+        if len(steps) != len(B):
+            raise InputError(f"steps: expected a row for each of {len(B)} batch sizes, got {len(steps)}")
+        ax.plot((B[:, None] * steps).ravel(), steps.ravel(), MARKERS[i % len(MARKERS)], color=color, markersize=5,
+                alpha=0.75)  # fmt: skip
+        grid = np.geomspace(B.min() / 2, 2 * B.max(), 100)
+        ax.plot(fit.examples(grid), fit.steps(grid), color=color, linewidth=1.6, label=name or "fit")
+        ax.plot(2 * fit.E_min, 2 * fit.S_min, "s", color=color, markersize=10, markerfacecolor="none",
+                markeredgewidth=1.8)  # fmt: skip
+        ax.axvline(fit.E_min, color=color, linestyle=":", linewidth=1.2)
+        ax.axhline(fit.S_min, color=color, linestyle=":", linewidth=1.2)
+        for size, row in zip(B, steps, strict=True):
+            if i == 0 and np.isfinite(row).any():
+                s = float(np.nanmax(row))
+                ax.annotate(
+                    f"B = {size:g}", (size * s, s), (7, 5), textcoords="offset points", fontsize=9, color=GREY
+                )
+    log_axis(ax.xaxis)
+    log_axis(ax.yaxis)
+    if len(tables) > 1:
+        ax.legend(loc="upper right", **look.LEGEND)
+    label(ax, "examples E (sequences)", "optimizer steps S", title)
+    return fig

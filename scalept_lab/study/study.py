@@ -1,0 +1,283 @@
+"""A study: a compute budget, the runs made within it, a law fitted to them, a sealed prediction, and its score.
+
+Everything is on disk in the study's folder, so that a restarted kernel or a killed process loses nothing:
+`study.json` the budget, `runs/` one record per run, `shots/` the sealed predictions, `hero/` the runs they foretold.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures as futures
+import json
+import math
+import os
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from scalept_lab.checks import positive
+from scalept_lab.config import HEAD_DIM, TrainConfig, parse
+from scalept_lab.costs import counts
+from scalept_lab.errors import InputError
+from scalept_lab.laws.fit import Law, fit_records
+from scalept_lab.runs import RunRecord, Store, write_atomically
+from scalept_lab.study.shot import Score, Shot
+from scalept_lab.study.sweep import (
+    Sweep,
+    at_flops,
+    finished,
+    flops_of,
+    prepare_corpora,
+    prepared_sha256,
+    run_all,
+)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a sweep will cost. `flops` counts only what is not trained yet; `seconds` is for this machine."""
+
+    runs: int
+    cached: int
+    flops: float
+    left: float  # of the budget, before the sweep
+    seconds: float
+
+    @property
+    def fits(self) -> bool:
+        return self.flops <= self.left
+
+    @property
+    def share(self) -> float:
+        """Part of what is left of the budget."""
+        return self.flops / self.left if self.left > 0 else (math.inf if self.flops else 0.0)
+
+    def __str__(self) -> str:
+        verdict = "fits" if self.fits else "does NOT fit"
+        return (
+            f"{self.runs} runs ({self.cached} done already): {self.flops:.3g} FLOPs, {self.share:.0%} of the "
+            f"{self.left:.3g} left ({verdict}); about {self.seconds / 60:.1f} minutes here"
+        )
+
+    __repr__ = __str__
+
+
+class Study:
+    """Plan, predict, train, be scored. `budget_flops` bounds the sweep; the hero's compute is its own, one shot at a time."""
+
+    def __init__(self, name: str, budget_flops: float | None = None, folder: str | Path | None = None):
+        self.name = name
+        self.folder = (
+            Path(folder) if folder is not None else Path(os.environ.get("SCALEPT_RESULTS", "results")) / name
+        )
+        if budget_flops is not None:
+            positive("budget_flops", budget_flops)
+        known = self._read_budget()
+        if known is None and budget_flops is None:
+            raise InputError(
+                f"study {name!r} is new: expected budget_flops=…, the FLOPs it may spend, such as 2e12"
+            )
+        if known is not None and budget_flops is not None and budget_flops != known:
+            raise InputError(
+                f"study {name!r} has a budget of {known:g} FLOPs already, got {budget_flops:g}; "
+                f"leave budget_flops out to go on with it, or take another name"
+            )
+        self.budget = float(known if known is not None else budget_flops)  # type: ignore[arg-type]
+        self.store = Store(self.folder / "runs")
+        self.heroes = Store(self.folder / "hero")
+
+    # --- the budget
+
+    @property
+    def spent(self) -> float:
+        """FLOPs of all runs made so far (a diverged run has spent what it used)."""
+        return sum(record.C for record in self.store.records())
+
+    @property
+    def left(self) -> float:
+        return self.budget - self.spent
+
+    def estimate(self, sweep: Sweep, workers: int | None = None) -> Estimate:
+        """What `sweep` would cost, without spending anything: a few steps of each kind are timed."""
+        from scalept_lab import machine
+        from scalept_lab.train.loop import seconds_per_step
+
+        todo = self._todo(sweep)
+        kinds = {_kind_of_step(config): config for config in todo}
+        timed = {kind: seconds_per_step(config) for kind, config in kinds.items()}
+        each = [timed[_kind_of_step(config)] * config.steps for config in todo]
+        workers = workers or machine.cores()
+        seconds = max([sum(each) / workers, *each], default=0.0)
+        return Estimate(len(sweep), len(sweep) - len(todo), sum(map(flops_of, todo)), self.left, seconds)
+
+    def run(
+        self, sweep: Sweep, executor: futures.Executor | None = None, progress: bool = True
+    ) -> list[RunRecord]:
+        """Train what is missing and return all records of the sweep.
+
+        Raises: InputError, before anything trains, if what is missing costs more than what is left of the budget.
+        """
+        todo = self._todo(sweep)
+        cost = sum(map(flops_of, todo))
+        if cost > self.left * (1 + 1e-9):
+            raise InputError(
+                f"the sweep costs {cost:.3g} FLOPs and {self.left:.3g} of the budget {self.budget:.3g} are left; "
+                f"drop its largest runs (study.estimate(sweep) is free)"
+            )
+        prepare_corpora(todo)
+        self._write_budget()
+        return run_all(sweep, self.store, executor, progress)
+
+    # --- the law
+
+    def records(self) -> list[RunRecord]:
+        """The finished runs that a law may be fitted to."""
+        return [record for record in self.store.records() if record.ok]
+
+    def fit(self, from_flops: float = 0.0, **options: Any) -> Law:
+        """Fit a law to the study's runs of at least `from_flops`; `options` go to `fit.fit_law`.
+
+        Raises: InputError if there are too few runs, or if they were trained on different text.
+        """
+        options = {"bootstrap": 1000, **options}
+        return fit_records([record for record in self.records() if record.C >= from_flops], **options)
+
+    def call_shot(self, flops: float, law: Law | None = None) -> Shot:
+        """Choose the best model of the family for `flops`, predict its loss, and seal that on disk.
+
+        Until the hero is trained a new call replaces the seal; afterwards the sealed prediction stands and is returned.
+        Raises: InputError if the hero was trained without a seal, or in the sweep: what is known cannot be foretold.
+        """
+        positive("flops", flops)
+        law = law or self.fit()
+        records = self.records()
+        if not records:
+            raise InputError(
+                "no run of this study is finished, so there is nothing to foretell from; run a sweep first"
+            )
+        if law.form == "power":
+            raise InputError("a power law has one variable and cannot choose a model; fit form chinchilla")
+        like = parse(TrainConfig, records[-1].config)
+        config = best_recipe(law, flops, like)
+        if finished(self.heroes, config):
+            return self.sealed(config.id())
+        if finished(self.store, config):
+            raise InputError(
+                f"the best run for {flops:g} FLOPs is in the sweep already: ask for more than its largest run"
+            )
+        shape = counts.shape(config.model)
+        foretold = law.predict(shape.non_embedding, config.steps * config.tokens_per_step)
+        shot = Shot(
+            config=config, flops=flops_of(config), predicted=foretold.loss, low=foretold.low, high=foretold.high,
+            law=law.params, status=law.status, runs=list(law.points.runs),
+            sealed_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )  # fmt: skip
+        shot = shot.model_copy(update={"seal": shot.digest()})
+        write_atomically(self._shot_path(shot.id), shot.model_dump_json(indent=1) + "\n")
+        return shot
+
+    def run_hero(self, shot: Shot, progress: bool = True) -> Score:
+        """Train the run that `shot` foretold (or find it trained), open the seal and score the prediction.
+
+        Raises: InputError if the seal was never made here, or if its file was changed.
+        """
+        sealed = self.sealed(shot.id)
+        if sealed != shot:
+            raise InputError(
+                f"the prediction differs from the one sealed at {sealed.sealed_at}; score the sealed one"
+            )
+        now = prepared_sha256(shot.config)
+        if any(record.corpus != now for record in self.store.records() if record.id in shot.runs):
+            raise InputError(
+                f"corpus {shot.config.corpus}: its text has changed since the prediction was sealed; "
+                "run the sweep again and call a new shot"
+            )
+        run_all([shot.config], self.heroes, progress=progress)
+        record = self.heroes.get(shot.id)
+        if record is None or record.L is None:
+            state = record.status if record else "missing"
+            raise InputError(
+                f"the hero run is {state}: {record.error if record else 'no record'}; nothing to score"
+            )
+        return Score(shot, record.L)
+
+    def sealed(self, run_id: str) -> Shot:
+        path = self._shot_path(run_id)
+        try:
+            shot = parse(Shot, json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise InputError(
+                f"no prediction is sealed for run {run_id}; call study.call_shot(flops=…) first"
+            ) from None
+        except ValueError:  # not JSON, or not a shot
+            shot = None
+        if shot is None or shot.id != run_id or shot.digest() != shot.seal:
+            raise InputError(f"the seal of {path.name} is broken: the file was changed after it was written")
+        return shot
+
+    def shots(self) -> list[Shot]:
+        """Every sealed prediction, in the order of sealing. Raises: InputError if one seal is broken."""
+        shots = [self.sealed(path.stem) for path in (self.folder / "shots").glob("*.json")]
+        return sorted(shots, key=lambda shot: (shot.sealed_at, shot.id))
+
+    def scores(self) -> list[Score]:
+        """Every sealed prediction whose hero has been trained, as `shots`. Raises: InputError if one seal is broken."""
+        losses = {record.id: record.L for record in self.heroes.records() if record.L is not None}
+        return [Score(shot, losses[shot.id]) for shot in self.shots() if shot.id in losses]
+
+    def report(self, path: str | Path | None = None, law: Law | None = None) -> Path:
+        """One self-contained HTML page with the table, the plots, the law (fitted anew if not given) and the scores."""
+        from scalept_lab.study.report import write_report
+
+        return write_report(self, Path(path) if path is not None else self.folder / "report.html", law)
+
+    # --- files
+
+    def _todo(self, sweep: Sweep) -> list[TrainConfig]:
+        return [config for config in sweep if not finished(self.store, config)]
+
+    def _shot_path(self, run_id: str) -> Path:
+        return self.folder / "shots" / f"{run_id}.json"
+
+    def _read_budget(self) -> float | None:
+        path = self.folder / "study.json"
+        try:
+            return positive("budget_flops", json.loads(path.read_text(encoding="utf-8"))["budget_flops"])
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError):
+            raise InputError(
+                f"{path}: expected a study with a budget_flops, got something else; move it away"
+            ) from None
+
+    def _write_budget(self) -> None:
+        path = self.folder / "study.json"
+        if not path.exists():
+            write_atomically(path, json.dumps({"name": self.name, "budget_flops": self.budget}) + "\n")
+
+
+def _kind_of_step(config: TrainConfig) -> tuple:
+    """What decides how long a step takes: two runs that agree in it need timing once."""
+    return config.model, config.batch, config.optimizer, config.dtype, config.accumulate, config.recompute
+
+
+def best_recipe(law: Law, flops: float, like: TrainConfig) -> TrainConfig:
+    """The member of the family with the lowest predicted loss at `flops`, with corpus, scoring text and seed of `like`.
+
+    Compute is counted in full (attention and the output layer included), not as 6ND: at our sizes these are half of it.
+    """
+    fixed = {
+        "corpus": like.corpus, "eval_windows": like.eval_windows, "seed": like.seed,
+        "vocab_size": like.model.vocab_size, "context": like.model.context,
+    }  # fmt: skip
+    candidates = []
+    for width in range(HEAD_DIM, 513, HEAD_DIM):
+        try:
+            config = at_flops(width, flops, **fixed)
+        except InputError:  # not even one step
+            break
+        shape = counts.shape(config.model)
+        candidates.append((float(law(shape.non_embedding, config.tokens)), width, config))
+    if not candidates:
+        raise InputError(f"flops: {flops:g} do not pay for a single step of the smallest model; ask for more")
+    return min(candidates, key=lambda candidate: candidate[:2])[2]

@@ -1,0 +1,199 @@
+"""Many runs, each trained once: on any `concurrent.futures.Executor`, cached on disk, resumable after any kind of end."""
+
+from __future__ import annotations
+
+import concurrent.futures as futures
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from tqdm.auto import tqdm
+
+from scalept_lab import machine
+from scalept_lab.config import TrainConfig
+from scalept_lab.costs import counts
+from scalept_lab.errors import InputError
+from scalept_lab.processes import local_processes
+from scalept_lab.recipe import recommend
+from scalept_lab.runs import RunRecord, Store
+from scalept_lab.train import pacing
+
+Number = TypeVar("Number", int, float)
+
+
+@dataclass(frozen=True, init=False)
+class Sweep:
+    """A set of runs to make: every width with every number of tokens (and every seed), each with its measured recipe.
+
+    >>> len(Sweep(width=[16, 32], tokens=[1e5, 2e5, 4e5]))
+    6
+    """
+
+    configs: tuple[TrainConfig, ...]
+
+    def __init__(
+        self, width: Sequence[int] | int = (), tokens: Sequence[float] | float = (), seed: Sequence[int] | int = 0,
+        *, configs: Iterable[TrainConfig] = (), **fields: Any,
+    ):  # fmt: skip
+        grid = itertools.product(_list(width), _list(tokens), _list(seed))
+        made = [recommend(w, t, seed=s, **fields) for w, t, s in grid]
+        unique = {config.id(): config for config in [*configs, *made]}
+        if not unique:
+            raise InputError("sweep: expected at least one width and one number of tokens, got an empty list")
+        object.__setattr__(self, "configs", tuple(unique.values()))
+
+    @classmethod
+    def isoflop(cls, slices: Mapping[float, Sequence[int]], seed: int = 0, **fields: Any) -> Sweep:
+        """Slices of equal compute: for each number of FLOPs the widths to try, the tokens following from the two."""
+        pairs = [(width, flops) for flops, widths in slices.items() for width in widths]
+        return cls(configs=[at_flops(width, flops, seed=seed, **fields) for width, flops in pairs])
+
+    def __len__(self) -> int:
+        return len(self.configs)
+
+    def __iter__(self) -> Iterator[TrainConfig]:
+        return iter(self.configs)
+
+    @property
+    def flops(self) -> float:
+        return sum(flops_of(config) for config in self.configs)
+
+
+def at_flops(width: int, flops: float, **fields: Any) -> TrainConfig:
+    """The run of this width that costs `flops` (to within one step). Raises: InputError if that is not one step."""
+    # Twice, since the recipe depends on the number of tokens, which this is to find.
+    tokens = pacing.at_flops(recommend(width, 1e6, **fields), flops).tokens
+    return pacing.at_flops(recommend(width, tokens, **fields), flops)
+
+
+def flops_of(config: TrainConfig) -> float:
+    """Training FLOPs of a run: what its record will say under C."""
+    return pacing.flops(config)
+
+
+def run_all(
+    configs: Iterable[TrainConfig],
+    store: Store,
+    executor: futures.Executor | None = None,
+    progress: bool = True,
+) -> list[RunRecord]:
+    """Train what `store` does not hold yet; return the records of all, in the order of `configs`.
+
+    A finished run is written at once, so stopping (or killing) a sweep loses at most the runs in flight. Without an
+    `executor`, one process per core with one thread each: small models leave a second thread idle, and two threads
+    can stall when the machine has other work.
+    """
+    if executor is not None and not isinstance(executor, futures.Executor):
+        kind = type(executor).__name__
+        raise InputError(
+            f"executor: expected a concurrent.futures.Executor, got {kind}; docs/at_scale.md has other ways"
+        )
+    configs = list(configs)
+    todo = [config for config in configs if not finished(store, config)]
+    if todo:
+        prepare_corpora(todo)
+        todo.sort(key=flops_of, reverse=True)  # the longest first, so that no core waits long at the end
+        if executor is not None:
+            _run(todo, store, executor, progress)
+        else:
+            with local_processes(min(machine.cores(), len(todo))) as processes:
+                _run(todo, store, processes, progress)
+    found = [store.get(config.id()) for config in configs]
+    return [record for record in found if record is not None]
+
+
+def train_and_save(config: TrainConfig, folder: str) -> str:
+    """One run, as a worker makes it: train, leave the record in `folder`, return its id."""
+    from scalept_lab.train.loop import train
+
+    beat = _heartbeat(folder, config.id())
+    beat.parent.mkdir(parents=True, exist_ok=True)
+
+    def tell(step: int) -> None:
+        beat.write_text(str(step / config.steps))
+
+    try:
+        tell(0)  # over what a killed process may have left
+        record = train(config, progress=tell)
+    except InputError:
+        raise  # the learner can mend this; it must not be stored as a result
+    except Exception as error:
+        record = _failed(config, error)
+    finally:
+        beat.unlink(missing_ok=True)
+    Store(folder).save(record)
+    return record.id
+
+
+def _run(todo: list[TrainConfig], store: Store, executor: futures.Executor, progress: bool) -> None:
+    folder = str(store.folder.resolve())  # a worker on another machine starts in another folder
+    pending: dict[futures.Future, TrainConfig] = {}
+    done = 0.0
+    total, title = sum(map(flops_of, todo)), f"training {len(todo)} runs"
+    try:
+        pending |= {executor.submit(train_and_save, config, folder): config for config in todo}
+        with tqdm(total=total, unit="FLOP", unit_scale=True, desc=title, disable=not progress) as bar:
+            while pending:
+                finished, _ = futures.wait(pending, timeout=0.5, return_when=futures.FIRST_COMPLETED)
+                for future in finished:
+                    done += flops_of(pending.pop(future))
+                    future.result()
+                bar.n = done + sum(flops_of(config) * _share(store, config) for config in pending.values())
+                bar.refresh()
+    except futures.BrokenExecutor:
+        raise InputError(
+            "a worker process was killed (out of memory, or a script without `if __name__ == '__main__':`); "
+            "finished runs are kept: run it again to go on, with an executor of fewer workers if it ends here again"
+        ) from None
+    finally:
+        for future in pending:  # after an error or an interrupt, start nothing more
+            future.cancel()
+
+
+def _heartbeat(folder: str | Path, run_id: str) -> Path:
+    return Path(folder) / ".progress" / run_id
+
+
+def _share(store: Store, config: TrainConfig) -> float:
+    """How much of a run is done, as its worker last wrote it: a file, so that it works on any executor."""
+    try:
+        return min(1.0, float(_heartbeat(store.folder, config.id()).read_text()))
+    except (OSError, ValueError):
+        return 0.0
+
+
+def finished(store: Store, config: TrainConfig) -> bool:
+    """Whether a run needs no training any more: its record is there, and of the text that its corpus has now."""
+    if store.get(config.id()) is None:  # do not build a corpus to learn that
+        return False
+    return store.finished(config.id(), prepared_sha256(config)) is not None
+
+
+def prepared_sha256(config: TrainConfig) -> str:
+    """The fingerprint of the text that the corpus of a run has now."""
+    from scalept_lab.data.corpora import prepare
+
+    return prepare(config.corpus).sha256
+
+
+def prepare_corpora(configs: Iterable[TrainConfig]) -> None:
+    """Build each corpus once, here, with its progress shown, rather than in every worker. Raises: InputError."""
+    from scalept_lab.data.corpora import prepare
+
+    for name in sorted({config.corpus for config in configs}):
+        prepare(name)
+
+
+def _failed(config: TrainConfig, error: Exception) -> RunRecord:
+    shape = counts.shape(config.model)
+    line = f"{type(error).__name__}: {error}".splitlines()[0]
+    return RunRecord(
+        id=config.id(), config=config.model_dump(), N=shape.non_embedding, N_total=shape.total, D=0, C=0, L=None,
+        seconds=0, peak_rss_bytes=machine.peak_rss_bytes(), status="failed", error=line, provenance=machine.provenance(),
+    )  # fmt: skip
+
+
+def _list(value: Iterable[Number] | Number) -> list[Number]:
+    return list(value) if isinstance(value, Iterable) else [value]

@@ -1,0 +1,235 @@
+"""Growing a model while it trains: deeper or wider, with the outputs it had before, its optimizer's memory included.
+
+`deepen` adds blocks, `widen` multiplies the width; `grow` does either to a `stepwise.Run`. Sources: Chen et al. 2016,
+"Net2Net" (function-preserving width and depth), Gong et al. 2019, "Efficient Training of BERT by Progressively Stacking",
+Chen et al. 2022, "bert2BERT" (width of transformers). Tensors are (outputs, inputs), as torch keeps them.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from scalept_lab import machine
+from scalept_lab.checks import one_of, positive
+from scalept_lab.config import Growth, ModelConfig, TrainConfig, parse
+from scalept_lab.costs.counts import flops_per_token
+from scalept_lab.data.corpora import Prepared
+from scalept_lab.errors import InputError
+from scalept_lab.model.optim import learning_rate, make_optimizer
+from scalept_lab.model.transformer import Transformer
+from scalept_lab.runs import RunRecord
+from scalept_lab.train import stepwise
+from scalept_lab.train.loop import check
+from scalept_lab.train.outcome import outcome
+from scalept_lab.train.stepwise import Run
+
+DEEPEN = ("zero", "stack", "copy")
+WIDEN = ("copy", "pad")
+# what a block adds to the residual stream comes out of these
+ENDS = ("attention.out.weight", "mlp.down.weight")
+
+
+def deepen(model: Transformer, depth: int, how: str = "zero") -> Transformer:
+    """A copy of `model` with `depth` blocks, the new ones on top.
+
+    zero   new random blocks whose two output matrices are zero: they add nothing, so the outputs are the same
+    stack  copies of the blocks below, in turn, with those matrices zero: the same outputs, and a better start inside
+    copy   plain copies: the outputs change
+    Raises: InputError for a depth that is not larger, or an unknown way.
+    """
+    one_of("how", how, DEEPEN)
+    old = model.config
+    if depth <= old.depth:
+        raise InputError(f"depth: expected more than the {old.depth} blocks there are, got {depth}")
+    grown = Transformer(old.replace(depth=depth)).to(model.head.weight.device)
+    state, mine = grown.state_dict(), model.state_dict()
+    for name in state:
+        source = name
+        if (number := _block(name)) is not None and number >= old.depth:
+            source = (
+                "" if how == "zero" else name.replace(f"blocks.{number}.", f"blocks.{number % old.depth}.")
+            )
+        if source:
+            state[name] = mine[source].clone()
+        if source != name and how != "copy" and name.endswith(ENDS):
+            state[name] = torch.zeros_like(state[name])
+    grown.load_state_dict(state)
+    return grown
+
+
+def widen(
+    model: Transformer, width: int, how: str = "copy", noise: float = 1.0, seed: int = 0
+) -> Transformer:
+    """A copy of `model` at a multiple of its width, with as many times the heads.
+
+    copy   every channel k times, what reads them divided by k: the outputs are the same, since layer norm does not see the
+           copies (mean and variance stay). Alone, the copies would get the same gradients and stay the same for ever; so
+           matrices that read copies get noise that cancels over them, `noise` times as large as fresh weights would be.
+    pad    zeros for the new channels: the outputs change, since layer norm divides by the deviation over all channels.
+    Raises: InputError for a width that is no multiple, or an unknown way.
+    """
+    one_of("how", how, WIDEN)
+    old = model.config
+    k, rest = divmod(width, old.width)
+    if rest or k < 2:
+        raise InputError(f"width: expected 2, 3, … times the width {old.width}, got {width}")
+    config = old.replace(width=width, heads=k * old.heads)
+    grown = Transformer(config).to(model.head.weight.device)
+    generator = torch.Generator().manual_seed(seed)
+    state = {}
+    for name, weight in model.state_dict().items():
+        if how == "pad":
+            state[name] = _pad(weight, grown.state_dict()[name].shape, parts=3 if "qkv" in name else 1)
+            continue
+        wide = _spread(name, weight, k, 1 / k)
+        if noise and _reads_channels(name):
+            wide = wide + noise * _cancelling(wide.shape, k, generator).to(wide)
+        state[name] = wide
+    grown.load_state_dict(state)
+    return grown
+
+
+def grow(run: Run, model: ModelConfig, how: str | None = None, seed: int = 0) -> Run:
+    """A run that goes on with a deeper or wider `model`: same outputs, Adam's moments and step counts, place in the data.
+
+    The rates are those of the new width's parameter groups. Moments go where the weights went, scaled as the gradients
+    are (a channel's copies share its gradient); new blocks start without any.
+    Raises: InputError if more than depth or width differs, or the optimizer is not AdamW.
+    """
+    old = run.config.model
+    if run.config.optimizer != "adamw":
+        raise InputError(
+            f"optimizer: expected adamw, whose moments can be carried over, got {run.config.optimizer}"
+        )
+    deeper = old.replace(depth=model.depth) == model
+    wider = (
+        old.replace(width=model.width, heads=model.heads) == model
+        and model.width // model.heads == old.width // old.heads
+    )
+    if model == old or not (deeper or wider):
+        raise InputError(
+            "model: expected the present one with more depth, or more width and heads in proportion"
+        )
+    config: TrainConfig = run.config.replace(model=model)
+    if deeper:
+        grown, k = deepen(run.model, model.depth, how or "zero"), 1
+    else:
+        grown, k = widen(run.model, model.width, how or "copy", seed=seed), model.width // old.width
+    optimizer = make_optimizer(grown, config)
+    before = {name: run.optimizer.state.get(p) for name, p in run.model.named_parameters()}
+    for name, p in grown.named_parameters():
+        if kept := before.get(name):
+            state = {key: value.clone() for key, value in kept.items()}
+            if k > 1:
+                less = 1.0 if name.startswith("head.") else 1 / k
+                state["exp_avg"] = less * _spread(name, kept["exp_avg"], k, 1.0)
+                state["exp_avg_sq"] = less**2 * _spread(name, kept["exp_avg_sq"], k, 1.0)
+            optimizer.state[p] = state
+    return run.copy(config, grown, optimizer)
+
+
+def grown(
+    small: TrainConfig, model: ModelConfig, flops: float, share: float = 0.5, how: str | None = None
+) -> TrainConfig:
+    """The run that spends `share` of `flops` on the model of `small`, grows it to `model`, and spends the rest on that.
+
+    The share 0 is the large model from the start. Raises: InputError for a share outside [0, 1), or FLOPs that are not above 0.
+    """
+    plan = parse(
+        Growth, {"start": small.model, "flops": positive("flops", flops), "share": share, "how": how}
+    )
+    config: TrainConfig = small.replace(model=model, growth=plan)
+    return config.replace(tokens=sum(_steps(config)) * config.tokens_per_step)
+
+
+def fit_grown(config: TrainConfig, corpus: Prepared | None = None) -> tuple[Run, RunRecord]:
+    """Train, grow, train on, as `grown` planned it.
+
+    The learning rate follows the share of the FLOPs that is spent, in the shape that `config` names, across the growth: one
+    warm-up and one decay, the same for every share, so that the schedule is not what is compared.
+    Raises: InputError as `grow` and `train` do.
+    """
+    plan = config.growth
+    if plan is None:
+        raise InputError("growth: expected a config made by growth.grown, got one without")
+    check(config, loop="growth")
+    if config.curriculum is not None:
+        raise InputError(
+            "curriculum: expected none in a run that grows, as its length is counted in FLOPs; leave it out"
+        )
+    steps, costs = _steps(config), _costs(config)
+    spent = [step * costs[0] for step in range(steps[0])]
+    spent += [steps[0] * costs[0] + step * costs[1] for step in range(steps[1])]
+    total = steps[0] * costs[0] + steps[1] * costs[1]
+    large: TrainConfig = config.replace(growth=None)
+    ruler: TrainConfig = large.replace(tokens=10_000 * large.tokens_per_step)  # the schedule, finely divided
+    rates = [learning_rate(int(at / total * ruler.steps), ruler) for at in spent]
+    run = stepwise.start(large.replace(model=plan.start) if steps[0] else large, corpus)
+    if steps[0]:
+        run = grow(stepwise.go_on(run, rates[: steps[0]]), config.model, plan.how, seed=config.seed)
+    stepwise.go_on(run, rates[steps[0] :])
+    done = sum(part * cost for part, cost in zip(_split(run.step, steps[0]), costs, strict=True))
+    return run, outcome(
+        config, run.corpus.sha256, run.watch, stepwise.score(run), device=machine.device(), C=done,
+        metrics={"steps_before": float(steps[0])},
+    )  # fmt: skip
+
+
+def _costs(config: TrainConfig) -> tuple[float, float]:
+    """FLOPs of a step before the growth, and after it."""
+    assert config.growth is not None
+    before, after = (
+        flops_per_token(model) * config.tokens_per_step for model in (config.growth.start, config.model)
+    )
+    return before, after
+
+
+def _steps(config: TrainConfig) -> tuple[int, int]:
+    """Steps before the growth, and after it."""
+    assert config.growth is not None
+    before, after = _costs(config)
+    share, flops = config.growth.share, config.growth.flops
+    return round(share * flops / before), round((1 - share) * flops / after)
+
+
+def _split(step: int, at: int) -> tuple[int, int]:
+    return min(step, at), max(0, step - at)
+
+
+def _block(name: str) -> int | None:
+    return int(name.split(".")[1]) if name.startswith("blocks.") else None
+
+
+def _reads_channels(name: str) -> bool:
+    return not name.startswith(("embed.", "position."))
+
+
+def _spread(name: str, weight: Tensor, k: int, scale: float) -> Tensor:
+    """Copies of rows and columns: inputs k times (times `scale`), outputs k times, but for tables and for the vocabulary."""
+    if not _reads_channels(name):
+        return weight.repeat(1, k)
+    wide = weight.repeat(1, k) * scale
+    if name.startswith("head."):
+        return wide
+    if "qkv" in name:  # queries, keys and values each by themselves, whole heads after one another
+        return torch.cat([part.repeat(k, 1) for part in wide.chunk(3)])
+    return wide.repeat(k, 1)
+
+
+def _cancelling(shape: torch.Size, k: int, generator: torch.Generator) -> Tensor:
+    """Random weights whose sum over the k copies of each input is zero."""
+    rows, columns = shape
+    noise_RxkxC = torch.randn(rows, k, columns // k, generator=generator) / math.sqrt(columns)
+    return (noise_RxkxC - noise_RxkxC.mean(1, keepdim=True)).reshape(rows, columns)
+
+
+def _pad(weight: Tensor, shape: torch.Size, parts: int = 1) -> Tensor:
+    padded = []
+    for part in weight.chunk(parts):
+        zeros = part.new_zeros(shape[0] // parts, shape[1])
+        zeros[: part.shape[0], : part.shape[1]] = part
+        padded.append(zeros)
+    return torch.cat(padded)

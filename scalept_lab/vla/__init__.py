@@ -1,0 +1,1 @@
+"""Policies that see, read and act: grid worlds, demonstrations, cloning, rollouts."""

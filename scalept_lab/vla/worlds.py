@@ -1,0 +1,177 @@
+"""BabyAI: small grid worlds, a mission in words, and a bot that carries it out (Chevalier-Boisvert et al. 2019).
+
+The worlds are Farama's `minigrid`. An agent sees the 7 × 7 cells before it, each as three small whole numbers (what it
+is, its colour, its state), and turns, walks, picks up, drops or toggles. The same level and seed give the same episode
+on every machine: a demonstration need not be stored, only its seed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import io
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from scalept_lab.errors import InputError
+
+VIEW = 7  # cells, of the agent's square view
+ACTIONS = ("left", "right", "forward", "pickup", "drop", "toggle", "done")
+KINDS = ("unseen", "empty", "wall", "floor", "door", "key", "ball", "box", "goal", "lava", "agent")
+COLOURS = ("red", "green", "blue", "purple", "yellow", "grey")
+STATES = ("open", "closed", "locked")
+WORDS = (
+    "<pad>", "a", "after", "and", "ball", "behind", "blue", "box", "door", "front", "go", "green", "grey", "in", "key",
+    "left", "next", "object", "of", "on", "open", "pick", "purple", "put", "red", "right", "the", "then", "to", "up",
+    "yellow", "you", "your", ",",
+)  # fmt: skip
+"""Every word of the missions that BabyAI makes; a word's token is its place here, and 0 fills up."""
+CAP = 20  # steps that a policy gets: with ever more of them, a blind agent bumps into its goal more and more often
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One mission carried out: T steps, and what was seen before each of them."""
+
+    level: str
+    seed: int
+    mission: str
+    image_Tx7x7x3: np.ndarray  # uint8: kind, colour, state of the cells in view; the agent stands at [3, 6]
+    direction_T: np.ndarray  # 0 east, 1 south, 2 west, 3 north
+    action_T: np.ndarray
+    success: bool
+
+    def __len__(self) -> int:
+        return len(self.action_T)
+
+
+def levels() -> tuple[str, ...]:
+    """The names of BabyAI's levels, without the `BabyAI-` and `-v0` around them."""
+    return tuple(sorted(_registry()))
+
+
+def make(level: str, render: bool = False) -> Any:
+    """The environment of a level, bare: none of gymnasium's checking wrappers around it.
+
+    `GoToLocalS8N4` is a room of 8 × 8 cells with its walls and 4 objects; sizes that BabyAI does not list are made in the
+    same way (`GoToLocalS12N4`). With `render`, `env.render()` gives a picture.
+    Raises: InputError for a name that is no level.
+    """
+    import gymnasium
+
+    name, options = _resolve(level)
+    with quiet():
+        mode = "rgb_array" if render else None
+        return gymnasium.make(name, disable_env_checker=True, render_mode=mode, **options).unwrapped
+
+
+def _resolve(level: str) -> tuple[str, dict[str, int]]:
+    """(gymnasium's name, what to give it) of a level."""
+    known = _registry()
+    if level in known:
+        return known[level], {}
+    if found := re.fullmatch(r"GoToLocalS(\d+)N(\d+)", level):
+        size, objects = map(int, found.groups())
+        if 5 <= size <= 25 and 1 <= objects <= (size - 2) ** 2 // 3:
+            return "BabyAI-GoToLocal-v0", {"room_size": size, "num_dists": objects}
+    near = difflib.get_close_matches(level, known, n=3, cutoff=0.5)
+    raise InputError(
+        f"level: expected a BabyAI level, got {level!r}; close to it: {', '.join(near) or 'nothing'} "
+        "(scalept_lab.vla.worlds.levels() lists all)"
+    )
+
+
+@cache
+def _registry() -> dict[str, str]:
+    """gymnasium's name of each level."""
+    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
+    import gymnasium
+    import minigrid  # noqa: F401  registers its worlds
+
+    names = [name for name in gymnasium.registry if name.startswith("BabyAI-")]
+    return {re.sub(r"^BabyAI-|-v\d+$", "", name): name for name in names}
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """minigrid prints whenever it draws a world anew ("Sampling rejected"): nobody needs to read that."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield
+
+
+def reset(env: Any, seed: int) -> dict[str, Any]:
+    """The first observation of the episode with this seed: image, direction, mission."""
+    with quiet():
+        return env.reset(seed=seed)[0]
+
+
+def demonstrate(level: str, seed: int, env: Any = None) -> Episode:
+    """What the bot does on the mission with this seed. `env`: one made before, to save the time of making it.
+
+    Raises: InputError for an unknown level, or one whose missions the bot does not understand (`KeyInBox`).
+    """
+    from minigrid.utils.baby_ai_bot import BabyAIBot
+
+    env = env or make(level)
+    seen = reset(env, seed)
+    bot = BabyAIBot(env)
+    images, directions, actions, over, reward = [], [], [], False, 0.0
+    while not over:
+        try:
+            action = int(bot.replan())
+        except AssertionError as error:
+            raise InputError(
+                f"{level}: expected a level that the bot can carry out, but it gives up with seed {seed} "
+                f"({str(error) or 'a mission unknown to it'}); take another level"
+            ) from None
+        images.append(seen["image"])
+        directions.append(seen["direction"])
+        actions.append(action)
+        seen, reward, terminated, truncated, _ = env.step(action)
+        over = terminated or truncated
+    return Episode(
+        level, seed, seen["mission"], np.stack(images), np.array(directions, np.uint8), np.array(actions, np.uint8),
+        success=reward > 0,
+    )  # fmt: skip
+
+
+def encode(mission: str, length: int | None = None) -> np.ndarray:
+    """Tokens of a mission, uint8, filled up with 0 to `length`. Raises: InputError for a word that is none of `WORDS`."""
+    words = mission.lower().replace(",", " , ").split()
+    try:
+        tokens = [WORDS.index(word) for word in words]
+    except ValueError:
+        new = next(word for word in words if word not in WORDS)
+        raise InputError(
+            f"mission: expected words of BabyAI's language, got {new!r} in {mission!r}; scalept_lab.vla.worlds.WORDS has all"
+        ) from None
+    if length is not None and len(tokens) > length:
+        raise InputError(
+            f"mission: expected at most {length} words, got {len(tokens)} in {mission!r}; take a longer policy"
+        )
+    return np.array(tokens + [0] * ((length or len(tokens)) - len(tokens)), np.uint8)
+
+
+def decode(tokens: np.ndarray) -> str:
+    """The words of a mission again."""
+    return " ".join(WORDS[token] for token in tokens if token).replace(" ,", ",")
+
+
+def named_object(tokens: np.ndarray) -> tuple[int, int]:
+    """(kind, colour) of the first object that a mission names, as numbers of an image; colour -1 where it names none.
+
+    Raises: InputError for a mission without an object.
+    """
+    words, colour = [WORDS[token] for token in tokens if token], -1
+    for word in words:
+        if word in COLOURS:
+            colour = COLOURS.index(word)
+        elif word in KINDS:
+            return KINDS.index(word), colour
+    raise InputError(f"mission: expected one that names an object, got {' '.join(words)!r}")

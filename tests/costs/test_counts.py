@@ -1,0 +1,183 @@
+"""Counts against the real models, built without memory; the memory table of the ZeRO paper; bad input."""
+
+import json
+
+import pytest
+
+from scalept_lab.config import ModelConfig, TrainConfig
+from scalept_lab.costs import counts, shapes
+from scalept_lab.errors import InputError
+
+PUBLISHED = {  # (total, non-embedding where a paper prints it)
+    "gpt2": (124_439_808, None),
+    "gpt2-xl": (1_557_611_200, None),
+    "bert-base": (109_482_240, None),
+    "vit-b16": (86_567_656, None),
+    "pythia-410m": (405_334_016, 302_311_424),  # Biderman et al. 2023, table 1
+    "llama-7b": (6_738_415_616, None),
+}
+
+
+def real_count(name):
+    """Parameters of the `transformers` model of that name, on the meta device: shapes without memory."""
+    import torch
+    import transformers as hf
+
+    large = dict(hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, intermediate_size=4096)
+    build = {
+        "gpt2": lambda: hf.GPT2LMHeadModel(hf.GPT2Config()),
+        "gpt2-medium": lambda: hf.GPT2LMHeadModel(hf.GPT2Config(n_embd=1024, n_layer=24, n_head=16)),
+        "gpt2-large": lambda: hf.GPT2LMHeadModel(hf.GPT2Config(n_embd=1280, n_layer=36, n_head=20)),
+        "gpt2-xl": lambda: hf.GPT2LMHeadModel(hf.GPT2Config(n_embd=1600, n_layer=48, n_head=25)),
+        "gpt3-175b": lambda: hf.GPT2LMHeadModel(
+            hf.GPT2Config(n_embd=12288, n_layer=96, n_head=96, n_positions=2048)
+        ),
+        "bert-base": lambda: hf.BertModel(hf.BertConfig()),
+        "bert-large": lambda: hf.BertModel(hf.BertConfig(**large)),
+        "vit-b16": lambda: hf.ViTForImageClassification(hf.ViTConfig(num_labels=1000)),
+        "vit-l16": lambda: hf.ViTForImageClassification(hf.ViTConfig(num_labels=1000, **large)),
+        "pythia-410m": lambda: hf.GPTNeoXForCausalLM(
+            hf.GPTNeoXConfig(vocab_size=50304, max_position_embeddings=2048, **large)
+        ),
+        "llama-7b": lambda: hf.LlamaForCausalLM(hf.LlamaConfig()),
+    }
+    with torch.device("meta"):
+        model = build[name]()
+    return sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", shapes.MODELS)
+def test_named_models_count_as_the_real_ones(name):
+    found = counts.count(name)
+    assert list(found) == ["total", "non_embedding", "embedding", "flops_per_token"]
+    assert found["total"] == real_count(name)
+    assert found["embedding"] + found["non_embedding"] == found["total"]
+    total, non_embedding = PUBLISHED.get(name, (None, None))
+    assert total in (None, found["total"])
+    assert non_embedding in (None, found["non_embedding"])
+
+
+def configs():
+    import transformers as hf
+
+    return {
+        "gpt2": (hf.GPT2LMHeadModel, hf.GPT2Config(n_embd=64, n_layer=3, n_head=4, n_inner=96, vocab_size=300)),
+        "gpt2 untied": (hf.GPT2LMHeadModel, hf.GPT2Config(n_embd=64, n_layer=2, n_head=4, tie_word_embeddings=False)),
+        "bert": (hf.BertModel, hf.BertConfig(hidden_size=48, num_attention_heads=4, intermediate_size=100)),
+        "vit": (hf.ViTForImageClassification, hf.ViTConfig(hidden_size=48, num_attention_heads=4, qkv_bias=False,
+                                                           image_size=32, patch_size=8, num_labels=7)),
+        "gpt_neox": (hf.GPTNeoXForCausalLM, hf.GPTNeoXConfig(
+            hidden_size=64, num_hidden_layers=2, num_attention_heads=4, intermediate_size=100, vocab_size=99)),
+        "gpt_neox tied": (hf.GPTNeoXForCausalLM, hf.GPTNeoXConfig(
+            hidden_size=64, num_hidden_layers=2, num_attention_heads=4, tie_word_embeddings=True,
+            attention_bias=False)),
+        "llama": (hf.LlamaForCausalLM, hf.LlamaConfig(
+            hidden_size=64, num_hidden_layers=2, num_attention_heads=8, num_key_value_heads=2, head_dim=16,
+            intermediate_size=100, tie_word_embeddings=True, attention_bias=True, mlp_bias=True)),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["gpt2", "gpt2 untied", "bert", "vit", "gpt_neox", "gpt_neox tied", "llama"])
+def test_config_files_count_as_the_real_models(name, tmp_path):
+    import torch
+
+    architecture, config = configs()[name]
+    config.save_pretrained(tmp_path)
+    with torch.device("meta"):
+        real = sum(p.numel() for p in architecture(config).parameters())
+    assert counts.count(tmp_path / "config.json")["total"] == real
+
+
+@pytest.mark.parametrize("changes", [{}, {"positions": "learned"}, {"causal": False, "mlp_ratio": 2}])
+def test_own_model_counts_and_flops_are_exact(changes):
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from scalept_lab.model.transformer import Transformer
+
+    config = ModelConfig.family(48, vocab_size=300, context=64, **changes)
+    model = Transformer(config)
+    found = counts.count_params(config)
+    assert found["total"] == sum(p.numel() for p in model.parameters())
+    blocks = sum(p.numel() for p in model.blocks.parameters())
+    assert found["non_embedding"] == blocks
+    assert (
+        counts.count(TrainConfig(model=config)) == counts.count(config) == counts.count(config.model_dump())
+    )
+    assert counts.count({"model": config.model_dump(), "tokens": 1}) == counts.count(config)
+
+    model.head.weight.data.normal_()
+    with (
+        FlopCounterMode(display=False) as counter,
+        torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH),
+    ):
+        model(torch.zeros(2, 64, dtype=torch.long))
+    assert counts.flops_per_token(config) == 3 * counter.get_total_flops() / (2 * 64)
+    assert counts.flops_per_token(config, "6N") == 6 * blocks
+
+
+def test_gpt2_flops_by_hand():
+    weights = 12 * 12 * 768**2 + 50257 * 768
+    assert counts.count("gpt2")["flops_per_token"] == 6 * weights + 12 * 12 * 768 * 1024
+    assert counts.flops_per_token("gpt2", context=512) == 6 * weights + 12 * 12 * 768 * 512
+    assert counts.flops_per_token("gpt2", "6N") == 6 * 85_056_000
+
+
+def test_memory_is_the_zero_table():
+    """Rajbhandari et al. 2020, figure 1: 7.5B parameters, 64 GPUs."""
+    gigabytes = [counts.memory(7.5e9, gpus=64, zero=stage)["total"] / 1e9 for stage in range(4)]
+    assert [round(g, 1) for g in gigabytes] == [120.0, 31.4, 16.6, 1.9]
+    assert counts.memory(1000, precision="fp32") == {
+        "params": 4000,
+        "grads": 4000,
+        "optimizer": 8000,
+        "total": 16000,
+    }
+    assert counts.memory(1000, precision="bf16")["total"] == 8000
+
+
+def test_activations_follow_korthikanti():
+    s, b, h, a = 2048, 1, 12288, 96
+    assert counts.activation_bytes(s, b, h, a) == s * b * h * (34 + 5 * a * s / h)
+    assert counts.activation_bytes(s, b, h, a, tensor_parallel=8) == s * b * h * (
+        10 + 24 / 8 + 5 * a * s / (h * 8)
+    )
+    assert counts.activation_bytes(s, b, h, a, depth=2, flash=True) == 2 * s * b * h * 34
+
+
+def test_time_and_money():
+    assert counts.seconds(1e18, peak_flops=1e12, utilisation=0.5, gpus=4) == 5e5
+    assert counts.price(7200, per_gpu_hour=2.5, gpus=8) == 40
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: counts.count("gpt2-xxl"), "did you mean gpt2-xl"),
+        (lambda: counts.count("nonsense"), "bert-base"),
+        (lambda: counts.count("no/such/config.json"), "no such file"),
+        (lambda: counts.count({"model_type": "mamba"}), "mamba"),
+        (lambda: counts.count({"n_embd": 3}), "model_type"),
+        (lambda: counts.count({"model_type": "gpt2", "n_layer": 0}), "n_layer"),
+        (lambda: counts.count({"model_type": "gpt2", "n_embd": "768"}), "n_embd"),
+        (lambda: counts.flops_per_token("gpt2", "half"), "convention"),
+        (lambda: counts.memory(-1), "params"),
+        (lambda: counts.memory(float("nan")), "params"),
+        (lambda: counts.memory(1e9, zero=4), "zero"),
+        (lambda: counts.memory(1e9, gpus=0), "gpus"),
+        (lambda: counts.memory(1e9, precision="fp7"), "precision"),
+        (lambda: counts.seconds(1e9, 1e9, utilisation=2), "utilisation"),
+    ],
+)
+def test_bad_input_is_one_clear_line(call, words):
+    with pytest.raises(InputError, match=words) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+
+
+def test_config_file_that_is_not_json(tmp_path):
+    path = tmp_path / "config.json"
+    for text in ("{", "[1, 2]", json.dumps({"model_type": "gpt2", "n_embd": 1.5})):
+        path.write_text(text)
+        with pytest.raises(InputError, match=r"config\.json"):
+            counts.count(path)

@@ -1,0 +1,125 @@
+"""Formats against torch's casts, bit for bit where torch has the type; tf32, which it has not, against its definition."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from scalept_lab.costs import formats
+from scalept_lab.costs.formats import FORMATS, lost_to_zero, rounded
+from scalept_lab.errors import InputError
+
+TORCH = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+    "fp8_e4m3": torch.float8_e4m3fn,
+    "fp8_e5m2": torch.float8_e5m2,
+}
+INTEGERS = {1: torch.uint8, 2: torch.uint16, 4: torch.int32}
+each = pytest.mark.parametrize("name", TORCH)
+
+
+def numbers() -> np.ndarray:
+    """Any fp32 bit pattern, and plain numbers of every size, exact halves between neighbours among them."""
+    rng = np.random.default_rng(0)
+    wild = rng.integers(0, 2**32, 200_000, dtype=np.uint32).view(np.float32)
+    tame = (rng.standard_normal(200_000) * 2.0 ** rng.integers(-30, 20, 200_000)).astype(np.float32)
+    halves = (rng.integers(0, 2**12, 50_000) * 2.0 ** rng.integers(-30, 10, 50_000)).astype(np.float32)
+    special = np.array(
+        [0.0, -0.0, np.inf, -np.inf, np.nan, 448, 464, 465, 480, 65504, 65519.9, 65520, 57344, 61440],
+        np.float32,
+    )
+    return np.concatenate([wild, tame, halves, -halves, special])
+
+
+@each
+def test_rounding_is_torchs_cast_bit_for_bit(name):
+    x = numbers()
+    ours = rounded(x, name)
+    theirs = torch.from_numpy(x).to(TORCH[name]).to(torch.float64).numpy()
+    if np.isnan(torch.tensor(1e6).to(TORCH[name]).item()):  # a torch whose cast does not saturate
+        theirs = np.where(np.isnan(theirs) & ~np.isnan(x), np.copysign(FORMATS[name].largest, x), theirs)
+    assert np.array_equal(ours, theirs, equal_nan=True)
+    there = ~np.isnan(ours)
+    assert np.array_equal(np.signbit(ours[there]), np.signbit(theirs[there])), "the sign of zero counts, too"
+
+
+@pytest.mark.parametrize("name", ["bf16", "fp16", "fp8_e4m3", "fp8_e5m2"])
+def test_every_number_of_a_small_format_rounds_to_itself_and_shows_its_own_bits(name):
+    form = FORMATS[name]
+    words = torch.arange(2**form.bits, dtype=torch.int32).to(INTEGERS[form.bytes])
+    values = words.view(TORCH[name]).to(torch.float64).numpy()
+    finite = np.isfinite(values)
+    assert np.array_equal(form.round(values[finite]), values[finite])
+    for word in np.flatnonzero(finite)[:: max(1, finite.sum() // 2000)]:
+        assert form.pattern(values[word]).replace(" ", "") == f"{word:0{form.bits}b}"
+
+
+@each
+def test_limits_are_torchs(name):
+    form, info = FORMATS[name], torch.finfo(TORCH[name])
+    assert form.bits == info.bits
+    assert form.largest == info.max
+    assert form.smallest_normal == info.smallest_normal
+    assert form.epsilon == info.eps
+
+
+def test_tf32_is_fp32_range_with_fp16_precision():
+    tf32, x = FORMATS["tf32"], numbers()[:400_000]
+    assert (tf32.smallest_normal, tf32.epsilon) == (FORMATS["fp32"].smallest_normal, FORMATS["fp16"].epsilon)
+    assert (tf32.bits, tf32.bytes) == (19, 4)
+    words = x[np.isfinite(x)].view(np.uint32).astype(np.uint64)
+    up = (words + 0xFFF + ((words >> 13) & 1)) & ~np.uint64(0x1FFF)  # add half a step (less one at ties), cut
+    with np.errstate(over="ignore"):
+        assert np.array_equal(
+            tf32.round(x[np.isfinite(x)]), up.astype(np.uint32).view(np.float32).astype(np.float64)
+        )
+
+
+@pytest.mark.parametrize("form", FORMATS.values(), ids=str)
+def test_spacing_is_the_way_to_the_next_number(form):
+    for x in (1.0, 1.5, -3.0, form.largest, form.smallest_normal, form.smallest_subnormal, 0.0):
+        step = float(form.spacing(x))
+        if abs(x) < form.largest:
+            assert form.round(abs(x) + step) == abs(x) + step
+        assert form.round(abs(x) + 0.49 * step) == abs(x)
+    assert np.isnan(form.spacing(form.largest * 2))
+
+
+def test_the_update_that_vanishes():
+    assert rounded(1 + 2**-8, "bf16") == 1  # exactly half way: the even neighbour is 1
+    assert rounded(1 + 2**-8 + 2**-20, "bf16") == 1 + 2**-7
+    assert rounded(1e-8, "fp16") == 0 and rounded(1e-8, "bf16") > 0
+
+
+def test_table_has_every_format():
+    assert [row["format"] for row in formats.table()] == list(FORMATS)
+    row = formats.table()[-1]
+    # Micikevicius 2022, table 1
+    assert (row["largest"], row["smallest normal"], row["smallest"]) == (448, 2**-6, 2**-9)
+
+
+def test_lost_to_zero_counts_what_was_not_zero_before():
+    assert lost_to_zero([0.0, 1e-9, 1.0, 0.0], "fp16") == 0.5
+    assert lost_to_zero([0.0, 1e-9, 1.0, 0.0], "fp16", scale=2**16) == 0
+    assert lost_to_zero([0.0], "fp16") == 0
+
+
+@pytest.mark.parametrize(
+    ("call", "line"),
+    [
+        (lambda: rounded(1.0, "fp12"), "format: expected one of fp32, tf32, .*, got 'fp12'"),
+        (lambda: rounded("one", "bf16"), "x: expected a number or an array of numbers, got 'one'"),
+        (lambda: lost_to_zero([1.0], "fp16", scale=-2), "scale: expected a positive number, got -2"),
+        (
+            lambda: lost_to_zero([1.0], "fp16", scale=float("nan")),
+            "scale: expected a positive number, got nan",
+        ),
+    ],
+)
+def test_bad_input_says_so_in_one_line(call, line):
+    with pytest.raises(InputError, match=line) as caught:
+        call()
+    assert "\n" not in str(caught.value)

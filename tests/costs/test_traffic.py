@@ -1,0 +1,145 @@
+"""What collectives and strategies send, and pipeline schedules: formulas against pieces passed round a ring."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from scalept_lab.costs import traffic as com
+from scalept_lab.errors import InputError
+from scalept_lab.plots import planning, style
+
+
+def ring(kind: str, ranks: int, size: float) -> float:
+    """The slow twin: numbers really passed round a ring in pieces until all have them; mean sent by a rank."""
+    sent, piece = [0.0] * ranks, size / ranks
+    steps = range(ranks - 1)
+    if kind == "broadcast":  # down a chain
+        return size * len(steps) / ranks
+    held = [[float(rank + 1) * 10**part for part in range(ranks)] for rank in range(ranks)]
+    whole = [sum(row[part] for row in held) for part in range(ranks)]
+    if kind != "all_gather":  # pieces are added up on their way
+        for step in steps:
+            moving = [held[rank][(rank - step) % ranks] for rank in range(ranks)]
+            for rank in range(ranks):
+                held[(rank + 1) % ranks][(rank - step) % ranks] += moving[rank]
+                sent[rank] += piece
+        assert all(held[rank][(rank + 1) % ranks] == whole[(rank + 1) % ranks] for rank in range(ranks))
+    else:  # each starts with its own piece, ready
+        for rank in range(ranks):
+            held[rank][(rank + 1) % ranks] = whole[(rank + 1) % ranks]
+    if kind != "reduce_scatter":  # finished pieces go round once
+        for step in steps:
+            moving = [held[rank][(rank + 1 - step) % ranks] for rank in range(ranks)]
+            for rank in range(ranks):
+                held[(rank + 1) % ranks][(rank + 1 - step) % ranks] = moving[rank]
+                sent[rank] += piece
+        assert held == [whole] * ranks
+    return sum(sent) / ranks
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4, 8])
+@pytest.mark.parametrize("kind", ["all_reduce", "all_gather", "reduce_scatter", "broadcast"])
+def test_wire_bytes_are_those_of_a_ring(kind, ranks):
+    assert com.wire_bytes(kind, 1200, ranks) == pytest.approx(ring(kind, ranks, 1200))
+
+
+def test_an_all_reduce_is_a_reduce_scatter_and_an_all_gather():
+    for n in (2, 5, 64):
+        both = com.wire_bytes("reduce_scatter", 7e9, n) + com.wire_bytes("all_gather", 7e9, n)
+        assert com.wire_bytes("all_reduce", 7e9, n) == pytest.approx(both)
+    assert com.wire_bytes("point_to_point", 10, 2) == 10 and com.wire_bytes("point_to_point", 10, 1) == 0
+
+
+def test_zero_3_sends_half_as_much_again_as_data_parallel():
+    plain = com.wire_total(com.data_parallel(1e6, 4))
+    for zero, share in ((1, 1.0), (2, 1.0), (3, 1.5)):
+        assert com.wire_total(com.sharded([2.5e5] * 4, 4, zero=zero)) == pytest.approx(share * plain)
+    kept = com.wire_total(com.sharded([2.5e5] * 4, 4, reshard_after_forward=False))
+    assert kept == pytest.approx(plain)
+
+
+def test_fsdp_rows_by_hand():
+    """Two blocks of 100 and a root of 30 parameters on 4 ranks, in 32 bits: the root is gathered once."""
+    gather, scatter = com.sharded([100, 100], 4, root=30)
+    assert (gather.calls, gather.payload) == (5, 4 * (230 + 200))
+    assert (scatter.calls, scatter.payload) == (3, 4 * 230)
+    assert com.table([scatter])[0]["wire"] == pytest.approx(0.75 * 4 * 230)
+    gather, scatter = com.sharded([100, 100], 4, root=30, micro_batches=2)
+    assert (gather.calls, scatter.calls, scatter.payload) == (10, 6, 2 * 4 * 230)
+    gather, scatter = com.sharded(
+        [100, 100], 4, zero=1, micro_batches=2, bytes_per_element=2, gradient_bytes=4
+    )
+    assert (gather.payload, scatter.payload) == (400, 800)
+
+
+def test_tensor_parallel_rows_by_hand():
+    (row,) = com.tensor_parallel(2, 8, 16, 3, 4)
+    assert (row.kind, row.calls, row.payload) == ("all_reduce", 12, 12 * 2 * 8 * 16 * 4)
+    gather, scatter = com.tensor_parallel(2, 8, 16, 3, 4, sequence_parallel=True)
+    assert (gather.kind, scatter.kind, gather.calls) == ("all_gather", "reduce_scatter", 12)
+    assert gather.wire + scatter.wire == pytest.approx(row.wire)
+    assert com.tensor_parallel(2, 8, 16, 3, 4, separate_qkv=True)[0].calls == 18
+    (half,) = com.tensor_parallel(2, 8, 16, 3, 4, micro_batches=2, bytes_per_element=2)
+    assert half.calls == 24 and half.payload == row.payload / 2
+    # Narayanan et al. 2021, §3.2: 8·b·s·h·(t−1)/t elements per layer, device and micro-batch
+    assert row.wire == pytest.approx(3 * 8 * 2 * 8 * 16 * 3 / 4 * 4)
+
+
+def test_every_message_of_a_pipeline_is_counted_once():
+    for p, v in itertools.product((2, 3, 4), (1, 2)):
+        sent = [com.pipeline(8, 4, 16, p, 4, interleave=v, stage=stage)[0] for stage in range(p)]
+        # forward and backward over every boundary
+        assert sum(row.calls for row in sent) == 2 * 4 * (p * v - 1)
+        assert max(row.calls for row in sent) == com.pipeline(8, 4, 16, p, 4, interleave=v)[0].calls
+        assert sent[0].payload / sent[0].calls == 2 * 4 * 16 * 4
+    assert com.pipeline(8, 4, 16, 1, 4)[0].calls == 0
+
+
+# GPipe on two stages with three micro-batches, played by hand: a forward pass takes 1, a backward pass 2.
+BY_HAND = [
+    *[(0, m, "F", m, m + 1) for m in range(3)],
+    *[(1, m, "F", m + 1, m + 2) for m in range(3)],
+    *[(1, m, "B", 4 + 2 * m, 6 + 2 * m) for m in range(3)],
+    *[(0, m, "B", 6 + 2 * m, 8 + 2 * m) for m in range(3)],
+]
+
+
+def test_the_bubble_of_a_schedule_played_by_hand_is_the_formula():
+    """Twelve long, nine of them work on either stage."""
+    assert com.idle_share(BY_HAND) == com.bubble(2, 3) == 1 / 4
+    assert com.bubble(2, 3, of="ideal") == 1 / 3
+    assert com.bubble(4, 8, 2) == 3 / 19 and com.bubble(4, 8, 2, of="ideal") == 3 / 16
+    assert com.bubble(1, 5) == 0
+
+
+def test_a_timeline_is_drawn_from_its_first_box_on():
+    later = [(stage, micro, phase, start + 100.0, end + 100.0) for stage, micro, phase, start, end in BY_HAND]
+    for rows in (BY_HAND, later):
+        fig = planning.plot_timeline(rows, unit="s")
+        (ax,) = fig.axes
+        assert len(ax.patches) == 12 and len(ax.get_yticks()) == 2
+        assert "s" in ax.get_xlabel() and "idle" in ax.get_title(loc="left")
+        assert ax.get_xlim()[0] == 0
+        assert style.png(fig, 60).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: com.wire_bytes("gossip", 1, 2), "kind: expected one of all_reduce"),
+        (lambda: com.wire_bytes("all_reduce", -1, 2), "payload"),
+        (lambda: com.wire_bytes("all_reduce", 1, 0), "ranks: expected a whole number of at least 1"),
+        (lambda: com.sharded([1], 2, zero=4), "zero: expected a whole number from 1 to 3, got 4"),
+        (lambda: com.pipeline(4, 1, 1, 2, 2, stage=2), "stage: expected 0 to 1"),
+        (lambda: com.bubble(4, 0), "microbatches"),
+        (lambda: com.bubble(4, 2, of="half"), "of: expected"),
+        (lambda: com.idle_share([]), "rows"),
+        (lambda: planning.plot_timeline([(0, 0, "X", 0.0, 1.0)]), "phases F and B"),
+    ],
+)
+def test_bad_input_is_one_clear_line(call, says):
+    with pytest.raises(InputError, match=says) as caught:
+        call()
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,137 @@
+"""Running, measuring and saving notebooks; and nbval beside it, on notebooks made here."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from scalept_lab.course import notebooks
+from scalept_lab.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+
+
+def make(path: Path, *sources: str) -> Path:
+    nbformat.write(new_notebook(cells=[new_code_cell(source) for source in sources]), path)
+    return path
+
+
+def test_runs_in_its_folder_with_this_python_and_measures_children_too(tmp_path):
+    work = "import subprocess, sys\nchild = 'import time; block = bytearray(300_000_000); time.sleep(1.5)'\n"
+    work += "subprocess.run([sys.executable, '-c', child]);"
+    path = make(tmp_path / "a.ipynb", work, "import os, sys\nprint(os.getcwd())\nprint(sys.executable)")
+    result = notebooks.run_notebook(path, save=True)
+    assert result["ok"] and result["error"] is None and result["path"] == str(path)
+    assert result["seconds"] > 1.5
+    assert 300e6 < result["peak_rss_bytes"] < 600e6
+    saved = nbformat.read(path, as_version=4)
+    assert saved.cells[1].outputs[0].text.splitlines() == [os.path.realpath(tmp_path), sys.executable]
+    assert [cell.execution_count for cell in saved.cells] == [1, 2]
+
+
+def test_a_failing_cell_is_one_line_and_saves_nothing(tmp_path):
+    path = make(tmp_path / "a.ipynb", "1 + 1", "raise ValueError('two\\nlines')", "never = 1")
+    before = path.read_bytes()
+    result = notebooks.run_notebook(path, save=True)
+    assert (result["ok"], result["error"]) == (False, "cell 1: ValueError: two lines")
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["a.ipynb"]
+
+
+def test_time_limit_counts_for_the_whole_notebook(tmp_path):
+    path = make(tmp_path / "a.ipynb", "import time", "time.sleep(60)")
+    result = notebooks.run_notebook(path, timeout=3)
+    assert not result["ok"] and result["error"].startswith("cell 1: not finished after 3 s")
+    assert result["seconds"] < 20
+
+
+def test_a_dead_kernel_is_an_error_not_a_crash(tmp_path):
+    result = notebooks.run_notebook(make(tmp_path / "a.ipynb", "import os\nos._exit(1)"))
+    assert not result["ok"] and "kernel died" in result["error"]
+
+
+@pytest.mark.parametrize(("name", "text"), [("gone.ipynb", None), ("a.txt", "{}"), ("a.ipynb", "no json")])
+def test_bad_paths_are_told_in_one_line_before_anything_runs(tmp_path, name, text, monkeypatch):
+    monkeypatch.setattr(notebooks, "run_notebook", lambda *args, **kwargs: pytest.fail("ran"))
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=name) as error:
+        notebooks.run([make(tmp_path / "good.ipynb", "1"), tmp_path / name])
+    assert "\n" not in str(error.value)
+    with pytest.raises(InputError, match="got none"):
+        notebooks.run([])
+
+
+def test_saving_removes_what_differs_between_machines(tmp_path):
+    view = new_output("display_data", data={notebooks.WIDGET_VIEW: {"model_id": "1"}, "text/plain": "slider"})
+    cell = new_code_cell("1", metadata={"tags": ["explorer"], "took": "1 s"}, outputs=[view])
+    twin = new_markdown_cell("text")
+    notebook = new_notebook(
+        cells=[cell, twin],
+        metadata={"widgets": {"state": {}}, "kernelspec": {"name": "x", "display_name": "mine"}},
+    )
+    notebook.cells[1]["id"] = cell.id
+    path = tmp_path / "a.ipynb"
+    path.write_text(json.dumps(notebook))
+    assert len(notebooks.metadata_problems(path)) == 4
+    notebooks.write(path, notebook)
+    assert notebooks.metadata_problems(path) == []
+    saved = nbformat.read(path, as_version=4)
+    assert saved.cells[0].metadata == {"tags": ["explorer"]}
+    assert saved.cells[0].outputs[0].data == {"text/plain": "slider"}
+    first = path.read_bytes()
+    notebooks.write(path, nbformat.read(path, as_version=4))
+    assert path.read_bytes() == first
+
+
+def nbval(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "--nbval",
+            "--nbval-current-env",
+            ".",
+        ],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_nbval_compares_claims_and_not_their_evidence(tmp_path):
+    setup = (
+        "import random\nfrom scalept_lab.course.exercises import claim, evidence\ngain = 1 + random.random()"
+    )
+    show = "# NBVAL_IGNORE_OUTPUT\nevidence()"
+    path = make(tmp_path / "a.ipynb", setup, "claim('more helps', gain > 1, margin=gain, spread=.1)", show)
+    result = notebooks.run_notebook(path, save=True)
+    assert result["ok"], result["error"]
+    done = nbval(tmp_path)
+    assert done.returncode == 0, done.stdout
+    path.write_text(path.read_text().replace("gain > 1,", "gain > 3,"))
+    done = nbval(tmp_path)
+    assert done.returncode == 1 and "CLAIM FAILS: more helps" in done.stdout and "1 failed" in done.stdout
+
+
+def test_limits_are_printed_and_fail_the_session(tmp_path):
+    notebooks.run_notebook(make(tmp_path / "a.ipynb", "import time\ntime.sleep(1.2)"), save=True)
+    plugin = (ROOT / "conftest.py").read_text(encoding="utf-8")
+    (tmp_path / "conftest.py").write_text(plugin.replace("\nMEASURED", "\nLIMIT_SECONDS = 0.1\nMEASURED", 1))
+    done = nbval(tmp_path)
+    assert done.returncode == 1 and "1 passed" in done.stdout
+    assert "a.ipynb" in done.stdout and "OVER THE LIMIT" in done.stdout
+    assert nbval(tmp_path, SCALEPT_LIMITS="warn").returncode == 0

@@ -1,0 +1,89 @@
+import numpy as np
+import pytest
+
+from scalept_lab.config import TrainConfig
+from scalept_lab.errors import InputError
+from scalept_lab.laws import arms, stability
+from scalept_lab.runs import RunRecord
+
+
+def record(seed, loss, D=1000, C=1e9, sha="a", experiment="order", arm="plain", **fields):
+    config = TrainConfig(seed=seed, **fields)
+    return RunRecord(id=config.id(), config=config.model_dump(), N=1, N_total=1, D=D, C=C, L=loss, seconds=1,
+                     peak_rss_bytes=1, status="ok" if loss else "diverged",
+                     provenance={"corpus_sha256": sha, "experiment": experiment, "arm": arm})  # fmt: skip
+
+
+def runs(shift=0.0, seeds=range(5), **changes):
+    luck = np.random.default_rng(0).normal(0, 0.1, 200)
+    return [record(seed, 2 + luck[seed] + shift + 0.001 * seed, **changes) for seed in seeds]
+
+
+def test_pairs_cancel_the_luck_of_the_seeds():
+    base, better = arms.compare({"plain": runs(), "better": runs(-0.05)}, "plain", "tokens")
+    assert base.difference is None and base.tokens == base.flops == 1
+    assert better.difference.mean == pytest.approx(-0.05) and better.difference.excludes_zero
+    assert "better" in arms.as_text([base, better]) and "-0.050" in arms.as_text([base, better])
+
+
+def test_spending_is_shown_relative_to_the_baseline():
+    table = arms.compare({"plain": runs(), "short": runs(C=0.8e9)}, "plain", "tokens")
+    assert table[1].flops == pytest.approx(0.8)
+
+
+def test_labelled_sorts_by_arm_and_leaves_the_search_out():
+    mixed = runs() + runs(seeds=range(100, 103), arm="other") + runs(arm="late")
+    assert {name: len(found) for name, found in arms.labelled(mixed, "order").items()} == {
+        "plain": 5,
+        "late": 5,
+    }
+    assert set(arms.labelled(mixed, "order", range(100, 200))) == {"other"}
+    with pytest.raises(InputError, match="experiment: expected one of order"):
+        arms.labelled(mixed, "orders")
+
+
+@pytest.mark.parametrize(
+    "other, equal, words",
+    [
+        (runs(C=2e9), "flops", "expected the baseline's flops within 1 %, got 2.000 times"),
+        (runs(D=1100), "tokens", "tokens within 1 %"),
+        (runs(D=1015), "tokens", "tokens within 1 %, got 1.015 times"),
+        (runs(C=0.985e9), "flops", "flops within 1 %, got 0.985 times"),
+        (runs(seeds=range(1, 6)), "tokens", "expected the baseline's seeds"),
+        (runs(sha="b"), "tokens", "another fingerprint"),
+        (runs(eval_windows=64), "tokens", "eval_windows"),
+        (runs(model={"context": 32}), "tokens", "expected windows of 64 tokens"),
+        ([*runs()[:4], record(4, None)], "tokens", "got one that diverged"),
+        (runs() + runs(), "tokens", "one run for each seed"),
+        (runs(), "seconds", "equal: expected one of tokens, flops"),
+    ],
+)
+def test_unfair_comparisons_are_refused(other, equal, words):
+    with pytest.raises(InputError, match=words):
+        arms.compare({"plain": runs(), "other": other}, "plain", equal)
+
+
+def test_spending_that_differs_by_less_than_the_tolerance_is_alike():
+    assert arms.compare({"plain": runs(), "other": runs(D=1009)}, "plain", "tokens")[1].tokens == 1.009
+
+
+def test_few_seeds_and_unknown_baselines_are_refused():
+    with pytest.raises(InputError, match="expected 5 seeds or more, got 3"):
+        arms.compare({"plain": runs(seeds=range(3))}, "plain", "tokens")
+    with pytest.raises(InputError, match="baseline: expected one of plain"):
+        arms.compare({"plain": runs()}, "uniform", "tokens")
+
+
+def test_spikes_are_counted_once_each():
+    losses = np.concatenate([np.linspace(5, 2, 100), [4] * 15, np.linspace(2, 1.9, 50), [4] * 30, [1.8] * 50])
+    assert stability.spikes(losses) == 2
+    assert stability.spikes(np.linspace(5, 2, 100)) == 0
+    assert stability.loss_ratio(losses).max() == pytest.approx(4 / losses[155:165].mean(), rel=0.02)
+    found = stability.summary(losses, np.arange(1, 101))
+    assert found["spikes"] == 2 and found["norm_median"] == 50.5
+
+
+@pytest.mark.parametrize("losses", [[2.0] * 5, [2.0] * 20 + [float("nan")], [0.0] * 20])
+def test_losses_that_are_none_are_refused(losses):
+    with pytest.raises(InputError, match="did the run diverge"):
+        stability.spikes(losses)

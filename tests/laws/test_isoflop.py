@@ -1,0 +1,162 @@
+"""Approaches 1 and 2 on surfaces whose optimum is known, their known faults, and the rollout."""
+
+import numpy as np
+import pytest
+
+from scalept_lab.errors import InputError
+from scalept_lab.laws import formulas
+from scalept_lab.laws.isoflop import best_runs, group, parabolas, rollout
+
+BUDGETS = np.geomspace(1e18, 1e21, 5)
+
+
+def surface(alpha, beta):
+    return formulas.NamedLaw(
+        "", "chinchilla", {"E": 1.7, "A": 400.0, "B": 1000.0, "alpha": alpha, "beta": beta}, ""
+    )
+
+
+def slices(law, spread=8.0, sizes=9, shift=1.0, noise=0.0, seed=0):
+    """Runs at each budget, sizes spread evenly (in log) around `shift` times the true optimum."""
+    C = np.repeat(BUDGETS, sizes)
+    centre = np.array([law.optimal(c).N for c in C]) * shift
+    N = centre * np.tile(np.geomspace(1 / spread, spread, sizes), len(BUDGETS))
+    D = C / 6 / N
+    return N, D, law(N, D) * np.exp(noise * np.random.default_rng(seed).standard_normal(len(N)))
+
+
+def test_parabolas_are_exact_on_a_symmetric_surface():
+    law = surface(0.35, 0.35)
+    found = parabolas(*slices(law))
+    assert (found.a, found.b) == pytest.approx((law.a, law.b), abs=1e-6)
+    assert found.D(1e22) == pytest.approx(law.optimal(1e22).D, rel=1e-6)
+    assert not found.warnings
+
+
+def test_parabolas_on_an_asymmetric_surface_get_the_exponent_right_and_the_data_wrong():
+    law = surface(0.34, 0.28)
+    found = parabolas(*slices(law))
+    assert (found.a, found.b) == pytest.approx((law.a, law.b), abs=1e-6)
+    off = found.D(1e22) / law.optimal(1e22).D - 1
+    assert 0.02 < abs(off) < 0.2
+    assert found.N(1e22) * found.D(1e22) * 6 == pytest.approx(1e22, rel=1e-6)
+    wider = parabolas(*slices(law, spread=16)).D(1e22) / law.optimal(1e22).D - 1
+    assert abs(wider) > abs(off)  # the further from the optimum, the less a parabola fits
+
+
+def test_best_runs_know_only_the_sizes_tried():
+    law = surface(0.34, 0.28)
+    N, D, L = slices(law, spread=8, sizes=5, shift=1.3)
+    found = best_runs(N, D, L)
+    assert {s.N_opt for s in found.slices} <= set(np.exp(np.log(N)))
+    assert found.k != pytest.approx(parabolas(N, D, L).k, rel=0.02)
+
+
+def test_intervals_cover_and_shrink_with_noise():
+    law = surface(0.34, 0.28)
+    hits = 0
+    for seed in range(40):
+        found = parabolas(*slices(law, noise=0.003, seed=seed), bootstrap=300, seed=seed)
+        hits += found.interval95["a"][0] <= law.a <= found.interval95["a"][1]
+    assert hits >= 34
+    law = surface(0.35, 0.35)  # elsewhere the misfit of the parabola counts as noise too
+    quiet = parabolas(*slices(law, spread=3, noise=0.0003), bootstrap=300).interval95["a"]
+    loud = parabolas(*slices(law, spread=3, noise=0.003), bootstrap=300).interval95["a"]
+    assert np.ptp(quiet) < np.ptp(loud) / 4
+    assert best_runs(*slices(law, noise=0.003), bootstrap=100).interval95["b"][0] < law.b + 0.1
+
+
+@pytest.mark.parametrize("estimate", [parabolas, best_runs])
+@pytest.mark.parametrize(("shift", "side"), [(20.0, "smallest"), (0.05, "largest")])
+def test_an_optimum_at_the_edge_is_called_out(estimate, shift, side):
+    found = estimate(*slices(surface(0.34, 0.28), spread=4, shift=shift))
+    assert len(found.warnings) == len(BUDGETS)
+    assert side in found.warnings[0]
+
+
+def five_sizes(*losses):
+    """Two budgets of five sizes, log N at −2 to 2 around 10 and 20, with the same losses."""
+    t = np.tile(np.arange(-2.0, 3.0), 2)
+    C, N = np.repeat([1e9, 1e11], 5), np.exp(t + np.repeat([10.0, 20.0], 5))
+    return N, C / 6 / N, np.tile(np.array(losses), 2), C
+
+
+def test_the_vertex_by_hand():
+    """2 + (t − 0.3)² at t = −2 … 2."""
+    N, D, L, C = five_sizes(*(2 + (t - 0.3) ** 2 for t in range(-2, 3)))
+    found = parabolas(N, D, L, C)
+    assert [s.loss for s in found.slices] == pytest.approx([2, 2]) and not found.warnings
+    assert [np.log(s.N_opt) for s in found.slices] == pytest.approx([10.3, 20.3])
+    assert found.slices[0].D_opt == pytest.approx(1e9 / 6 / np.exp(10.3))
+    assert found.a == pytest.approx(10 / np.log(100)) and found.b == pytest.approx(1 - found.a)
+    best = best_runs(N, D, L, C)
+    assert [s.loss for s in best.slices] == [2 + 0.3**2] * 2 and np.log(
+        best.slices[1].N_opt
+    ) == pytest.approx(20)
+
+
+def test_both_the_vertex_and_the_best_run_must_lie_inside():
+    """Losses 4, 3, 2, 1, 1.01 have their lowest inside and the vertex at t = 2.77, beyond; 0.9, 1, 1, 4, 9 the other way
+    round: the lowest is the smallest size, the vertex at t = −1.05, inside."""
+    beyond, lowest = parabolas(*five_sizes(4, 3, 2, 1, 1.01)), parabolas(*five_sizes(0.9, 1, 1, 4, 9))
+    assert [np.log(found.slices[0].N_opt) - 10 for found in (beyond, lowest)] == pytest.approx(
+        [2.77, -1.05], abs=0.01
+    )
+    assert len(beyond.warnings) == 2 and "at or beyond the largest tried" in beyond.warnings[0]
+    assert len(lowest.warnings) == 2 and "at or beyond the smallest tried" in lowest.warnings[0]
+
+
+@pytest.mark.parametrize("estimate", [parabolas, best_runs])
+def test_every_interval_is_around_its_estimate(estimate):
+    found = estimate(*slices(surface(0.35, 0.35), noise=0.003), bootstrap=300)
+    for name in ("a", "b", "k", "m"):
+        low, high = found.interval95[name]
+        assert 0 < low <= getattr(found, name) * 1.0001 and getattr(found, name) <= high * 1.0001
+
+
+def test_slices_without_a_minimum_are_left_out():
+    N, D, L = slices(surface(0.34, 0.28))
+    L[:9] = 5 - (np.arange(9) - 4.0) ** 2 / 50
+    found = parabolas(N, D, L, bootstrap=20)
+    assert "no minimum" in found.warnings[0] and np.isnan(found.slices[0].N_opt)
+    assert found.a == pytest.approx(surface(0.34, 0.28).a, abs=1e-6)
+    with pytest.raises(InputError, match="fewer than two budgets"):
+        parabolas(N, D, np.tile(L[:9], 5))
+
+
+def test_runs_of_nearly_equal_compute_are_one_budget():
+    groups = group(np.array([1e10, 1.05e10, 3e10, 0.97e10, 3.1e10]))
+    assert [sorted(map(int, g)) for g in groups] == [[0, 1, 3], [2, 4]]
+
+
+def test_a_budget_with_two_sizes_is_left_out_aloud():
+    N, D, L = (v[:-7] for v in slices(surface(0.34, 0.28)))
+    found = parabolas(N, D, L)
+    assert len(found.slices) == 4 and "2 of the three sizes" in found.warnings[0]
+
+
+def test_bad_input():
+    N, D, L = slices(surface(0.34, 0.28))
+    with pytest.raises(InputError, match="two budgets"):
+        parabolas(N[:9], D[:9], L[:9])
+    with pytest.raises(InputError, match="C: expected 45"):
+        parabolas(N, D, L, C=np.ones(3))
+    with pytest.raises(InputError, match="no scatter"):
+        N, D, L = slices(surface(0.34, 0.28), sizes=3)
+        parabolas(N, D, L, bootstrap=10)
+
+
+def test_rollout_scores_each_step_on_runs_not_yet_seen():
+    law = surface(0.34, 0.28)
+    table = rollout(*slices(law, noise=0.003), steps=3, bootstrap=200)
+    assert [row["fitted"] for row in table] == [22, 30, 38]
+    assert sum(row["scored"] for row in table) == 45 - 22
+    assert all(row["C_scored"] > row["C_fitted"] for row in table)
+    assert all(abs(row["error_percent"]) < 1.5 for row in table)
+    assert np.mean([row["inside"] for row in table]) > 0.8
+    # a law that bends: what the small runs say is wrong for the large ones, and the rollout shows it
+    N, D, L = slices(law)
+    bent = rollout(N, D, L * (1 + 0.02 * np.log10(6 * N * D / 1e18) ** 2), steps=2, bootstrap=100)
+    assert max(abs(row["error_percent"]) for row in bent) > 1.5
+    with pytest.raises(InputError, match="at least 11 runs"):
+        rollout(N[:10], D[:10], L[:10])

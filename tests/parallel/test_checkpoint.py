@@ -1,0 +1,298 @@
+"""Checkpoints: what comes back, into which layout, and what is refused."""
+
+import json
+import pickle
+import shutil
+
+import pytest
+import torch
+from torch import nn
+
+from scalept_lab.config import ModelConfig, Parallel, TrainConfig
+from scalept_lab.errors import InputError
+from scalept_lab.model.optim import learning_rate, make_optimizer, set_rate
+from scalept_lab.model.transformer import Transformer, cross_entropy
+from scalept_lab.parallel import checkpoint
+from scalept_lab.parallel.launcher import launch
+from scalept_lab.parallel.shards import ShardReader
+
+ID = "0123456789abcdef"
+SHAPE = ModelConfig(width=32, depth=2, heads=4, context=16)
+
+
+def train(folder, optimizer="adamw", strategy=None, stop=4, steps=8, resume=False, save=True):
+    """Steps up to `stop` on made-up tokens, alone or in any strategy. Returns losses, whole parameters, random number."""
+    from scalept_lab.parallel.pipeline import Pipeline
+    from scalept_lab.parallel.spread import full_parameters, spread
+
+    config = TrainConfig(model=SHAPE, batch=8, tokens=steps * 8 * 16, optimizer=optimizer, lr=0.01)
+    torch.manual_seed(0)
+    whole = Transformer(SHAPE)
+    pipe = Pipeline(whole, Parallel(strategy="pipeline")) if strategy == "pipeline" else None
+    if pipe:
+        model, ranks = pipe.module, pipe.ranks
+    else:
+        model, ranks = spread(whole, Parallel(strategy=strategy) if strategy else None)
+    made = make_optimizer(pipe.module if pipe else whole, config)
+    first = checkpoint.load(checkpoint.latest(folder), model, made, ID)["step"] if resume else 0
+    losses = []
+    for step in range(first, stop):
+        rows = torch.randint(256, (8, 17), generator=torch.Generator().manual_seed(step))
+        x, y = ranks.share(rows[:, :-1]), ranks.share(rows[:, 1:])
+        set_rate(made, learning_rate(step, config))
+        if pipe:
+            loss = pipe.forward_backward(x, y)
+        else:
+            loss = cross_entropy(model(x), y) / ranks.data
+            (loss * ranks.data).backward()
+        made.step()
+        made.zero_grad()
+        losses.append(ranks.total(loss.detach()).item())
+    if save:
+        checkpoint.save(folder, stop, model, made, ID, {"losses": losses})
+    return losses, full_parameters(model, ranks), torch.rand(1).item()
+
+
+def differences(one, other):
+    losses = max(abs(a - b) for a, b in zip(one[0], other[0], strict=True))
+    assert one[1].keys() == other[1].keys()
+    return losses, max((one[1][name] - other[1][name]).abs().max().item() for name in one[1])
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """Eight steps in one process without a break: the losses of the last four, and the parameters."""
+    losses, parameters, _ = train(tmp_path_factory.mktemp("straight"), stop=8)
+    return losses[4:], parameters
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", "momentum", "muon"])
+def test_one_process_goes_on_to_the_last_bit(tmp_path, optimizer):
+    losses, parameters, number = train(tmp_path / "straight", optimizer, stop=8)
+    train(tmp_path / "broken", optimizer)
+    again = launch(train, 1, tmp_path / "broken", optimizer, stop=8, resume=True)[0]  # a new process
+    assert again[0] == losses[4:]
+    assert all(torch.equal(parameters[name], again[1][name]) for name in parameters)
+    assert again[2] == number
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp", "pipeline"])
+def test_two_ranks_go_on_to_the_last_bit(tmp_path, strategy):
+    whole = launch(train, 2, tmp_path / "straight", strategy=strategy, stop=8)
+    launch(train, 2, tmp_path / "broken", strategy=strategy)
+    again = launch(train, 2, tmp_path / "broken", strategy=strategy, stop=8, resume=True)
+    for before, after in zip(whole, again, strict=True):
+        assert after[0] == before[0][4:]
+        assert all(torch.equal(before[1][name], after[1][name]) for name in before[1])
+
+
+SAVED = {"alone": (None, 1), "ddp": ("ddp", 2), "fsdp": ("fsdp", 4), "tensor": ("tensor", 2), "sequence": ("sequence", 2),
+         "pipeline": ("pipeline", 2), "mesh": ("fsdp_tensor", 4)}  # fmt: skip
+LOADED = {**SAVED, "fsdp": ("fsdp", 2), "tensor": ("tensor", 4), "zero2": ("zero2", 2)}
+
+
+@pytest.mark.parametrize("saved", SAVED)
+def test_any_layout_goes_on_in_any_other(tmp_path, straight, saved):
+    strategy, ranks = SAVED[saved]
+    launch(train, ranks, tmp_path, strategy=strategy)
+    others = [name for name in LOADED if name != saved]
+    chosen = others if saved in ("fsdp", "tensor") else others[:3]  # every one at least once each way
+    for name in chosen:
+        strategy, ranks = LOADED[name]
+        again = launch(train, ranks, tmp_path, strategy=strategy, stop=8, resume=True, save=False)[0]
+        losses, parameters = differences(again, straight)
+        assert losses < 1e-5 and parameters < 1e-3, (saved, name)
+
+
+def test_without_the_moments_it_would_differ(tmp_path, straight):
+    """That the comparisons above can fail: the same break with a fresh optimizer."""
+    train(tmp_path)
+    path = checkpoint.latest(tmp_path)
+    config = TrainConfig(model=SHAPE, batch=8, tokens=8 * 8 * 16, lr=0.01)
+    model = Transformer(SHAPE)
+    checkpoint.load(path, model, None, ID)
+    made = make_optimizer(model, config)
+    losses = []
+    for step in range(4, 8):
+        rows = torch.randint(256, (8, 17), generator=torch.Generator().manual_seed(step))
+        set_rate(made, learning_rate(step, config))
+        loss = cross_entropy(model(rows[:, :-1]), rows[:, 1:])
+        loss.backward()
+        made.step()
+        made.zero_grad()
+        losses.append(loss.item())
+    assert max(abs(a - b) for a, b in zip(losses, straight[0], strict=True)) > 1e-3
+
+
+def dropping(folder, first, last):
+    """A model whose steps draw random numbers; each rank its own."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 64), nn.Dropout(0.5), nn.Linear(64, 1))
+    torch.manual_seed(1 + torch.distributed.get_rank())
+    made = torch.optim.SGD(model.parameters(), lr=0.0)
+    if first:
+        assert checkpoint.load(checkpoint.latest(folder), model, made, ID)["step"] == first
+    out = [model(torch.ones(1, 4)).item() for _ in range(first, last)]
+    if not first and last == 2:
+        checkpoint.save(folder, last, model, made, ID, {})
+    return out
+
+
+def test_random_state_of_each_rank_comes_back(tmp_path):
+    straight = launch(dropping, 2, tmp_path / "none", 0, 4)
+    launch(dropping, 2, tmp_path, 0, 2)
+    again = launch(dropping, 2, tmp_path, 2, 4)
+    assert again[0] == straight[0][2:]
+    assert again[0] != again[1]
+    more = launch(dropping, 3, tmp_path, 2, 4)
+    assert more[:2] == again and more[2] not in again
+
+
+def small(seed=0, width=3):
+    torch.manual_seed(seed)
+    model = nn.Linear(width, 2)
+    made = torch.optim.AdamW(model.parameters(), lr=0.1)
+    model(torch.ones(1, width)).sum().backward()
+    made.step()
+    made.zero_grad()
+    return model, made
+
+
+@pytest.fixture
+def saved(tmp_path):
+    for step in (10, 20):
+        path = checkpoint.save(tmp_path, step, *small(), ID, {"curve": [[10, 1.5]]})
+    return path
+
+
+def test_extra_and_step_come_back(saved):
+    assert saved.name == "step-00000020" and checkpoint.latest(saved.parent) == saved
+    assert checkpoint.load(saved, *small(1), ID) == {"curve": [[10, 1.5]], "step": 20}
+
+
+def test_the_last_two_are_kept_and_drafts_of_a_killed_run_are_not(saved):
+    folder = saved.parent
+    (folder / "step-00000025.tmp").mkdir()  # what a kill in the middle of writing leaves
+    (folder / "step-00000025.tmp" / "__0_0.distcp").write_bytes(b"half")
+    assert checkpoint.latest(folder) == saved
+    checkpoint.save(folder, 30, *small(), ID, {})
+    assert sorted(path.name for path in folder.iterdir()) == ["step-00000020", "step-00000030"]
+
+
+def test_the_same_step_is_not_written_twice(saved):
+    before = {file.name: file.stat().st_mtime_ns for file in saved.iterdir()}
+    assert checkpoint.save(saved.parent, 20, *small(5), ID, {"other": 1}) == saved
+    assert {file.name: file.stat().st_mtime_ns for file in saved.iterdir()} == before
+
+
+def test_a_fresh_optimizer_can_be_saved(tmp_path):
+    model = nn.Linear(3, 2)
+    made = torch.optim.AdamW(model.parameters(), lr=0.1)
+    path = checkpoint.save(tmp_path, 0, model, made, ID, {})
+    assert checkpoint.load(path, model, made, ID) == {"step": 0} and not made.state
+
+
+def test_no_checkpoint_there(tmp_path):
+    assert checkpoint.latest(tmp_path) is None and checkpoint.latest(tmp_path / "none") is None
+    for path in (None, tmp_path / "step-00000001"):
+        with pytest.raises(InputError, match="no checkpoint at"):
+            checkpoint.load(path, *small(), ID)
+
+
+def test_a_checkpoint_of_another_run_is_refused(saved):
+    with pytest.raises(InputError, match=f"run {ID}, this is run {'f' * 16}; give the config"):
+        checkpoint.load(saved, *small(), "f" * 16)
+    with pytest.raises(InputError, match=r"weight is 2×3 there and 2×5 here"):
+        checkpoint.load(saved, *small(width=5), "f" * 16)
+    with pytest.raises(InputError, match=r"another model: weight is 2×3 there and 2×5 here"):
+        checkpoint.load(saved, *small(width=5), ID)
+    with pytest.raises(InputError, match=r"bias is missing there|0.weight is missing"):
+        checkpoint.load(saved, nn.Sequential(nn.Linear(3, 2)), None, ID)
+    model, _ = small()
+    with pytest.raises(InputError, match=r"holds no optimizer\.weight\.momentum_buffer"):
+        checkpoint.load(saved, model, torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9), ID)
+    with pytest.raises(InputError, match=r"holds checkpoints of run .* give another folder"):
+        checkpoint.save(saved.parent, 30, *small(), "f" * 16, {})
+    assert len(list(saved.parent.iterdir())) == 2
+
+
+def refused(path, text):
+    """Loading raises one line that has `text`, and changes nothing."""
+    model, made = small(7)
+    before = [tensor.clone() for tensor in checkpoint._tensors(model, made).values()]
+    random = torch.get_rng_state()
+    with pytest.raises(InputError, match=text) as caught:
+        checkpoint.load(path, model, made, ID)
+    assert "\n" not in str(caught.value)
+    after = checkpoint._tensors(model, made).values()
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert torch.equal(random, torch.get_rng_state())
+
+
+def test_damage_is_named(saved):
+    shard = saved / "__0_0.distcp"
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1  # one bit
+    shard.write_bytes(content)
+    refused(saved, r"step-00000020/__0_0\.distcp: damaged.*remove step-00000020 to go on from step-00000010")
+    shard.write_bytes(content[:100])
+    refused(saved, r"__0_0\.distcp: damaged")
+    shard.unlink()
+    refused(saved, r"__0_0\.distcp: missing")
+    shutil.rmtree(checkpoint._complete(saved.parent)[0])
+    refused(saved, "no other checkpoint: begin anew")
+    (saved / "checkpoint.json").write_text("{")
+    refused(saved, r"checkpoint\.json: missing or damaged")
+
+
+class Evil:
+    def __reduce__(self):
+        return (open, ("executed", "w"))
+
+
+def forge(path, table):
+    """Replace the table of contents, with the right checksum: by somebody who wants it to be read."""
+    (path / ".metadata").write_bytes(pickle.dumps(table))
+    manifest = json.loads((path / "checkpoint.json").read_text())
+    manifest["files"][".metadata"] = checkpoint._sha256(path / ".metadata")
+    (path / "checkpoint.json").write_text(json.dumps(manifest))
+
+
+def test_nothing_in_a_checkpoint_is_executed(saved, tmp_path, monkeypatch):
+    from torch.distributed.checkpoint.metadata import BytesStorageMetadata
+
+    monkeypatch.chdir(tmp_path)
+    table = ShardReader(saved).read_metadata()
+    forge(saved, Evil())
+    refused(saved, r"not a table of tensors \(it names (_?io|builtins)\.open")
+    assert not (tmp_path / "executed").exists()
+
+    # would be unpickled without weights_only
+    table.state_dict_metadata["model.weight"] = BytesStorageMetadata()
+    forge(saved, table)
+    refused(saved, "not a table of tensors")
+
+
+def test_a_table_that_points_elsewhere_is_refused(saved):
+    table = ShardReader(saved).read_metadata()
+    index = next(iter(table.storage_data))
+    table.storage_data[index].relative_path = "../elsewhere"
+    forge(saved, table)
+    refused(saved, "outside the checkpoint")
+
+
+def test_extra_must_be_json(tmp_path):
+    with pytest.raises(InputError, match="JSON"):
+        checkpoint.save(tmp_path, 1, *small(), ID, {"rate": torch.ones(1)})
+    assert not list(tmp_path.iterdir())
+
+
+def load_damaged(path):
+    checkpoint.load(path, *small(), ID)
+
+
+def test_what_one_rank_finds_is_raised_on_all(saved):
+    """Each rank checks a share of the files: without a word to the others, they would wait for ever."""
+    (saved / "__0_0.distcp").unlink()
+    with pytest.raises(InputError, match="missing"):
+        launch(load_damaged, 2, saved, seconds=60)

@@ -1,0 +1,271 @@
+"""One run, the same on any number of ranks and by any strategy: losses, weights, bytes sent and bytes held."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from functools import cache
+
+import pytest
+import torch
+
+from scalept_lab.config import Curriculum, ModelConfig, Parallel, TrainConfig
+from scalept_lab.costs import planner
+from scalept_lab.errors import InputError
+from scalept_lab.parallel import ledger, spread
+from scalept_lab.train.loop import train
+from scalept_lab.train.trials import Trial, largest_difference, trial
+
+STEPS = 8
+# Batches of 5 and 7 divide into nothing; the second model has other heads, positions, MLP, context, and works in parts.
+ROTARY = ModelConfig(width=32, depth=4, heads=4, context=32)
+LEARNED = ModelConfig(width=48, depth=4, heads=8, context=16, mlp_ratio=2, positions="learned")
+STRATEGIES = {
+    "ddp": {}, "zero1": {}, "zero2": {}, "fsdp": {}, "tensor": {}, "sequence": {}, "fsdp_tensor": {},
+    "gpipe": {"strategy": "pipeline", "schedule": "gpipe", "microbatches": 2},
+    "1f1b": {"strategy": "pipeline", "schedule": "1f1b", "microbatches": 4},
+    "interleaved": {"strategy": "pipeline", "schedule": "interleaved", "microbatches": 4},
+}  # fmt: skip
+
+
+def parallel(name: str) -> Parallel:
+    return Parallel(**{"strategy": name, **STRATEGIES[name]})
+
+
+def config(corpus: str, model: ModelConfig = ROTARY, batch: int = 5, **changes) -> TrainConfig:
+    tokens = STEPS * batch * model.context
+    return TrainConfig(model=model, corpus=corpus, batch=batch, tokens=tokens, clip=0.5, **changes)
+
+
+@cache
+def alone(given: TrainConfig) -> Trial:
+    return trial(given, 1, STEPS)
+
+
+def assert_same(given: TrainConfig, spread: Trial) -> None:
+    one = alone(given)
+    loss, weights = largest_difference(one, spread)  # raises where a parameter is missing
+    assert one.losses[-1] < one.losses[0] - 0.01, "a run that learns nothing proves nothing"
+    assert loss < 1e-5 and weights < 1e-4
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_many_ranks_equal_one_process(tiny_corpus, name, ranks):
+    if (name, ranks) == ("interleaved", 4):
+        pytest.skip("8 stages of 4 blocks: refused, see below")
+    given = config(tiny_corpus)
+    found = trial(given.replace(parallel=parallel(name)), ranks, STEPS)
+    assert_same(given, found)
+
+
+def test_two_optimizers_in_one_are_looked_at_as_any(tiny_corpus):
+    given = config(tiny_corpus, optimizer="muon")
+    found = alone(given)
+    sizes = {name: t.numel() for name, t in found.parameters.items()}
+    inside = sum(size for name, size in sizes.items() if name.startswith("blocks."))
+    assert len(found.losses) == STEPS and found.losses[-1] < found.losses[0]
+    # Muon keeps one 32-bit number for a weight, AdamW two and a counter for each of its tensors.
+    assert found.held[0]["optimizer"] == 4 * (inside + 2 * (sum(sizes.values()) - inside)) + 4 * 2
+    loss, _ = largest_difference(found, trial(given, 2, STEPS))
+    assert loss < 1e-3  # Muon rounds to bfloat16: tiny differences grow
+
+
+@pytest.mark.parametrize("name", ["ddp", "zero1", "fsdp", "tensor", "1f1b"])
+def test_another_model_in_parts_with_recomputation(tiny_corpus, name):
+    whole = config(tiny_corpus, LEARNED, batch=7)
+    parts = 1 if name == "1f1b" else 3
+    given = whole.replace(accumulate=parts, recompute=True, parallel=parallel(name))
+    assert_same(whole, trial(given, 2, STEPS))
+
+
+def test_bfloat16_autocast_on_two_ranks_stays_near_one(tiny_corpus):
+    """16 bits round differently when sums are cut differently: near, not equal."""
+    given = config(tiny_corpus, dtype="bfloat16")
+    one = alone(given)
+    for name in ("fsdp", "tensor", "1f1b"):
+        loss, _ = largest_difference(one, trial(given.replace(parallel=parallel(name)), 2, STEPS))
+        assert loss < 0.02
+
+
+def test_a_seed_builds_the_same_model_on_every_rank(tiny_corpus):
+    other = trial(config(tiny_corpus, seed=1, parallel=parallel("ddp")), 2, 2)
+    assert largest_difference(trial(config(tiny_corpus), 1, 2), other)[1] > 0.1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"unique_tokens": 10 * ROTARY.context},
+        {"curriculum": Curriculum(order="easy")},
+        {"curriculum": Curriculum(order="length", start=0.25)},
+    ],
+)
+def test_a_trial_reads_what_the_run_reads(tiny_corpus, changes):
+    given = config(tiny_corpus, eval_windows=8, **changes)
+    curve = [loss for *_, loss in train(given).curve]
+    assert trial(given, 1, STEPS).losses == pytest.approx(curve, abs=1e-5)
+
+
+# --- bytes
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_the_ledger_agrees_with_the_formula(tiny_corpus, name, ranks):
+    """Calls and payload of the busiest rank, exactly; what is left is one all-reduce of one number, the gradients' norm."""
+    if (name, ranks) == ("interleaved", 4):
+        pytest.skip("8 stages of 4 blocks: refused")
+    model, batch = ModelConfig(width=32, depth=4, heads=4, context=16), 8
+    given = TrainConfig(model=model, corpus=tiny_corpus, batch=batch, parallel=parallel(name))
+    found = trial(given, ranks, 3)
+    tensors = len(alone(given.replace(parallel=None, tokens=STEPS * batch * 16)).parameters)
+    foretold = planner.toy(model, ledger.layout(given.parallel, ranks, batch), batch, tensors=tensors)
+    rows = dict(found.rows)
+    assert rows.pop(ledger.ONE_NUMBER) == (1, 4)
+    expected = ledger.by_kind(foretold["traffic"])
+    if given.parallel.strategy == "pipeline" and ranks > 2 and name != "interleaved":
+        # the first stage sends on only
+        expected = {kind: (calls // 2, size // 2) for kind, (calls, size) in expected.items()}
+    assert rows == expected
+
+    states = foretold["states"]
+    fullest = max(found.held, key=lambda held: held["parameters"])
+    gathered = fullest.get("gathered", fullest["parameters"])
+    assert (gathered if name == "zero2" else fullest["parameters"]) == states["params"]
+    assert fullest["gradients"] == states["grads"]
+    optimizer = max(held["optimizer"] for held in found.held)
+    if name == "zero1":  # whole tensors are dealt out, so ranks do not come out even
+        assert sum(held["optimizer"] for held in found.held) == pytest.approx(
+            states["optimizer"] * ranks, rel=0.01
+        )
+    else:
+        assert 0 <= optimizer - states["optimizer"] <= 4 * tensors  # a step count of 4 bytes for each tensor
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads Linux's TCP_INFO")
+def test_wire_bytes_are_the_payload_s_share_and_gloo_s_detour(tiny_corpus):
+    """All-reduce: 2(n−1)/n of the gradients. gloo runs a reduce-scatter as an all-reduce: FSDP sends (n−1)/n more."""
+    model = ModelConfig(width=64, depth=2, heads=4, context=8)
+    for name, extra in (("ddp", 0.0), ("fsdp", 1.0)):
+        found = trial(TrainConfig(model=model, corpus=tiny_corpus, batch=4, parallel=parallel(name)), 2, 3)
+        wire = planner.toy(model, ledger.layout(parallel(name), 2, 4), 4)["wire_bytes"]
+        gradients = 4 * sum(whole.numel() for whole in found.parameters.values())
+        expected = wire + extra * gradients / 2
+        assert all(expected <= sent < 1.05 * expected for sent in found.wire)
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    ("changes", "ranks", "says"),
+    [
+        ({"batch": 3}, 4, "3 sequences cannot feed 4 ranks"),
+        (
+            {"batch": 5, "accumulate": 3},
+            2,
+            r"cannot feed 2 ranks with 3 part\(s\) each; take a batch of at least 6",
+        ),
+        (
+            {"parallel": Parallel(strategy="tensor")},
+            3,
+            "heads: 4 cannot be split over 3 tensor-parallel ranks",
+        ),
+        ({"parallel": Parallel(strategy="fsdp_tensor")}, 3, "parallel.tensor: 2 does not divide the 3 ranks"),
+        ({"parallel": Parallel(strategy="pipeline")}, 3, "4 blocks cannot be divided into 3 equal stages"),
+        ({"parallel": parallel("interleaved")}, 4, "4 blocks cannot be divided into 8 equal stages"),
+        ({"parallel": Parallel(strategy="pipeline", microbatches=9)}, 2, "cannot be cut into 9 microbatches"),
+        ({"parallel": Parallel(strategy="pipeline", microbatches=2)}, 4, "at least one per rank"),
+        (
+            {"parallel": Parallel(strategy="pipeline"), "accumulate": 2},
+            2,
+            "a pipeline cuts the batch by itself",
+        ),
+        (
+            {"parallel": Parallel(strategy="pipeline"), "curriculum": Curriculum()},
+            2,
+            "curriculum: a pipeline passes batches of one shape",
+        ),
+        ({"parallel": Parallel(strategy="sequence"), "model": LEARNED}, 2, "expected rotary positions"),
+        ({"parallel": Parallel(strategy="fsdp"), "dtype": "float16"}, 2, "take bfloat16"),
+        ({"parallel": Parallel(strategy="fsdp"), "optimizer": "muon"}, 2, "muon needs whole matrices"),
+    ],
+)
+def test_a_run_that_cannot_be_shared_is_refused_before_it_starts(tiny_corpus, changes, ranks, says):
+    given = config(tiny_corpus).replace(**changes)
+    with pytest.raises(InputError, match=says) as caught:
+        trial(given, ranks, 2)
+    assert "\n" not in str(caught.value)
+    spread.check(given, 1)  # alone, every strategy runs
+
+
+def test_an_unknown_strategy_is_refused():
+    with pytest.raises(InputError, match="strategy: Input should be 'ddp', 'zero1'"):
+        TrainConfig().replace(parallel={"strategy": "magic"})
+
+
+# --- the command line, under torchrun and alone
+
+
+def scalept_train(path, ranks: int = 0, **environment) -> subprocess.CompletedProcess:
+    start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)] if ranks else []
+    command = [sys.executable, *start, "-m", "scalept_lab.cli", "train", str(path), "--json"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=200)
+
+
+@pytest.mark.parametrize(("name", "ranks"), [("ddp", 2), ("fsdp_tensor", 4), ("1f1b", 2)])
+def test_scalept_train_under_torchrun_is_the_run_alone(tiny_corpus, tmp_path, name, ranks):
+    given = config(tiny_corpus, eval_windows=50, parallel=parallel(name))
+    path = tmp_path / "config.json"
+    path.write_text(given.model_dump_json())
+    done = scalept_train(path, ranks)
+    assert done.returncode == 0, done.stderr[-2000:]
+    spread = json.loads(done.stdout)  # one object: the first rank answers for all
+    alone = json.loads(scalept_train(path).stdout)
+    assert spread["L"] == pytest.approx(alone["L"], abs=1e-5) and spread["id"] == alone["id"]
+    assert spread["provenance"]["world_size"] == ranks and alone["provenance"]["world_size"] == 1
+    assert [seen for _, seen, _ in spread["curve"]] == [seen for _, seen, _ in alone["curve"]]
+
+
+def test_bad_input_under_torchrun_is_said_once(tiny_corpus, tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text(config(tiny_corpus).replace(batch=1).model_dump_json())
+    done = scalept_train(path, 2)
+    assert done.returncode != 0 and done.stdout == ""
+    lines = [line for line in done.stderr.splitlines() if line.startswith("scalept train:")]
+    assert lines == ["scalept train: batch: 1 sequences cannot feed 2 ranks with 1 part(s) each; "
+                     "take a batch of at least 2, or fewer ranks"]  # fmt: skip
+
+
+def test_a_port_in_use_is_one_line(tiny_corpus, tmp_path):
+    """Started by Slurm or by hand, with the variables that torchrun would set."""
+    path = tmp_path / "config.json"
+    path.write_text(config(tiny_corpus).model_dump_json())
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        where = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+        done = scalept_train(path, **where)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.splitlines()[-1].startswith(
+        f"scalept train: 127.0.0.1:{port} is in use by another process"
+    )
+    assert "Traceback" not in done.stderr
+
+
+def test_clipping_scales_to_the_norm_over_all_ranks():
+    """Alone: torch's own. (Sharded: every trial above clips, at half the norm that its gradients have.)"""
+    torch.manual_seed(0)
+    mine, torchs = torch.nn.Linear(8, 8), torch.nn.Linear(8, 8)
+    for layer in (mine, torchs):
+        layer.weight.grad, layer.bias.grad = torch.ones(8, 8), torch.ones(8)
+    spread.ALONE.clip(mine.parameters(), 0.5)
+    torch.nn.utils.clip_grad_norm_(torchs.parameters(), 0.5)
+    assert torch.equal(mine.weight.grad, torchs.weight.grad)

@@ -1,0 +1,153 @@
+"""Killed runs: they go on, and end where the undisturbed run ends. What failures cost: formulas against made-up machines."""
+
+import math
+import shutil
+import time
+
+import numpy as np
+import pytest
+
+from scalept_lab.config import Parallel
+from scalept_lab.costs import failures
+from scalept_lab.errors import InputError
+from scalept_lab.parallel import checkpoint
+from scalept_lab.parallel.launcher import launch
+from scalept_lab.recipe import recommend
+from scalept_lab.train import faults
+from scalept_lab.train.loop import train
+from scalept_lab.train.resume import Keep
+
+STEPS, BATCH = 96, 8
+
+
+def config(strategy="fsdp", **changes):
+    return recommend(
+        16, STEPS * BATCH * 64, batch=BATCH, parallel=Parallel(strategy=strategy), eval_windows=64, **changes
+    )
+
+
+@pytest.fixture(scope="module")
+def undisturbed():
+    return launch(train, 2, config())[0]
+
+
+@pytest.fixture(scope="module")
+def survived(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("killed")
+    return folder, faults.train_and_kill(config(), folder, every=16, kill_after=(32, 64))
+
+
+def test_a_run_that_is_killed_twice_ends_as_if_nothing_had_happened(undisturbed, survived):
+    folder, run = survived
+    assert len(run.resumed) == 2
+    assert 32 <= run.resumed[0] < 64 <= run.resumed[1] < STEPS, "each kill came in the middle"
+    assert run.record.curve == undisturbed.curve
+    assert run.record.L == undisturbed.L
+    assert not list(folder.glob("*.tmp"))
+
+
+def test_another_number_of_ranks_goes_on(undisturbed, survived, tmp_path):
+    folder, _ = survived
+    done = checkpoint.latest(folder)
+    shutil.rmtree(done)  # the last one, of the finished run
+    middle = checkpoint.latest(folder)
+    assert int(middle.name[5:]) < STEPS
+    for ranks, strategy in ((1, "ddp"), (4, "fsdp"), (2, "tensor")):
+        copy = tmp_path / f"{strategy}-{ranks}"
+        shutil.copytree(middle, copy / middle.name)
+        record = launch(train, ranks, config(strategy), keep=Keep(copy, 1000))[0]
+        assert record.L == pytest.approx(undisturbed.L, abs=1e-4)
+        losses = [[loss for *_, loss in run.curve] for run in (record, undisturbed)]
+        assert np.abs(np.subtract(*losses)).max() < 1e-4
+
+
+def test_without_restarts_it_does_not_survive(tmp_path):
+    with pytest.raises(InputError, match="did not survive"):
+        faults.train_and_kill(config(), tmp_path, every=16, kill_after=(32,), max_restarts=0)
+    assert checkpoint.latest(tmp_path) is not None  # but what it saved is there
+
+
+def test_a_run_that_cannot_start_says_why(tmp_path):
+    other = recommend(24, STEPS * BATCH * 64, batch=BATCH, parallel=Parallel(strategy="tensor"))
+    with pytest.raises(InputError, match=r"heads: 3 cannot be split"):
+        faults.train_and_kill(other, tmp_path, max_restarts=0)
+
+
+def test_a_kill_after_the_end_is_refused_before_anything_starts(tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(InputError, match="kill_after: expected steps before 96, the run's last, got 96"):
+        faults.train_and_kill(config(), folder, kill_after=(32, 96))
+    assert not folder.exists()
+
+
+def test_a_run_that_ends_before_its_kill_says_so_at_once(tmp_path, monkeypatch):
+    """A process that ends well and saves nothing stands for torchrun: its steps go by before one can be killed."""
+    real = faults.subprocess.Popen
+    monkeypatch.setattr(
+        faults.subprocess, "Popen", lambda command, **more: real([command[0], "-c", ""], **more)
+    )
+    started = time.monotonic()
+    with pytest.raises(InputError, match="of 96 steps ended before it could be killed after step 32"):
+        faults.train_and_kill(config(), tmp_path, kill_after=(32,), seconds=8)
+    assert time.monotonic() - started < 4
+
+
+def test_goodput_is_what_a_simulated_machine_keeps():
+    for interval, cost, mtbf, restart in ((600, 30, 7200, 0), (900, 60, 3600, 300), (300, 120, 1800, 600)):
+        simulated = failures.simulate(interval, cost, mtbf, restart, intervals=20_000)
+        assert failures.goodput(interval, cost, mtbf, restart) == pytest.approx(simulated, rel=0.02)
+
+
+def test_youngs_interval_is_the_best_where_saving_is_cheap():
+    cost, mtbf = 10.0, 1e6
+    grid = np.geomspace(100, 1e5, 20_001)
+    best = grid[np.argmax(failures.goodput(grid, cost, mtbf))]
+    assert (
+        failures.best_interval(cost, mtbf) == pytest.approx(math.sqrt(2e7)) == pytest.approx(best, rel=0.01)
+    )
+    # To first order, saving costs δ/τ, and doing half an interval again τ/2M: there, as much.
+    lost = cost / best + best / (2 * mtbf)
+    assert lost == pytest.approx(math.sqrt(2 * cost / mtbf), rel=1e-3)
+    assert 1 - failures.goodput(best, cost, mtbf) == pytest.approx(lost, rel=0.01)
+
+
+def test_more_gpus_fail_more_often():
+    assert failures.machine_mtbf(1000.0, 10) == 100.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [((0, 1, 1), "interval"), ((1, 0, 1), "cost"), ((1, 1, -1), "mtbf"), ((1, 1, 1, -1), "restart")],
+)
+def test_bad_numbers(arguments, text):
+    with pytest.raises(InputError, match=text):
+        failures.goodput(*arguments)
+
+
+def test_figures_draw():
+    from scalept_lab.plots import delayedplots
+
+    curve = [(step, step * 512, 5.0 / step) for step in range(1, 20)]
+    fig = delayedplots.plot_interrupted(curve, [curve[:12], curve[10:]], [12], [10])
+    assert len(fig.axes[0].lines) >= 4
+    fig = delayedplots.plot_left_out(curve, {"without a": curve, "without b": curve}, 10)
+    assert [ax.get_title(loc="left") for ax in fig.axes] == ["without a", "without b"]
+    fig = delayedplots.plot_goodput(60, 5.8, 16384, 10)
+    assert "16,384 GPUs: a failure every 3.1 h" in fig.axes[0].get_title(loc="left")
+    from scalept_lab.plots import explorers
+
+    explorer = explorers.goodput_explorer()
+    explorer.controls["gpus"].value = 1
+    assert not explorer.message.value and "1 GPUs" in explorer.picture.value
+    for call in (lambda: delayedplots.plot_goodput(0), lambda: delayedplots.plot_interrupted([], [], [], []),
+                 lambda: delayedplots.plot_left_out(curve, {}, 1)):  # fmt: skip
+        with pytest.raises(InputError):
+            call()
+
+
+@pytest.mark.parametrize(("mtbf", "published"), [(24 * 60, 117), (6 * 60, 57), (15, 9.1)])
+def test_the_best_interval_is_that_of_daly(mtbf, published):
+    """Daly 2006, figures 3 to 5: M = 24 h, 6 h and 15 min, R = 10 min, δ = 5 min; here all in minutes."""
+    grid = np.geomspace(1, 500, 20_001)
+    best = grid[np.argmax(failures.goodput(grid, 5, mtbf, 10))]
+    assert best == pytest.approx(published, rel=0.01)

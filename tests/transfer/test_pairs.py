@@ -1,0 +1,163 @@
+"""The sentence-pair task: how it is built, that it leaks nothing, and files in MRPC's layout."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from scalept_lab.errors import InputError
+from scalept_lab.transfer import pairs
+
+SOURCE = '''
+def add_edges(graph, edges):
+    """Add the given edges to a graph. More about it.
+
+    Parameters follow."""
+    for a, b in edges:
+        graph.add(a, b)
+    return graph
+
+class Node:
+    def toDiGraph(self, weight=1):
+        """Return a directed copy of this node."""
+        return DiGraph(self.adjacent, weight=weight ** 2)
+
+    def nothing(self, value, other):
+        return value + other * self.weight
+
+def leaky(value, factor):
+    """Call leaky with a value and a factor."""
+    return value * factor + value - factor
+'''
+
+
+def module(name: str, count: int = 4, package: str = "p") -> dict[str, str]:
+    text = "\n".join(
+        f'def work_{i}(first, second):\n    """Say what {name.replace(".", " ")} does when {"abcdefgh"[i] * 3} comes."""\n'
+        f"    return first + second * {name.replace('.', '_')}_{'abcdefgh'[i] * 3} + {i}\n"
+        for i in range(count)
+    )
+    return {"text": text, "package": package, "module": name}
+
+
+MANY = [module(f"m{i}.part") for i in range(40)]
+
+
+def test_words_split_names_and_keep_operators():
+    assert pairs.words("to_DiGraph(x, y**2) != HTTPServer.x1") == [
+        "to", "di", "graph", "x", "y", "**", "2", "!=", "http", "server", "x", "1",
+    ]  # fmt: skip
+
+
+def test_functions_of_a_module():
+    found = {f.name: f for f in pairs.functions([{"text": SOURCE, "package": "p", "module": "m"}])}
+    assert set(found) == {"add_edges", "toDiGraph", "nothing", "leaky"}
+    assert found["add_edges"].sentence == "add the given edges to a graph"
+    assert found["add_edges"].code.startswith("def add edges graph edges for a b in edges graph add a b")
+    assert found["nothing"].sentence == "" and found["leaky"].sentence == "", "the name gives the pair away"
+    assert "given" not in found["add_edges"].code, "the docstring is no part of the code"
+
+
+def test_what_does_not_parse_and_what_was_seen_is_left_out():
+    rows = [module("a"), {**module("a"), "module": "copy"}, {"text": "def (", "package": "p", "module": "x"}]
+    assert {f.module for f in pairs.functions(rows)} == {"a"}
+
+
+@pytest.mark.parametrize("negatives", ["module", "corpus"])
+def test_neither_side_alone_says_anything(negatives):
+    found = pairs.functions(MANY)
+    made = pairs.pair_up(found, negatives)
+    assert made.column_names == list(pairs.COLUMNS) and len(made) == 2 * len(found)
+    for column in ("sentence1", "sentence2"):
+        kinds = Counter(zip(made[column], made["label"], strict=True))
+        assert set(kinds.values()) == {1} and len(kinds) == len(made), (
+            "each once in a right and once in a wrong pair"
+        )
+    of = {f.sentence: f for f in found}
+    for row in made:
+        assert (of[row["sentence1"]].code == row["sentence2"]) == (row["label"] == 1)
+        same = {f.module for f in found if row["sentence2"] == f.code} == {of[row["sentence1"]].module}
+        assert same or negatives == "corpus"
+
+
+def test_parts_share_no_module_no_sentence_and_no_code():
+    found = pairs.functions(MANY)
+    task = pairs.build_task(found)
+    sides = {name: set(task[name]["sentence1"]) | set(task[name]["sentence2"]) for name in ("train", "test")}
+    sides["pretrain"] = {text for f in task["pretrain"] for text in (f.sentence, f.code)}
+    assert all(sides.values())
+    assert not sides["train"] & sides["test"] and not sides["pretrain"] & (sides["train"] | sides["test"])
+    assert Counter(task["test"]["label"])[0] == Counter(task["test"]["label"])[1], "the majority is one half"
+    assert Counter(pairs.part_of(f"m{i}") for i in range(3000))["pretrain"] == pytest.approx(1800, rel=0.1)
+
+
+def test_no_sentence_of_the_task_holds_the_name_of_its_function():
+    for f in pairs.functions([{"text": SOURCE, "package": "p", "module": "m"}, *MANY]):
+        assert f.name.lower() not in f.sentence.split()
+
+
+def test_construction_is_the_same_again():
+    once, again = (pairs.build_task(pairs.functions(MANY))["train"] for _ in range(2))
+    assert once.to_dict() == again.to_dict()
+
+
+def test_subsets_are_balanced_and_nested():
+    made = pairs.pair_up(pairs.functions(MANY))
+    small, large = (pairs.subset(made, size, seed=3) for size in (10, 50))
+    assert Counter(small["label"]) == {0: 5, 1: 5} and set(small["idx"]) < set(large["idx"])
+    assert set(pairs.subset(made, 10, seed=4)["idx"]) != set(small["idx"])
+
+
+def test_bad_pairs_are_refused_in_one_line(tmp_path, monkeypatch):
+    made = pairs.pair_up(pairs.functions(MANY))
+    with pytest.raises(
+        InputError, match="expected the columns sentence1, sentence2, label, idx, got label, text"
+    ) as error:
+        pairs.subset(made.remove_columns(["sentence1", "sentence2"]).rename_column("idx", "text"), 4)
+    assert "\n" not in str(error.value) and "sentence1" in str(error.value)
+    ones = made.filter(lambda row: row["label"] == 1)
+    with pytest.raises(InputError, match=r"two classes, got only \[1\] in 4 pairs"):
+        pairs.subset(ones, 4)
+    with pytest.raises(InputError, match="expected 2 to"):
+        pairs.subset(made, len(made) + 1)
+    with pytest.raises(InputError, match="at least two functions"):
+        pairs.pair_up([])
+    monkeypatch.setattr(pairs, "hub_reachable", lambda: False)
+    with pytest.raises(InputError, match="glue/mrpc: no such file, and the hub cannot be reached"):
+        pairs.load_pairs("glue/mrpc")
+    with pytest.raises(InputError, match="expected a file train"):
+        pairs.load_pairs(str(tmp_path))
+    (tmp_path / "train.jsonl").write_text("{")
+    with pytest.raises(InputError, match="cannot be read as sentence pairs"):
+        pairs.load_pairs(str(tmp_path))
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_local_files_in_the_layout_of_mrpc(tmp_path, kind):
+    made = pairs.pair_up(pairs.functions(MANY[:6]))
+    hidden = made.add_item({"sentence1": "a", "sentence2": "b", "label": -1, "idx": 99})
+    if kind == "jsonl":
+        hidden.to_json(tmp_path / "train.jsonl")
+    else:
+        hidden.to_parquet(tmp_path / "train-00000-of-00001.parquet")
+    read = pairs.load_pairs(str(tmp_path))
+    assert read.column_names == list(pairs.COLUMNS) and read.to_dict() == made.to_dict()
+    with pytest.raises(InputError, match="expected a file validation"):
+        pairs.load_pairs(str(tmp_path), "validation")
+
+
+def test_the_name_on_the_hub(monkeypatch):
+    """What would be asked of the hub: the dataset's owner and its configuration."""
+    import datasets
+
+    asked = {}
+
+    def load(path, name=None, split=None):
+        asked.update(path=path, name=name, split=split)
+        return pairs.pair_up(pairs.functions(MANY[:4]))
+
+    monkeypatch.setattr(pairs, "hub_reachable", lambda: True)
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    assert len(pairs.load_pairs("glue/mrpc", "validation"))
+    assert asked == {"path": "nyu-mll/glue", "name": "mrpc", "split": "validation"}
