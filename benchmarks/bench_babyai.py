@@ -15,7 +15,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import torch
 
-from scalept_lab.laws.intervals import wilson
+from scalept_lab.laws.compare import wilson
 from scalept_lab.vla import worlds
 from scalept_lab.vla.cloning import CloneConfig, act_in, clone
 from scalept_lab.vla.demos import TEST

@@ -16,9 +16,8 @@ from scipy.optimize import minimize as scipy_minimize
 
 from scalept_lab.laws import formulas
 from scalept_lab.laws.fit import fit_law
-from scalept_lab.laws.huber import minimise, objective
 from scalept_lab.laws.points import check_points
-from scalept_lab.laws.starts import make_problem, starts
+from scalept_lab.laws.search import make_problem, minimise, objective, starts
 
 TRUTH = formulas.LAWS["besiroglu"]
 # a law like that of models of 1e4 to 1e6 parameters

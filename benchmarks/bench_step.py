@@ -19,13 +19,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from scalept_lab.config import TrainConfig
+from scalept_lab.config import TrainConfig, recommend
 from scalept_lab.data import corpora, tokens
 from scalept_lab.model.optim import make_optimizer
 from scalept_lab.model.transformer import Transformer, cross_entropy
-from scalept_lab.recipe import recommend
-from scalept_lab.train.latency import against
 from scalept_lab.train.loop import train
+from scalept_lab.train.timing import against
 
 
 def bare(config: TrainConfig, batches: list[tuple[torch.Tensor, torch.Tensor]]) -> float:

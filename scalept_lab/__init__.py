@@ -23,7 +23,7 @@ _HOME = {
     "read_records": "runs",
     "write_records": "runs",
     "prepare": "data.corpora",
-    "recommend": "recipe",
+    "recommend": "config",
     "Transformer": "model.transformer",
     "Sweep": "study.sweep",
     "Study": "study.study",

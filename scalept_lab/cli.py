@@ -107,8 +107,8 @@ def train(options: argparse.Namespace) -> tuple[Any, str]:
     config = parse(TrainConfig, values)
     from tqdm.auto import tqdm
 
+    from scalept_lab.train.loop import Keep
     from scalept_lab.train.loop import train as train_run
-    from scalept_lab.train.resume import Keep
 
     keep = Keep(options.checkpoint, options.every) if options.checkpoint else None
     bar: Any = None

@@ -1,6 +1,8 @@
 """What a run is: the model, the data, the recipe. Plain data, no torch, so that everything can read it.
 
-A config is frozen and validated, and its hash names the run: the same config is the same run, trained once.
+A config is frozen and validated, and its hash names the run: the same config is the same run, trained once. `recommend` gives
+the measured recipe of a width and a number of tokens: the runs that chose its batch and rate are in
+`data/records/recipe.jsonl` (`benchmarks/record.py recipe` makes them again).
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from scalept_lab.checks import shown
+from scalept_lab.checks import positive, shown
 from scalept_lab.errors import InputError
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -218,3 +220,30 @@ def first_line(error: ValidationError, what: str) -> str:
     seen = "" if isinstance(got, dict) else f", got {shown(got)}"
     said = fault["msg"].removeprefix("Value error, ")
     return " ".join(f"{what}: {where}: {said}{seen}{more}".split())
+
+
+def recommend(
+    width: int, tokens: float, *, context: int = 64, vocab_size: int = 256, **changes: Any
+) -> TrainConfig:
+    """The `TrainConfig` for a family member of `width` on `tokens` tokens; `changes` override single fields.
+
+    Raises: InputError if the width is not one of the family or the tokens do not fill a step.
+    """
+    model = changes.pop("model", None) or ModelConfig.family(width, context=context, vocab_size=vocab_size)
+    tokens = positive("tokens", tokens)
+    fields = {"model": model, "tokens": round(tokens), "batch": batch(tokens), "lr": rate(tokens), **changes}
+    if fields["tokens"] < fields["batch"] * model.context:
+        raise InputError(
+            f"tokens: expected at least one step of {fields['batch']} × {model.context}, got {tokens:g}; ask for more"
+        )
+    return parse(TrainConfig, fields)
+
+
+def batch(tokens: float) -> int:
+    """Sequences per step. Few tokens need many small steps; from 1.5 million on, 8 sequences did better than 4."""
+    return 4 if tokens < 1.5e6 else 8
+
+
+def rate(tokens: float) -> float:
+    """Peak learning rate (per tensor: see `optim.param_groups`). The same at every size: that is what `mup` is for."""
+    return 0.01

@@ -43,7 +43,7 @@ def _made(tmp_path_factory) -> tuple[Path, Path]:
 
 @pytest.fixture
 def tiny_corpus(_made, monkeypatch) -> str:
-    """The `corpus` of a TrainConfig: 300 kB of text, prepared in a cache that the test (and its children) use."""
+    """The `data.sources` of a TrainConfig: 300 kB of text, prepared in a cache that the test (and its children) use."""
     file, cache = _made
     monkeypatch.setenv("SCALEPT_CACHE", str(cache))
     return str(file)

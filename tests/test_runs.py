@@ -411,7 +411,7 @@ def test_a_pickle_is_refused_unopened(tmp_path, monkeypatch, name):
 def test_the_package_has_no_way_to_run_what_it_reads():
     """No pickle, eval or the like: what a file holds is data. Two modules may, and say why in their first lines:
 
-    `launcher` sends functions to its own processes through a folder that only this user can open, and `shards` reads
+    `launcher` sends functions to its own processes through a folder that only this user can open, and `parallel.checkpoint` reads
     DCP's table of contents with an unpickler that knows a dozen classes (tests/parallel/test_checkpoint.py gives it others).
     """
     allowed = {"launcher.py": "cloudpickle", "shards.py": "pickle"}

@@ -21,13 +21,12 @@ from scalept_lab.compress.distill import fit_student
 from scalept_lab.compress.prune import fewer_heads, fewer_units, fine_tune, made_permanent, unstructured
 from scalept_lab.compress.quantize import METHODS, int8, rounded, saved_bytes
 from scalept_lab.compress.variants import teacher_config, trained, window_losses
-from scalept_lab.config import ModelConfig, TrainConfig, run_id
-from scalept_lab.costs import affine, counts
+from scalept_lab.config import ModelConfig, TrainConfig, recommend, run_id
+from scalept_lab.costs import counts, numbers
 from scalept_lab.data.corpora import prepare
 from scalept_lab.model.transformer import Transformer
-from scalept_lab.recipe import recommend
 from scalept_lab.runs import RunRecord
-from scalept_lab.train.latency import against, forward_pass
+from scalept_lab.train.timing import against, forward_pass
 from sweeps.jobs import Job, Rounds, plain, sweep
 
 WIDTHS = (128, 256, 512)
@@ -85,7 +84,7 @@ def compress(seeds: Sequence[int]) -> Rounds:
 
 def variants() -> Iterator[dict[str, Any]]:
     """What is done to a teacher."""
-    for granularity, bits in product(affine.GRANULARITIES, range(affine.LOW, affine.HIGH + 1)):
+    for granularity, bits in product(numbers.GRANULARITIES, range(numbers.LOW, numbers.HIGH + 1)):
         yield {"kind": "rounded", "bits": bits, "granularity": granularity}
     yield from ({"kind": "int8", "method": method} for method in METHODS)
     yield {"kind": "bf16"}

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from scalept_lab.config import Curriculum, ModelConfig, TrainConfig
-from scalept_lab.laws.stability import summary
-from scalept_lab.recipe import recommend
+from scalept_lab.config import Curriculum, ModelConfig, TrainConfig, recommend
+from scalept_lab.laws.noise import summary
 from scalept_lab.runs import RunRecord
 from scalept_lab.train import pacing, stepwise
 from scalept_lab.train.growth import fit_grown, grown

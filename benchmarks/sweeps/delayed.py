@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from scalept_lab.config import Delayed, TrainConfig
-from scalept_lab.recipe import recommend
+from scalept_lab.config import Delayed, TrainConfig, recommend
 from scalept_lab.runs import RunRecord
 from scalept_lab.train.delayed import fit_delayed
 from sweeps.jobs import Job, Rounds, plain, sweep

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 
-from scalept_lab.config import ModelConfig
-from scalept_lab.recipe import recommend
+from scalept_lab.config import ModelConfig, recommend
 from scalept_lab.study.sweep import at_flops
 from sweeps.jobs import Rounds, plain, sweep
 
@@ -15,7 +14,7 @@ TOKENS = 2e5
 
 @sweep("learning rate, batch, schedule and warm-up at four sizes along the compute frontier", minutes=8)
 def recipe(seeds: Sequence[int]) -> Rounds:
-    """The measurements behind `scalept_lab.recipe`: rate by batch, and the recommended recipe with one change."""
+    """The measurements behind `scalept_lab.config`: rate by batch, and the recommended recipe with one change."""
     places = [(16, 1e10), (24, 1e11), (40, 3.16e11), (40, 1e12)]  # (width, FLOPs)
     changes: list[dict] = [
         {"schedule": "cosine"},

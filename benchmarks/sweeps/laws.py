@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 
-from scalept_lab.config import TrainConfig, parse
+from scalept_lab.config import TrainConfig, parse, recommend
 from scalept_lab.data.corpora import prepare
 from scalept_lab.data.language import Language
 from scalept_lab.laws.fit import fit_records
-from scalept_lab.recipe import recommend
 from scalept_lab.study.standard import DEFAULT_BUDGET, FIT_FROM, HERO_FACTOR, standard_sweep
 from scalept_lab.study.study import best_recipe
 from sweeps.jobs import Rounds, plain, sweep

@@ -9,17 +9,16 @@ from itertools import product
 import torch
 
 from scalept_lab import machine
-from scalept_lab.config import TrainConfig, run_id
+from scalept_lab.config import TrainConfig, recommend, run_id
 from scalept_lab.data import tokens
 from scalept_lab.data.corpora import prepare
 from scalept_lab.model.optim import learning_rate, make_optimizer, set_rate
 from scalept_lab.model.precision import MasterWeights
 from scalept_lab.model.transformer import Transformer, cross_entropy
-from scalept_lab.recipe import recommend
 from scalept_lab.runs import RunRecord
 from scalept_lab.train.loop import evaluate
 from scalept_lab.train.outcome import Watch, outcome
-from scalept_lab.train.throughput import instructions, speedups
+from scalept_lab.train.timing import instructions, speedups
 from sweeps.jobs import Job, Rounds, fingerprint, plain, sweep
 
 TOKENS = 100_000

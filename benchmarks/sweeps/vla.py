@@ -11,11 +11,11 @@ from functools import cache, partial
 
 from scalept_lab.runs import RunRecord
 from scalept_lab.train.curriculum import Adaptive, Mixture, Schedule, Stepwise
-from scalept_lab.vla import pixels
+from scalept_lab.vla import worlds
 from scalept_lab.vla.cloning import VALIDATION_EPISODES, CloneConfig, Source, act_in, clone, score
 from scalept_lab.vla.demos import VALIDATION, demonstrations
 from scalept_lab.vla.model import PolicyConfig
-from scalept_lab.vla.rollouts import worlds
+from scalept_lab.vla.rollouts import worlds_naming
 from sweeps.jobs import Job, Rounds, sweep
 
 WIDTH, STEPS, WORLDS = 16, 500, 512
@@ -32,10 +32,10 @@ def job(config: CloneConfig, schedule: Schedule | None = None, experiment: str =
 
 def cloned(config: CloneConfig, schedule: Schedule | None, experiment: str) -> RunRecord:
     seen = config.policy.view == "pixels"
-    policy, record = clone(config, schedule, view=pixels.render_steps if seen else None)
-    record = score(policy, record, episodes=WORLDS, see=pixels.view if seen else None)[1]
+    policy, record = clone(config, schedule, view=worlds.render_steps if seen else None)
+    record = score(policy, record, episodes=WORLDS, see=worlds.view if seen else None)[1]
     if experiment == "unseen":
-        rate = act_in(policy, LEVEL, worlds(LEVEL, WORLDS, UNSEEN)).rate
+        rate = act_in(policy, LEVEL, worlds_naming(LEVEL, WORLDS, UNSEEN)).rate
         record = record.model_copy(update={"metrics": {**record.metrics, "success on the three": rate.mean}})
     return record
 

@@ -22,8 +22,7 @@ from scalept_lab.errors import InputError
 from scalept_lab.model.transformer import Transformer, cross_entropy
 from scalept_lab.runs import RunRecord
 from scalept_lab.train import pacing
-from scalept_lab.train.loop import fit_model
-from scalept_lab.train.resume import Keep
+from scalept_lab.train.loop import Keep, fit_model
 
 
 def soft_loss(student_BxLxV: Tensor, teacher_BxLxV: Tensor, temperature: float = 1.0) -> Tensor:

@@ -1,8 +1,8 @@
 """Models with quantized weights: our own affine quantization, to see what it does to the loss, and the libraries'.
 
-`affine` has the formula. `rounded` returns an ordinary model whose weights went through it and back: it shows the loss, not the
-speed. `int8` gives a model that computes with 8-bit integers (or unpacks them on the fly), by torchao, which is what torch 2.13
-points to, or by torch's older built-in quantization, which it calls deprecated.
+`costs.numbers` has the formula. `rounded` returns an ordinary model whose weights went through it and back: it shows the
+loss, not the speed. `int8` gives a model that computes with 8-bit integers (or unpacks them on the fly), by torchao, which
+is what torch 2.13 points to, or by torch's older built-in quantization, which it calls deprecated.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from scalept_lab.checks import one_of
-from scalept_lab.costs import affine
+from scalept_lab.costs import numbers
 from scalept_lab.errors import InputError
 
 METHODS = {
@@ -32,15 +32,15 @@ def rounded(
 ) -> tuple[nn.Module, int]:
     """A copy of the model whose weight matrices are quantized and read back, and the bytes they take when packed.
 
-    Everything that is not quantized counts with the bytes that it has. Raises: InputError as `affine.quantize`.
+    Everything that is not quantized counts with the bytes that it has. Raises: InputError as `costs.numbers.quantize`.
     """
-    affine.check(bits, granularity)
+    numbers.check(bits, granularity)
     made, stored = copy.deepcopy(model), 0
     chosen = (nn.Linear, nn.Embedding) if embeddings else (nn.Linear,)
     matrices = {id(module.weight) for module in made.modules() if isinstance(module, chosen)}
     for parameter in made.parameters():
         if id(parameter) in matrices:
-            found = affine.quantize(parameter.float().cpu().numpy(), bits, granularity)
+            found = numbers.quantize(parameter.float().cpu().numpy(), bits, granularity)
             parameter.copy_(torch.from_numpy(found.values()))
             stored += found.stored_bytes
         else:

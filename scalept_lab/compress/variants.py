@@ -12,16 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from scalept_lab.compress.quantize import saved_bytes
-from scalept_lab.config import ModelConfig, TrainConfig
+from scalept_lab.config import ModelConfig, TrainConfig, recommend
 from scalept_lab.data.corpora import Prepared
 from scalept_lab.data.tokens import eval_windows
 from scalept_lab.data.wheels import cache_dir
 from scalept_lab.errors import InputError
 from scalept_lab.model.transformer import Transformer, cross_entropy
-from scalept_lab.recipe import recommend
 from scalept_lab.runs import RunRecord, Store, write_atomically
-from scalept_lab.train.latency import Ratio, against, forward_pass
 from scalept_lab.train.loop import fit_model, prepared, to
+from scalept_lab.train.timing import Ratio, against, forward_pass
 
 WIDTH, TOKENS = 128, 400_000  # the teacher: half a minute of one core
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from scalept_lab.checks import one_of, positive, whole
 from scalept_lab.costs import counts
-from scalept_lab.costs.shapes import Shape
+from scalept_lab.costs.counts import Shape
 from scalept_lab.errors import InputError
 
 # Llama 3: Dubey et al. 2024, table 3. Megatron: Narayanan et al. 2021, table 1. GPT-3: Brown et al. 2020, table 2.1.

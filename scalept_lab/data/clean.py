@@ -1,14 +1,10 @@
-"""Cleaning: quality filters, removal of secrets and addresses, exact and near duplicates, each with counts
-of what it did and why.
-
-The order matters and is the usual one: drop what is not worth reading, redact what must not be learned,
-then remove copies. Every removed document keeps its reason, so a learner can look at what a rule threw away
-before believing in it.
-"""
+"""Cleaning a corpus: what is dropped, what is redacted, what repeats; each step counted by documents and bytes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,16 +12,122 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from scalept_lab.data.duplicates import exact_key, near_duplicates
-from scalept_lab.data.filters import (
-    CODE_RULES,
-    Rule,
-)
-from scalept_lab.data.redaction import redact
 from scalept_lab.data.tokens import utf8
 from scalept_lab.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+_GENERATED = re.compile(
+    r"\bauto-?generated|automatically generated|@generated|do not (?:edit|modify)|^[#\s]*generated (?:by|from)\b",
+    re.I | re.M,
+)
+_LITERAL_LINE = re.compile(
+    rb"^[ \t]*(?:\(?[\[('\"]*[-+]?[0-9.][^=\n]*|\(?u?b?r?['\"][^=\n]*)[,)\]}][ \t]*$", re.M
+)
+_LETTER = np.zeros(256, bool)  # by byte; those above 127 are letters of other scripts, mostly
+_LETTER[[*range(65, 91), *range(97, 123), *range(128, 256)]] = True
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One reason to drop a document: ``drops(text, data)`` sees the text and its UTF-8 bytes."""
+
+    name: str
+    why: str
+    drops: Callable[[str, bytes], bool]
+
+
+def _longest_line(data: bytes) -> int:
+    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == 10)
+    return int(np.diff(ends, prepend=-1, append=len(data)).max()) - 1
+
+
+def letter_fraction(data: bytes) -> float:
+    """Letters among all bytes that are not white space."""
+    array = np.frombuffer(data, np.uint8)
+    solid = array > 32
+    return float(_LETTER[array].sum() / max(1, solid.sum()))
+
+
+def compression_ratio(data: bytes) -> float:
+    """Compressed size over size (zlib level 1, first 256 KiB): near 0 is repetition, near 1 is noise."""
+    head = data[:262_144]
+    return len(zlib.compress(head, 1)) / max(1, len(head))
+
+
+def literal_lines(data: bytes) -> float:
+    """Share of the lines that hold nothing but literals: what a table of data looks like inside a source
+    file."""
+    return len(_LITERAL_LINE.findall(data)) / max(1, data.count(b"\n"))
+
+
+def quality_rules(
+    *,
+    min_chars: int = 200,
+    max_line: int = 1000,
+    max_mean_line: float = 100,
+    min_letters: float = 0.4,
+    min_ratio: float = 0.12,
+    max_ratio: float = 0.7,
+    max_literal_lines: float = 0.6,
+) -> tuple[Rule, ...]:
+    """The rules in the order they are tried; a document is counted under the first that drops it.
+
+    Line lengths, generated files and a low share of letters follow the filter of Chen et al. 2021 (Codex,
+    section 3.1); the compression ratio stands for the repetition measures of Rae et al. 2021 (Gopher,
+    appendix A.1).
+    """
+    return (
+        Rule(
+            "not_text",
+            "wrong encoding or binary: holds U+FFFD or NUL",
+            lambda t, d: "\ufffd" in t or "\0" in t,
+        ),
+        Rule(
+            "too_short",
+            f"under {min_chars} characters: no context to learn from",
+            lambda t, d: len(t.strip()) < min_chars,
+        ),
+        Rule(
+            "generated",
+            "says in its first 1000 characters that a program wrote it",
+            lambda t, d: _GENERATED.search(t, 0, 1000) is not None,
+        ),
+        Rule(
+            "long_lines",
+            f"a line over {max_line} or mean line over {max_mean_line:g} bytes: minified, or data",
+            lambda t, d: _longest_line(d) > max_line or len(d) / (d.count(b"\n") + 1) > max_mean_line,
+        ),
+        Rule(
+            "few_letters",
+            f"under {min_letters:.0%} of its visible bytes are letters: numbers or encoded data",
+            lambda t, d: letter_fraction(d) < min_letters,
+        ),
+        Rule(
+            "data_table",
+            f"over {max_literal_lines:.0%} of its lines are literals only: a table, not a text",
+            lambda t, d: literal_lines(d) > max_literal_lines,
+        ),
+        Rule(
+            "repetitive",
+            f"compresses below {min_ratio:g} of its size: says the same thing over and over",
+            lambda t, d: compression_ratio(d) < min_ratio,
+        ),
+        Rule(
+            "noise",
+            f"compresses to more than {max_ratio:g} of its size: random or encrypted",
+            lambda t, d: len(d) > 1000 and compression_ratio(d) > max_ratio,
+        ),
+    )
+
+
+CODE_RULES = quality_rules()
+# Prose: paragraphs stand on one line, and a table row of a task set can be one short sentence.
+PROSE_RULES = quality_rules(
+    min_chars=20, max_line=100_000, max_mean_line=100_000, max_literal_lines=1.1, max_ratio=0.9
+)
 
 
 @dataclass
@@ -95,7 +197,7 @@ def clean(
     near: float | None = 0.7,
     progress: bool = True,
 ) -> tuple[pd.DataFrame, CleaningReport]:
-    """Filter, redact and deduplicate a table of documents (``corpus.table``); returns what is left of it, in
+    """Filter, redact and deduplicate a table of documents (``data.sources.table``); returns what is left of it, in
     its order, and the report.
 
     ``near`` is the Jaccard similarity from which two documents count as the same (None: keep near
@@ -167,3 +269,56 @@ def _drop_near_copies(
         report._remove("near_copy", paths[copy], sizes[copy], of=of, similarity=similarity)
         kept[copy] = False
     return documents[kept]
+
+
+# name, pattern, replacement, and a literal that must be in the text for the pattern to be worth running
+_REDACTIONS: tuple[tuple[str, re.Pattern[str], str, re.Pattern[str]], ...] = (
+    (
+        "private_key",
+        re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----", re.S),
+        "<PRIVATE_KEY>",
+        re.compile("PRIVATE KEY-----"),
+    ),
+    (
+        "email",
+        re.compile(r"(?<![\w.%+-])[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,4}[A-Za-z]{2,12}\b"),
+        "<EMAIL>",
+        re.compile(r"\w@\w"),
+    ),
+    (
+        "access_token",
+        re.compile(
+            r"\b(?:AKIA[0-9A-Z]{16}|gh[opsu]_[A-Za-z0-9]{36}|github_pat_\w{40,}|hf_[A-Za-z0-9]{30,}|sk-[A-Za-z0-9_-]{20,}"
+            r"|xox[abprs]-[A-Za-z0-9-]{10,}|AIza[\w-]{35}|glpat-[\w-]{20}|eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,})"
+        ),
+        "<SECRET>",
+        re.compile("AKIA|gh[opsu]_|github_pat_|hf_|sk-|xox|AIza|glpat-|eyJ"),
+    ),
+    (
+        "assigned_secret",
+        re.compile(
+            r"(?i)((?:api_?key|secret(?:_key)?|access_?token|auth_?token|passw(?:or)?d)[\"']?\s*[=:]\s*[\"'])"
+            r"(?=[^\"'\s]*[0-9])[A-Za-z0-9+/_=-]{16,}(?=[\"'])"
+        ),
+        r"\1<SECRET>",
+        re.compile("(?i)key|secret|token|passw"),
+    ),
+    (
+        "long_hex",
+        re.compile(r"\b(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{40,}\b"),
+        "<HEX>",
+        re.compile("[0-9a-f]{40}"),
+    ),
+)
+
+
+def redact(text: str) -> tuple[str, dict[str, int]]:
+    """Text with e-mail addresses, private keys, access tokens, assigned secrets and long hex strings
+    replaced, and the counts."""
+    counts: dict[str, int] = {}
+    for name, pattern, replacement, hint in _REDACTIONS:
+        if hint.search(text):
+            text, found = pattern.subn(replacement, text)
+            if found:
+                counts[name] = found
+    return text, counts

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from scalept_lab.data import loaders, tokens, wheels
+from scalept_lab.data import sources, tokens, wheels
 from scalept_lab.data.cards import data_card, describe
 from scalept_lab.data.documents import CORPORA, HELDOUT, documents, split
 from scalept_lab.errors import InputError
@@ -138,8 +138,8 @@ def _key(name: str, tokenizer: str) -> str:
             import platform
 
             facts.append(platform.python_version())
-    elif name.partition("/")[0] != "language" and loaders.is_path(name):
-        files = loaders.local_files(name)
+    elif name.partition("/")[0] != "language" and sources.is_path(name):
+        files = sources.local_files(name)
         facts += [[str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in files]
         label = Path(name).stem
     else:

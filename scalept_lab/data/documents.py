@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scalept_lab.data import corpus, loaders, tokens
+from scalept_lab.data import sources, tokens
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,23 +53,23 @@ def documents(
 ) -> tuple[pd.DataFrame, CleaningReport | None, str]:
     """(table, cleaning report or None, origin) of a corpus, before splitting: what notebooks look
     into."""
-    from scalept_lab.data import clean, filters
+    from scalept_lab.data import clean
 
     if name in CORPORA:
         recipe = CORPORA[name]
-        table = corpus.collect(recipe.sources, cache) if recipe.sources else corpus.collect_stdlib()
+        table = sources.collect(recipe.sources, cache) if recipe.sources else sources.collect_stdlib()
         if not recipe.sources:
             origin = "standard library"
         else:
             origin = "stdlib fallback" if "stdlib" in set(table["package"]) else "pinned wheels"
         if not recipe.cleaned:
             return table, None, origin
-        rules = filters.CODE_RULES
+        rules = clean.CODE_RULES
     else:
-        table = corpus.collect_from(name)
-        origin = "local files" if loaders.is_path(name) else "hub"
+        table = sources.collect_from(name)
+        origin = "local files" if sources.is_path(name) else "hub"
         code = origin == "local files" and all(p.partition("#")[0].endswith(".py") for p in table["path"])
-        rules = filters.CODE_RULES if code else filters.PROSE_RULES
+        rules = clean.CODE_RULES if code else clean.PROSE_RULES
     return *clean.clean(table, rules=rules, progress=progress), origin
 
 

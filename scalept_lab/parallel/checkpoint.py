@@ -8,8 +8,9 @@ A checkpoint is a folder `step-00000200`. DCP writes each tensor under its full 
 `checkpoint.json` has the step, the run's id, what the caller adds, each rank's random state, and the sha256 of every file.
 Of the optimizer the tensors are kept (moments, step counts); its rates and the like follow from the config and the step.
 
-Safety: shards hold tensors only and are read with `weights_only`; DCP's own table of contents, `.metadata`, is a pickle,
-which `shards` reads with an unpickler that knows the dozen classes of such a table and refuses everything else.
+Safety: nothing that a file names is executed. DCP's table of contents, `.metadata`, is a pickle, and a pickle can name any
+function and call it; entries of it that are no tensors are pickles too. Here an unpickler makes the dozen classes of such a
+table and refuses everything else, and only tensors are read (with `weights_only`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import base64
 import hashlib
 import json
 import os
+import pickle
 import re
 import shutil
 import warnings
@@ -25,13 +27,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
+from torch.distributed import checkpoint as dcp
+from torch.distributed.checkpoint import metadata as contents
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from scalept_lab.errors import InputError
-from scalept_lab.parallel.group import agree, everybody, many, rank, together, world
-from scalept_lab.parallel.shards import ShardReader
+from scalept_lab.parallel.spread import agree, everybody, many, rank, together, world
 from scalept_lab.runs import write_atomically
 
 KEEP = 2
@@ -277,3 +279,46 @@ def _shape(size: tuple[int, ...] | None) -> str:
 def _sha256(file: Path) -> str:
     with open(file, "rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+KNOWN = {
+    "torch.distributed.checkpoint.metadata": {*contents.__all__, "_MEM_FORMAT_ENCODING"},
+    "torch.distributed.checkpoint.filesystem": {"_StorageInfo"},
+    "torch": {"Size", *(name for name, value in vars(torch).items() if isinstance(value, torch.dtype))},
+    "torch.serialization": {"_get_layout"},
+    "pathlib": {"PosixPath", "WindowsPath"},
+}
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if name in KNOWN.get(module, ()):
+            return super().find_class(module, name)
+        raise pickle.UnpicklingError(f"it names {module}.{name}, which no table of contents needs")
+
+
+class ShardReader(dcp.FileSystemReader):
+    """DCP's reader of a folder, for tables that hold nothing but tensors in the files of that folder."""
+
+    def read_metadata(self, *args: Any, **kwargs: Any) -> contents.Metadata:
+        with open(Path(self.path) / ".metadata", "rb") as file:
+            table = _Unpickler(file).load()
+        table.storage_meta = table.storage_meta or contents.StorageMeta()
+        table.storage_meta.load_id = self.load_id
+        return table
+
+    def sizes(self, files: set[str]) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of every tensor. `files`: where they may lie. Raises: InputError if anything else is in the table."""
+        path = Path(self.path) / ".metadata"
+        try:
+            table = self.read_metadata()
+            sizes = {name: tuple(entry.size) for name, entry in table.state_dict_metadata.items()}  # type: ignore[union-attr]
+            places = {place.relative_path for place in table.storage_data.values()}
+        except Exception as error:  # a damaged pickle raises anything
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise InputError(
+                f"{path}: not a table of tensors ({reason}); do not load it, begin from another one"
+            ) from None
+        if strange := places - files:
+            raise InputError(f"{path}: points to {min(strange)}, outside the checkpoint; do not load it")
+        return sizes

@@ -1,22 +1,21 @@
-"""Pipeline parallelism: each rank holds some of the blocks, and micro-batches flow through them.
-
-PyTorch's own schedules (GPipe, Huang et al. 2019; 1F1B and interleaved 1F1B, Narayanan et al. 2021, §2.2) run stages cut
-from the unchanged model. Names of parameters stay those of the whole model.
-"""
+"""Pipeline parallelism: a model cut into stages, micro-batches that pass through them, and the timeline of who works when."""
 
 from __future__ import annotations
 
+import time
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from scalept_lab.config import Parallel
+from scalept_lab.config import ModelConfig, Parallel, TrainConfig
+from scalept_lab.costs.traffic import Slot
 from scalept_lab.model.transformer import Transformer, norm
-from scalept_lab.parallel.group import rank, world
-from scalept_lab.parallel.spread import Ranks
+from scalept_lab.parallel import spread
+from scalept_lab.parallel.launcher import launch
+from scalept_lab.parallel.spread import Ranks, rank, world
 
 FULL_PRECISION: AbstractContextManager = nullcontext()
 IGNORED = -100  # target of a row that only fills up the last micro-batch
@@ -115,3 +114,80 @@ def _union(parts: list[Stage]) -> nn.Module:
             if name != "blocks":
                 union.add_module(name, child)
     return union
+
+
+BACKWARD = 2  # times the forward pass: two products where that has one
+
+
+def measured_timeline(
+    stages: int, microbatches: int, schedule: str = "1f1b", pause: float = 0.02, seconds: float = 120.0
+) -> list[Slot]:
+    """One step of a pipeline of `stages` ranks, as `Slot`s (rank, micro-batch, "F" or "B", start, end) in seconds.
+
+    `pause` is what a rank's forward pass of one micro-batch takes in all; interleaved stages take half of it each.
+    Raises: InputError as `parallel.spread.check`.
+    """
+    parallel = Parallel(strategy="pipeline", schedule=schedule, microbatches=microbatches)
+    chunks = 2 if schedule == "interleaved" else 1
+    model = ModelConfig(width=8, heads=1, depth=stages * chunks, context=8)
+    spread.check(TrainConfig(model=model, batch=microbatches, parallel=parallel), stages)
+    found = launch(_timed_step, stages, model, parallel, pause / chunks, seconds=seconds)
+    start = min(slot[3] for rows in found for slot in rows)
+    return [
+        Slot(r, m, kind, a - start, b - start, chunk) for rows in found for r, m, kind, a, b, chunk in rows
+    ]
+
+
+class _Pause(torch.autograd.Function):
+    """Identity that takes `seconds` forward and `BACKWARD` times as long backward, and notes when."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, seconds: float, notes: list) -> Tensor:
+        ctx.seconds, ctx.notes = seconds, notes
+        _wait("F", seconds, notes)
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple:
+        _wait("B", BACKWARD * ctx.seconds, ctx.notes)
+        return grads[0], None, None
+
+
+def _wait(kind: str, seconds: float, notes: list) -> None:
+    started = time.monotonic()
+    time.sleep(seconds)
+    notes.append((kind, started, time.monotonic()))
+
+
+class _Paused(nn.Module):
+    """A block that also takes the time of a much larger one."""
+
+    def __init__(self, block: nn.Module):
+        super().__init__()
+        self.block, self.seconds = block, 0.0
+        self.notes: list[tuple[str, float, float]] = []  # (phase, start, end)
+
+    def forward(self, x: Tensor, rotary: Any) -> Tensor:
+        return _Pause.apply(self.block(x, rotary), self.seconds, self.notes)
+
+
+def _timed_step(config: ModelConfig, parallel: Parallel, pause: float) -> list[tuple]:
+    torch.manual_seed(0)
+    model = Transformer(config)
+    for i, block in enumerate(model.blocks):
+        model.blocks[i] = _Paused(block)
+    pipe = Pipeline(model, parallel)
+    x_BxL = torch.zeros(parallel.microbatches, config.context, dtype=torch.long)
+    blocks = list(pipe.module.blocks.values())  # type: ignore[operator]
+    for seconds in (0.0, pause):  # a first step without pauses settles shapes and opens connections
+        for block in blocks:
+            block.seconds = seconds
+            block.notes.clear()
+        torch.distributed.barrier()
+        pipe.forward_backward(x_BxL, x_BxL)
+    rows = []
+    for chunk, block in enumerate(blocks):
+        for wanted in "FB":  # each block takes the micro-batches in their order
+            times = [(a, b) for kind, a, b in block.notes if kind == wanted]
+            rows += [(pipe.ranks.rank, m, wanted, a, b, chunk) for m, (a, b) in enumerate(times)]
+    return rows

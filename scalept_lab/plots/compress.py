@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from scalept_lab.checks import one_of
-from scalept_lab.costs import affine
+from scalept_lab.costs import numbers
 from scalept_lab.errors import InputError
 from scalept_lab.plots import style as look
 from scalept_lab.plots.style import COLORS, GREY, LOSS, MARKERS, VERMILLION, label, log_axis
@@ -24,12 +24,12 @@ def plot_quantization(
     """The levels that quantization leaves of a row of weights, and the error by bits for each granularity.
 
     `weights`: a matrix whose rows are channels; by default 64 rows of very different size. `outlier` multiplies the largest
-    weight of the first row. Raises: InputError as `affine.quantize`.
+    weight of the first row. Raises: InputError as `costs.numbers.quantize`.
     """
-    affine.check(bits, granularity)
+    numbers.check(bits, granularity)
     matrix = _example() if weights is None else np.array(weights, dtype=float)
     matrix[0, np.abs(matrix[0]).argmax()] *= outlier
-    made = affine.quantize(matrix, bits, granularity)
+    made = numbers.quantize(matrix, bits, granularity)
     row = min(1, len(matrix) - 1)  # a neighbour of the row with the outlier
     fig, (left, right) = look.canvas(1, 2, size=(9.6, 3.9))
 
@@ -42,12 +42,12 @@ def plot_quantization(
                 bbox_to_anchor=(0.5, -0.36), **look.LEGEND)  # fmt: skip
     label(left, "weight", "how many weights", f"second row; {bits} bits, a scale per {granularity}")
 
-    tried = range(affine.LOW, affine.HIGH + 1)
+    tried = range(numbers.LOW, numbers.HIGH + 1)
     ends = []
-    for name, color, marker in zip(affine.GRANULARITIES, COLORS, MARKERS, strict=False):
-        if name == "group" and matrix.shape[1] % affine.GROUP:
+    for name, color, marker in zip(numbers.GRANULARITIES, COLORS, MARKERS, strict=False):
+        if name == "group" and matrix.shape[1] % numbers.GROUP:
             continue
-        found = np.sqrt([affine.error(matrix, b, name) for b in tried])
+        found = np.sqrt([numbers.error(matrix, b, name) for b in tried])
         (line,) = right.plot(tried, found[:, 0], marker, color=color, markersize=6, label=f"per {name}")
         right.plot(tried, found[:, 1], color=color, linewidth=1.2)
         if name == granularity:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from scalept_lab.checks import whole
 from scalept_lab.errors import InputError
-from scalept_lab.laws.arms import Arm
+from scalept_lab.laws.compare import Arm
 from scalept_lab.plots import style as look
 from scalept_lab.plots.style import BLUE, COLORS, GREY, ORANGE, VERMILLION, label
 from scalept_lab.train.curriculum import Adaptive, Schedule, level_index

@@ -19,21 +19,20 @@ import ipywidgets as ipw
 import numpy as np
 from matplotlib.figure import Figure
 
-from scalept_lab.costs.affine import GRANULARITIES
 from scalept_lab.costs.layouts import MODELS
+from scalept_lab.costs.numbers import GRANULARITIES
 from scalept_lab.errors import InputError
 from scalept_lab.laws.formulas import LAWS
-from scalept_lab.laws.ravine import OPTIMIZERS
+from scalept_lab.model.ravine import OPTIMIZERS
 from scalept_lab.plots.charts import plot_memory
 from scalept_lab.plots.compress import plot_quantization
 from scalept_lab.plots.curriculum import plot_adaptive
-from scalept_lab.plots.delayedplots import plot_goodput
 from scalept_lab.plots.laws import AnyLaw, named, plot_optimal
 from scalept_lab.plots.numbers import plot_footprint, plot_rounding
 from scalept_lab.plots.planning import plot_plan
 from scalept_lab.plots.runs import plot_guess
 from scalept_lab.plots.style import arrays, png, shown_size
-from scalept_lab.plots.training import plot_descent
+from scalept_lab.plots.training import plot_descent, plot_goodput
 from scalept_lab.plots.transfer import plot_scores
 from scalept_lab.plots.vla import plot_side_by_side
 

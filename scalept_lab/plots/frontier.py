@@ -47,7 +47,7 @@ def plot_frontier(
 ) -> Figure:
     """Held-out loss against compute: all runs, the fitted compute-optimal frontier, and a prediction with its outcome.
 
-    The band holds 95 % of new runs on the frontier (for a law with bootstrap samples). `shot`: a sealed prediction
+    The band holds 95 % of new runs on the frontier (for a law with bootstrap samples). `study.study`: a sealed prediction
     (`flops`, `predicted`, `low`, `high`); `measured`: the loss that came. An inset shows these two enlarged.
     """
     runs = [record for record in records if record.ok and record.C > 0]

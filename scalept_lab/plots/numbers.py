@@ -12,7 +12,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from scalept_lab.config import ModelConfig, TrainConfig, parse
 from scalept_lab.costs import footprint
-from scalept_lab.costs.formats import FORMATS, get, lost_to_zero
+from scalept_lab.costs.numbers import FORMATS, get, lost_to_zero
 from scalept_lab.errors import InputError
 from scalept_lab.plots import style as look
 from scalept_lab.plots.style import (

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from scalept_lab.errors import InputError
 from scalept_lab.laws import formulas, isoflop
-from scalept_lab.laws.huber import DELTA
+from scalept_lab.laws.search import DELTA
 from scalept_lab.plots import style as look
 from scalept_lab.plots.frontier import flops_per_token
 from scalept_lab.plots.laws import (

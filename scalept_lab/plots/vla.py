@@ -12,7 +12,7 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 
 from scalept_lab.errors import InputError
-from scalept_lab.laws.intervals import Interval
+from scalept_lab.laws.compare import Interval
 from scalept_lab.plots import style as look
 from scalept_lab.plots.style import BLACK, COLORS, GREY, MARKERS, label, log_axis
 from scalept_lab.vla.worlds import ACTIONS
@@ -26,7 +26,7 @@ def plot_episode(
 ) -> Figure:
     """An episode as a strip of at most 8 pictures, the action that follows under each, its mission above.
 
-    `frames`: of `playback.replay`, one before each action and one after the last. Raises: InputError if their numbers differ.
+    `frames`: of `vla.worlds.replay`, one before each action and one after the last. Raises: InputError if their numbers differ.
     """
     _fits(frames, actions)
     steps = len(actions)
@@ -51,7 +51,8 @@ def plot_side_by_side(
 ) -> Figure:  # fmt: skip
     """Two episodes of one world at the same step, side by side; one that is over stays at its last picture.
 
-    `frames_a`, `frames_b`: of `playback.replay`. Raises: InputError for a negative step, or frames that do not fit their actions.
+    `frames_a`, `frames_b`: of `vla.worlds.replay`. Raises: InputError for a negative step, or frames
+    that do not fit their actions.
     """
     if step < 0:
         raise InputError(f"step: expected 0 or more, got {step}")
@@ -75,7 +76,7 @@ def plot_gaze(
 ) -> Figure:
     """A view, and over it the attention that each word of the mission, or the query, gives to each cell.
 
-    `weights`: (name, rows × columns of shares) each, such as `gaze.attention` gives. One scale for all: brighter is more.
+    `weights`: (name, rows × columns of shares) each, such as `vla.model.attention` gives. One scale for all: brighter is more.
     Raises: InputError for no weights, or some that are not a grid.
     """
     named = list(weights.items() if isinstance(weights, Mapping) else weights)

@@ -10,8 +10,7 @@ from scalept_lab.errors import InputError
 from scalept_lab.laws.fit import Law
 from scalept_lab.plots import frontier, runs, style
 from scalept_lab.runs import RunRecord, write_atomically
-from scalept_lab.study.shot import Score
-from scalept_lab.study.study import Study
+from scalept_lab.study.study import Score, Study
 from scalept_lab.study.sweep import Sweep
 
 # FLOPs of each slice and the widths tried in it: the best one inside its list, but for 3.16e10, where

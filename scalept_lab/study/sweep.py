@@ -12,11 +12,10 @@ from typing import Any, TypeVar
 from tqdm.auto import tqdm
 
 from scalept_lab import machine
-from scalept_lab.config import TrainConfig
+from scalept_lab.config import TrainConfig, recommend
 from scalept_lab.costs import counts
 from scalept_lab.errors import InputError
 from scalept_lab.processes import local_processes
-from scalept_lab.recipe import recommend
 from scalept_lab.runs import RunRecord, Store
 from scalept_lab.train import pacing
 

@@ -26,7 +26,7 @@ from scalept_lab.data.corpora import Prepared
 from scalept_lab.errors import InputError
 from scalept_lab.model.optim import learning_rate, make_optimizer, set_rate
 from scalept_lab.model.transformer import Transformer, cross_entropy
-from scalept_lab.parallel import group
+from scalept_lab.parallel import spread
 from scalept_lab.runs import RunRecord
 from scalept_lab.train import pacing
 from scalept_lab.train.loop import check, check_corpus, evaluate, prepared, to
@@ -163,11 +163,11 @@ def _worker(index: int, config: TrainConfig) -> Worker:
 
 
 def _workers_here(config: TrainConfig, plan: Delayed) -> list[int]:
-    if group.many() and group.world() != plan.workers:
-        raise InputError(f"workers: expected {group.world()}, one for each rank, got {plan.workers}")
+    if spread.many() and spread.world() != plan.workers:
+        raise InputError(f"workers: expected {spread.world()}, one for each rank, got {plan.workers}")
     if config.batch % plan.workers:
         raise InputError(
             f"batch: {config.batch} sequences cannot be shared equally by {plan.workers} workers; "
             f"take a multiple of {plan.workers}"
         )
-    return [group.rank()] if group.many() else list(range(plan.workers))
+    return [spread.rank()] if spread.many() else list(range(plan.workers))

@@ -1,4 +1,7 @@
-"""The training loop: a config in, a run record out. Forward, backward, step: all of it is on this screen."""
+"""The training loop: a config in, a run record out. Forward, backward, step: all of it is on this screen.
+
+`Keep` leaves checkpoints on the way and goes on from the newest.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,13 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from scalept_lab import machine
 from scalept_lab.config import Parallel, TrainConfig
@@ -23,13 +28,12 @@ from scalept_lab.model.activations import recompute
 from scalept_lab.model.optim import learning_rate, make_optimizer, set_rate
 from scalept_lab.model.precision import autocast
 from scalept_lab.model.transformer import Transformer, cross_entropy
-from scalept_lab.parallel import group, spread
+from scalept_lab.parallel import checkpoint, spread
 from scalept_lab.parallel.pipeline import FULL_PRECISION, Pipeline
 from scalept_lab.parallel.spread import ALONE, Ranks
 from scalept_lab.runs import RunRecord
 from scalept_lab.train import pacing
 from scalept_lab.train.outcome import Watch, outcome
-from scalept_lab.train.resume import Keep
 
 UNSCALED = torch.amp.GradScaler("cpu", enabled=False)  # passes everything through
 _SEEDED = threading.Lock()  # torch has one random state: runs in threads must not draw from it in turns
@@ -55,7 +59,7 @@ def train(
     """Train the model that `config` describes and score it on held-out text.
 
     A run whose loss is no longer a number, or far above a uniform guess, stops there and gives a record with the status
-    "diverged": that, too, is a result. `corpus` overrides the corpus of the config (for data made on the fly). `keep` says
+    "diverged": that, too, is a result. `data.sources` overrides the corpus of the config (for data made on the fly). `keep` says
     where to leave checkpoints; a run that finds one there goes on from it. In a process group (under `torchrun`, or in
     `launch`) the ranks share the run as `config.parallel` says, and each returns the same record.
     Raises: InputError if the corpus cannot be had or is too short, or the ranks cannot share the run.
@@ -119,7 +123,7 @@ def fit_model(
     objective: Objective = next_token,
 ) -> tuple[nn.Module, RunRecord]:
     """`train`, with the trained model as well: of several ranks, what this one holds of it."""
-    with group.joined():
+    with spread.joined():
         device = machine.device()
         check(config, "distillation" if objective is not next_token else "")
         corpus = corpus or prepared(config.corpus)
@@ -183,7 +187,7 @@ def set_up(config: TrainConfig, device: str, objective: Objective = next_token) 
     model = model.to(device)
     if config.recompute:
         recompute(model)
-    if group.world() > 1 and parallel.strategy == "pipeline":
+    if spread.world() > 1 and parallel.strategy == "pipeline":
         pipe = Pipeline(model, parallel, cast(config, device), device)
         optimizer = make_optimizer(pipe.module, config)
         step = partial(pipeline_step, pipe, optimizer, clip=config.clip)
@@ -270,8 +274,8 @@ def check(config: TrainConfig, loop: str = "") -> None:
             "model.causal: expected true, got false: an encoder sees the token that it should predict, so its next-token loss "
             "says nothing; bert.pretrain trains encoders"
         )
-    spread.check(config, group.world())
-    if config.distillation and group.world() > 1 and (config.parallel or Parallel()).strategy == "pipeline":
+    spread.check(config, spread.world())
+    if config.distillation and spread.world() > 1 and (config.parallel or Parallel()).strategy == "pipeline":
         raise InputError(
             "parallel.strategy: a pipeline knows the next-token loss alone, got another; take ddp or fsdp"
         )
@@ -285,7 +289,9 @@ def check(config: TrainConfig, loop: str = "") -> None:
 
 def _least_bytes(config: TrainConfig) -> float:
     """What a run takes at least: alone its whole footprint; each of several ranks builds the whole model before it shards it."""
-    return 4 * counts.shape(config.model).total if group.world() > 1 else footprint.footprint(config)["total"]
+    return (
+        4 * counts.shape(config.model).total if spread.world() > 1 else footprint.footprint(config)["total"]
+    )
 
 
 def check_corpus(config: TrainConfig, corpus: Prepared) -> None:
@@ -301,8 +307,53 @@ def check_corpus(config: TrainConfig, corpus: Prepared) -> None:
 
 def prepared(name: str) -> Prepared:
     """The corpus, built by one rank if it has to be."""
-    return group.first(lambda: prepare(name))
+    return spread.first(lambda: prepare(name))
 
 
 def to(array, device: str | torch.device) -> Tensor:
     return torch.from_numpy(array).to(device)
+
+
+@dataclass
+class Keep:
+    """Where to leave checkpoints, and after how many steps at least (they are taken where the loss is read).
+
+    The loss scale of float16 is not kept: it starts high again and comes down within a few skipped steps.
+    """
+
+    folder: str | Path
+    every: int = 100
+    saved: int = field(default=0, init=False)  # steps in the newest checkpoint
+
+    def resume(
+        self, config: TrainConfig, corpus: Prepared, model: nn.Module, optimizer: Optimizer, watch: Watch
+    ) -> None:
+        """Load the newest checkpoint, if there is one, and let `watch` go on from there.
+
+        Raises: InputError if it belongs to another run, or the text has changed since.
+        """
+        newest = checkpoint.latest(self.folder)
+        if newest is None:
+            return
+        then = checkpoint.peek(newest).get("corpus", corpus.sha256)
+        if then != corpus.sha256:
+            raise InputError(
+                f"{newest}: trained on other text: fingerprint {then[:12]}, corpus {corpus.name} has {corpus.sha256[:12]} now; "
+                "put the text back, or give another folder to begin anew"
+            )
+        found = checkpoint.load(newest, model, optimizer, self._name(config))
+        self.saved = found["step"]
+        watch.go_on_from(self.saved, found)
+
+    def save_if_due(
+        self, config: TrainConfig, corpus: Prepared, model: nn.Module, optimizer: Optimizer, watch: Watch
+    ) -> None:
+        if watch.step - self.saved >= self.every or watch.step == config.steps:
+            extra = {**watch.state(), "corpus": corpus.sha256}
+            checkpoint.save(self.folder, watch.step, model, optimizer, self._name(config), extra)
+            self.saved = watch.step
+
+    @staticmethod
+    def _name(config: TrainConfig) -> str:
+        """The run's id without its strategy: another one may go on from here."""
+        return config.replace(parallel=None).id()

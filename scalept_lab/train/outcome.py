@@ -14,7 +14,7 @@ from torch import Tensor
 from scalept_lab import machine
 from scalept_lab.config import Parallel, TrainConfig, run_id
 from scalept_lab.costs import counts
-from scalept_lab.parallel import group
+from scalept_lab.parallel import spread
 from scalept_lab.runs import RunRecord
 from scalept_lab.train import pacing
 
@@ -117,7 +117,7 @@ def outcome(
         },
         provenance=provenance(
             device, config.dtype, corpus_sha256=corpus_sha256,
-            strategy=(config.parallel or Parallel()).strategy if group.world() > 1 else "one process",
+            strategy=(config.parallel or Parallel()).strategy if spread.world() > 1 else "one process",
         ),
     )  # fmt: skip
 
@@ -145,7 +145,7 @@ def provenance(device: str, dtype: str = "float32", **more: Any) -> dict[str, An
         **machine.provenance(),
         "device": device,
         "threads": torch.get_num_threads(),
-        "world_size": group.world(),
+        "world_size": spread.world(),
         "dtype": dtype,
         **more,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),

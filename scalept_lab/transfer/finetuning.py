@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from scalept_lab.checks import one_of
-from scalept_lab.data.loaders import hub_reachable, is_path
+from scalept_lab.data.sources import hub_reachable, is_path
 from scalept_lab.errors import InputError
 from scalept_lab.transfer.bert import LENGTH, check_vocabulary, quiet
 from scalept_lab.transfer.pairs import check_classes, check_columns

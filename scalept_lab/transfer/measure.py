@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from scalept_lab.costs.counts import shape as count_shape
-from scalept_lab.data.corpus import collect
+from scalept_lab.data.sources import collect
 from scalept_lab.data.wheels import cache_dir
 from scalept_lab.errors import InputError
 from scalept_lab.runs import RunRecord, write_atomically

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from scalept_lab.data.loaders import TABLES, hub_reachable, is_path
+from scalept_lab.data.sources import TABLES, hub_reachable, is_path
 from scalept_lab.errors import InputError
 
 if TYPE_CHECKING:

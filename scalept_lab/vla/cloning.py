@@ -3,6 +3,10 @@
 A `Source` is a level with a task: "act" (which action did the bot take?) or "point" (which cell does the mission name?). A
 schedule of `curriculum` says, step by step, which source the batch comes from, or with which weight each is drawn; without
 one it is always the last.
+
+Pointing is a stage to train before, or beside, imitating actions (grounding). Its label is in the symbols: the cells whose
+kind and colour are those that the mission says. Whoever makes it knows what words and symbols mean; the policy does not. So
+this stage brings in knowledge that demonstrations alone do not state.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ from scalept_lab.runs import RunRecord
 from scalept_lab.train import outcome
 from scalept_lab.train.curriculum import Schedule, draw_source, must_end
 from scalept_lab.train.outcome import Watch
-from scalept_lab.vla import grounding
+from scalept_lab.vla import worlds
 from scalept_lab.vla.demos import VALIDATION, Steps, demonstrations, steps
 from scalept_lab.vla.model import Policy, PolicyConfig, clone_loss, parameters
 from scalept_lab.vla.rollouts import Rollouts, actor, rollout
@@ -102,7 +106,7 @@ class Feed:
     def loss(self, policy: Policy, rows: Tensor | slice) -> Tensor:
         inputs, targets = [part[rows] for part in self.inputs], self.targets[rows]
         if self.source.task == "point":
-            return grounding.point_loss(policy.pointing(*inputs), targets)
+            return point_loss(policy.pointing(*inputs), targets)
         return clone_loss(policy(*inputs), targets)
 
     @torch.no_grad()
@@ -126,9 +130,9 @@ def feed(source: Source, policy: PolicyConfig, device: str = "cpu", view: Callab
             f"got {found.mission_SxM.shape[1]}"
         )
     if source.without:
-        found = found.where(~grounding.naming(found, source.without))
+        found = found.where(~naming(found, source.without))
     if source.task == "point":
-        found, targets = grounding.visible(found)
+        found, targets = visible(found)
         if policy.view == "pixels":  # cells are numbered [x, y], patches [row, column]
             if policy.patch != policy.tile:
                 raise InputError(
@@ -277,3 +281,46 @@ def _weights(choice: str | Mapping[str, float], feeds: Mapping[str, Feed]) -> Ma
     if unknown := set(weights) - set(feeds):
         raise InputError(f"schedule: expected sources among {', '.join(feeds)}, got {sorted(unknown)[0]}")
     return weights
+
+
+def targets_SxP(steps: Steps) -> np.ndarray:
+    """For each step, which of the 49 cells hold an object that the mission names first (bool; none where it is out of view).
+
+    A mission without a colour ("go to the ball") means any colour. Raises: InputError for a mission without an object.
+    """
+    named_Sx2 = named_objects(steps)
+    kind_SxP, colour_SxP = (steps.image_Sx7x7x3[..., part].reshape(len(steps), -1) for part in (0, 1))
+    right_colour = (colour_SxP == named_Sx2[:, 1:]) | (named_Sx2[:, 1:] < 0)
+    return (kind_SxP == named_Sx2[:, :1]) & right_colour
+
+
+def naming(steps: Steps, objects: Sequence[str]) -> np.ndarray:
+    """The steps (bool) whose mission names one of `objects` first, each a colour and a kind: "red ball".
+
+    Raises: InputError for what is no such pair.
+    """
+    wanted_Ox2 = np.array([worlds.named_object(worlds.encode(name)) for name in objects]).reshape(-1, 2)
+    return (named_objects(steps)[:, None] == wanted_Ox2).all(-1).any(-1)
+
+
+def named_objects(steps: Steps) -> np.ndarray:
+    """(kind, colour) of the object that the mission of each step names first, (S, 2); see `vla.worlds.named_object`."""
+    missions, which_S = np.unique(steps.mission_SxM, axis=0, return_inverse=True)
+    return np.array([worlds.named_object(tokens) for tokens in missions])[which_S.reshape(-1)]
+
+
+def visible(steps: Steps) -> tuple[Steps, np.ndarray]:
+    """The steps at which the named object is in view, with their targets. Raises: InputError if it never is."""
+    targets = targets_SxP(steps)
+    seen: np.ndarray = np.any(targets, axis=1)
+    if not seen.any():
+        raise InputError(
+            "grounding: expected steps at which the mission's object is in view, got none; take other demonstrations"
+        )
+    return steps.where(seen), targets[seen]
+
+
+def point_loss(logits_BxP: Tensor, targets_BxP: Tensor) -> Tensor:
+    """Mean −log of the probability on the right cells together, in nats: with two red balls, either is right."""
+    right_B = logits_BxP.masked_fill(~targets_BxP, -torch.inf).logsumexp(-1)
+    return (logits_BxP.logsumexp(-1) - right_B).mean()

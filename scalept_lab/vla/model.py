@@ -6,20 +6,30 @@ what every block reads (FiLM, Perez et al. 2018, eq. 1 and 2), so that a patch s
 
 Shape suffixes: B steps, P patches, M words, K last actions, L = P + M + K + 1 tokens, D width, F hidden units, A actions ahead,
 V kinds of action.
+
+A trained policy is kept in one safetensors file, its shape and vocabulary beside the weights; `attention` says where it looks.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+import pydantic
 import torch
-import torch.nn.functional as F
 from pydantic import Field, model_validator
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from scalept_lab.config import Frozen, parse
+from scalept_lab.errors import InputError
 from scalept_lab.model.transformer import norm
+from scalept_lab.vla import worlds
 from scalept_lab.vla.worlds import ACTIONS, COLOURS, KINDS, STATES, VIEW, WORDS
 
 SYMBOLS = (len(KINDS), len(COLOURS), len(STATES) + 1)  # values of the three numbers of a cell; a spare state
@@ -193,3 +203,90 @@ def _init(module: nn.Module) -> None:
     if isinstance(module, Block):
         nn.init.zeros_(module.out.weight)
         nn.init.zeros_(module.down.weight)
+
+
+def save(policy: Policy, path: str | Path) -> None:
+    save_file(policy.state_dict(), path, metadata={"config": policy.config.model_dump_json()})
+
+
+def load(path: str | Path, words: tuple[str, ...] = WORDS) -> Policy:
+    """A saved policy. Raises: InputError if there is none at `path`, or it reads another vocabulary than `words`."""
+    try:
+        with safe_open(path, "pt") as file:
+            values = (file.metadata() or {}).get("config")
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
+    except (OSError, SafetensorError):
+        raise InputError(f"{path}: expected a saved policy, found none or a damaged one") from None
+    if values is None:
+        raise InputError(f"{path}: expected a policy saved by policyfile.save, got weights without a config")
+    try:
+        config = PolicyConfig.model_validate_json(values)
+    except pydantic.ValidationError as error:
+        raise InputError(
+            f"{path}: expected the config of a policy, got one with {error.error_count()} faults; save it anew"
+        ) from None
+    if config.words != words:
+        raise InputError(
+            f"{path}: expected a policy for the vocabulary in use ({len(words)} words), got one for {len(config.words)} "
+            "other words; load it with its own, or train one anew"
+        )
+    policy = Policy(config)
+    try:
+        policy.load_state_dict(weights)
+    except RuntimeError:
+        raise InputError(
+            f"{path}: expected the weights that its config asks for, got others; save it anew"
+        ) from None
+    return policy
+
+
+@dataclass(frozen=True)
+class Gaze:
+    """Shares of attention, the mean over heads; rows and columns as in a picture of the view, the agent looking up."""
+
+    words: list[str]
+    words_MxRxC: np.ndarray  # in the first block, from each word to each patch
+    query_RxC: np.ndarray  # in the last block, from the query
+
+
+@torch.no_grad()
+def attention(policy: Policy, image: np.ndarray, mission: str, history: np.ndarray | None = None) -> Gaze:
+    """What a policy attends to at one step: `image` as it sees it, `history` its last actions (default: none yet).
+
+    What is not spent on the view goes to words, past actions and the query itself.
+    Raises: InputError for another view, an unknown word, or a mission longer than the policy reads.
+    """
+    config = policy.config
+    if image.shape != (config.side, config.side, 3):
+        raise InputError(
+            f"image: expected {config.side} × {config.side} × 3, what the policy sees, "
+            f"got {' × '.join(map(str, image.shape))}"
+        )
+    tokens = worlds.encode(mission, config.mission)
+    tokens = tokens[tokens > 0]
+    past = np.full(config.history, len(worlds.ACTIONS)) if history is None else np.asarray(history)
+    inputs = (
+        torch.from_numpy(np.array(part)[None]).to(policy.query.device) for part in (image, tokens, past)
+    )
+    x_1xLxD, meant_1xD, there_1xL = policy.tokens(*inputs)
+    first_LxL = _weights(policy.blocks[0], x_1xLxD, meant_1xD, there_1xL)
+    for block in policy.blocks[:-1]:
+        x_1xLxD = block(x_1xLxD, meant_1xD, there_1xL)
+    last_LxL = _weights(policy.blocks[-1], x_1xLxD, meant_1xD, there_1xL)
+    side = config.side // config.patch
+    P, M = side * side, len(tokens)
+
+    def placed(rows_RxP: Tensor) -> np.ndarray:
+        grid = rows_RxP.float().cpu().numpy().reshape(-1, side, side)
+        return grid.swapaxes(1, 2) if config.view == "symbols" else grid  # cells are numbered [x, y]
+
+    words = worlds.decode(tokens).replace(",", " ,").split()
+    return Gaze(words, placed(first_LxL[P : P + M, :P]), placed(last_LxL[-1:, :P])[0])
+
+
+def _weights(block: Any, x_1xLxD: Tensor, meant_1xD: Tensor, there_1xL: Tensor) -> Tensor:
+    """softmax(QKᵀ/√K) of a block for one item, the mean over its heads, (L, L)."""
+    scale, shift, *_ = block.modulation(meant_1xD)
+    q, k, _ = block.attended(norm(x_1xLxD) * (1 + scale) + shift)
+    logits_1xHxLxL = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
+    return logits_1xHxLxL.masked_fill(~there_1xL[:, None, None], -torch.inf).softmax(-1).mean(1)[0]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from scalept_lab.errors import InputError
-from scalept_lab.laws.intervals import Interval, wilson
+from scalept_lab.laws.compare import Interval, wilson
 from scalept_lab.vla import worlds as babyai
 from scalept_lab.vla.demos import TEST
 from scalept_lab.vla.model import Policy
@@ -78,7 +78,7 @@ def rollout(
     """Let `act` try each mission once, for at most `cap` steps. `seeds`: which worlds, or how many of the held-out ones.
 
     `noise`: the share of cells that it sees nothing of, drawn anew at every step. `see`: what it sees of a world instead of
-    the symbols, such as `pixels.view`.
+    the symbols, such as `vla.worlds.view`.
     Raises: InputError for an unknown level, no seeds, or a noise outside [0, 1].
     """
     seeds = list(range(TEST, TEST + seeds)) if isinstance(seeds, int) else list(seeds)
@@ -99,7 +99,7 @@ def rollout(
     return found
 
 
-def worlds(level: str, count: int, naming: Sequence[str], first: int = TEST) -> list[int]:
+def worlds_naming(level: str, count: int, naming: Sequence[str], first: int = TEST) -> list[int]:
     """The first `count` seeds from `first` on whose mission names one of these objects first, such as "red ball".
 
     Raises: InputError for an unknown level or object, or if 100 worlds in a row name none of them.

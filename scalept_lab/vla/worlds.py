@@ -3,6 +3,10 @@
 The worlds are Farama's `minigrid`. An agent sees the 7 × 7 cells before it, each as three small whole numbers (what it
 is, its colour, its state), and turns, walks, picks up, drops or toggles. The same level and seed give the same episode
 on every machine: a demonstration need not be stored, only its seed.
+
+The same views can be pictures: minigrid draws a view cell by cell, and a cell's picture depends on its three numbers alone. So
+the symbols of a demonstration suffice to draw what its agent saw, and a policy that sees pixels learns from the same
+demonstrations. `replay` draws whole worlds, for people.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ import difflib
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -175,3 +179,74 @@ def named_object(tokens: np.ndarray) -> tuple[int, int]:
         elif word in KINDS:
             return KINDS.index(word), colour
     raise InputError(f"mission: expected one that names an object, got {' '.join(words)!r}")
+
+
+AGENT = (3, 6)  # where it stands in its view
+SIZES = (len(KINDS), len(COLOURS), len(STATES))
+
+
+def view(env: Any, tile: int = 8) -> np.ndarray:
+    """What the agent sees now, uint8 (7 · tile, 7 · tile, 3): the picture of minigrid's `RGBImgPartialObsWrapper`."""
+    return render_steps(env.gen_obs()["image"][None], tile)[0]
+
+
+def render_steps(image_Sx7x7x3: np.ndarray, tile: int = 8) -> np.ndarray:
+    """The pictures of S views in symbols: uint8 (S, 7 · tile, 7 · tile, 3), rows first, the agent looking up.
+
+    Raises: InputError for views of another shape, numbers that stand for nothing, or a tile below one pixel.
+    """
+    image = np.asarray(image_Sx7x7x3)
+    if image.shape[1:] != (VIEW, VIEW, 3) or tile < 1:
+        raise InputError(
+            f"pixels: expected views of {VIEW} × {VIEW} × 3 numbers and a tile of at least one pixel, "
+            f"got {' × '.join(map(str, image.shape[1:]))} and {tile}"
+        )
+    if image.size and (image.reshape(-1, 3).max(0) >= SIZES).any():
+        raise InputError(
+            f"pixels: expected kinds, colours and states below {SIZES}, "
+            f"got up to {tuple(image.reshape(-1, 3).max(0).tolist())}"
+        )
+    code_Sx7x7 = np.ravel_multi_index(np.moveaxis(image, -1, 0), SIZES)
+    code_Sx7x7[:, *AGENT] += np.prod(SIZES)  # the same cells, with the agent in them
+    codes, which = np.unique(code_Sx7x7, return_inverse=True)
+    tiles = np.array([_tile(int(code), tile) for code in codes], np.uint8).reshape(-1, tile, tile, 3)
+    # cells are numbered [x, y], pixels [row, column]
+    drawn_Sx7x7xHxWx3 = tiles[which.reshape(code_Sx7x7.shape).swapaxes(1, 2)]
+    return drawn_Sx7x7xHxWx3.swapaxes(2, 3).reshape(-1, VIEW * tile, VIEW * tile, 3)
+
+
+@cache
+def _tile(code: int, tile: int) -> np.ndarray:
+    """The picture of one cell. What is in view is lighter than what is not."""
+    from minigrid.core.grid import Grid
+    from minigrid.core.world_object import WorldObj
+
+    agent, code = divmod(code, int(np.prod(SIZES)))
+    kind, colour, state = map(int, np.unravel_index(code, SIZES))
+    what = WorldObj.decode(kind, colour, state)
+    seen = KINDS[kind] != "unseen"
+    return Grid.render_tile(what, agent_dir=3 if agent else None, highlight=seen, tile_size=tile)
+
+
+def replay(level: str, seed: int, actions: Sequence[int], tile: int = 24) -> list[np.ndarray]:
+    """Pictures of the whole world, uint8 (rows, columns, 3), `tile` pixels per cell: before each action and after the last.
+
+    What the agent sees is lighter. `actions` are those of `Rollouts.actions` or of a demonstration.
+    Raises: InputError for an unknown level, a number that is no action, or actions that go on after the episode's end.
+    """
+    actions = [int(action) for action in actions]
+    if wrong := [action for action in actions if not 0 <= action < len(ACTIONS)]:
+        raise InputError(f"actions: expected numbers from 0 to {len(ACTIONS) - 1}, got {wrong[0]}")
+    env = make(level)
+    reset(env, seed)
+    frames, over = [env.get_frame(tile_size=tile)], False
+    for step, action in enumerate(actions):
+        if over:
+            raise InputError(
+                f"actions: expected at most {step}, after which the episode with seed {seed} of {level} is over, "
+                f"got {len(actions)}"
+            )
+        _, _, terminated, truncated, _ = env.step(action)
+        over = terminated or truncated
+        frames.append(env.get_frame(tile_size=tile))
+    return frames

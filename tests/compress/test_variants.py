@@ -14,7 +14,7 @@ from torch import nn
 from scalept_lab.compress import decode, distill, prune, quantize, variants
 from scalept_lab.compress.variants import Variant
 from scalept_lab.config import ModelConfig, TrainConfig
-from scalept_lab.costs import affine
+from scalept_lab.costs import numbers
 from scalept_lab.data.corpora import Prepared, prepare
 from scalept_lab.data.language import Language
 from scalept_lab.errors import InputError
@@ -23,9 +23,9 @@ from scalept_lab.model.transformer import Transformer
 from scalept_lab.plots import compress, explorers, style
 from scalept_lab.runs import recorded
 from scalept_lab.study.sweep import flops_of
-from scalept_lab.train import latency, pacing
-from scalept_lab.train.latency import Ratio
+from scalept_lab.train import pacing, timing
 from scalept_lab.train.loop import evaluate, fit_model, set_up
+from scalept_lab.train.timing import Ratio
 
 SMALL = ModelConfig(width=32, depth=2, heads=4, context=48)
 
@@ -49,7 +49,7 @@ def random_tokens(batch: int = 2, length: int = 16) -> torch.Tensor:
 def test_affine_equals_torchs_fake_quantization(bits, granularity):
     x = torch.randn(6, 64, generator=torch.Generator().manual_seed(bits)) * torch.logspace(-2, 0, 6)[:, None]
     x[3] += 4  # a row that does not cross zero
-    made = affine.quantize(x.numpy(), bits, granularity)
+    made = numbers.quantize(x.numpy(), bits, granularity)
     scale, zero = (torch.from_numpy(part[:, 0]) for part in (made.scale.astype(np.float32), made.zero))
     if granularity == "tensor":
         twin = torch.fake_quantize_per_tensor_affine(x, scale.item(), int(zero.item()), 0, 2**bits - 1)
@@ -61,34 +61,34 @@ def test_affine_equals_torchs_fake_quantization(bits, granularity):
 def test_zero_is_exact_and_the_error_at_most_half_a_step():
     x = np.random.default_rng(0).standard_normal((4, 64))
     x[1, 5], x[2] = 0.0, 0.0
-    for granularity in affine.GRANULARITIES:
-        made = affine.quantize(x, 5, granularity)
+    for granularity in numbers.GRANULARITIES:
+        made = numbers.quantize(x, 5, granularity)
         assert made.values()[1, 5] == 0 and not made.values()[2].any()
         assert (np.abs(made.values() - x) <= 1.01 * made.scale.max()).all()
-        inside = affine.quantize(x, 8, granularity)
+        inside = numbers.quantize(x, 8, granularity)
         assert np.median(np.abs(inside.values() - x)) <= inside.scale.max() / 2
 
 
 def test_theory_of_the_error_and_six_decibels_a_bit():
     x = np.random.default_rng(1).uniform(-1, 1, (8, 4096))
     for bits in (3, 4, 6, 8):
-        measured, theory = affine.error(x, bits, "channel")
+        measured, theory = numbers.error(x, bits, "channel")
         assert measured == pytest.approx(theory, rel=0.05)
-    gained = affine.error(x, 6)[0] / affine.error(x, 7)[0]
+    gained = numbers.error(x, 6)[0] / numbers.error(x, 7)[0]
     assert 10 * math.log10(gained) == pytest.approx(6.02, abs=0.2)
 
 
 def test_finer_pieces_err_less_and_cost_more():
     x = np.random.default_rng(2).standard_normal((16, 128)) * np.geomspace(0.01, 1, 16)[:, None]
-    errors = [affine.error(x, 4, granularity)[0] for granularity in affine.GRANULARITIES]
-    sizes = [affine.quantize(x, 4, granularity).stored_bytes for granularity in affine.GRANULARITIES]
+    errors = [numbers.error(x, 4, granularity)[0] for granularity in numbers.GRANULARITIES]
+    sizes = [numbers.quantize(x, 4, granularity).stored_bytes for granularity in numbers.GRANULARITIES]
     assert errors == sorted(errors, reverse=True) and sizes == sorted(sizes)
     assert sizes[0] == math.ceil(4 * (x.size + 1) / 8) + 4
 
 
 @pytest.mark.parametrize("bits", [0, 1, 9, 16, 4.0, True, "8", None])
 def test_bits_outside_two_to_eight(bits):
-    for call in (lambda: affine.quantize(np.ones(4), bits), lambda: quantize.rounded(random_model(), bits)):
+    for call in (lambda: numbers.quantize(np.ones(4), bits), lambda: quantize.rounded(random_model(), bits)):
         with pytest.raises(
             InputError, match=r"bits: expected a whole number from 2 to 8, got .*use bf16"
         ) as found:
@@ -99,10 +99,10 @@ def test_bits_outside_two_to_eight(bits):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: affine.quantize(np.ones(4), 8, "row"), "granularity: expected one of tensor"),
-        (lambda: affine.quantize(np.array([1.0, np.nan])), "finite numbers"),
-        (lambda: affine.quantize(np.ones((2, 0))), "finite numbers"),
-        (lambda: affine.quantize(np.ones((2, 40)), 4, "group"), "length is a multiple, got 40"),
+        (lambda: numbers.quantize(np.ones(4), 8, "row"), "granularity: expected one of tensor"),
+        (lambda: numbers.quantize(np.array([1.0, np.nan])), "finite numbers"),
+        (lambda: numbers.quantize(np.ones((2, 0))), "finite numbers"),
+        (lambda: numbers.quantize(np.ones((2, 40)), 4, "group"), "length is a multiple, got 40"),
         (lambda: quantize.int8(random_model(), "int4"), "method: expected one of weights"),
     ],
 )
@@ -118,7 +118,7 @@ def test_rounded_model_is_the_formula_applied_to_each_matrix():
     assert torch.equal(made.embed.weight, model.embed.weight)
     weight = model.blocks[0].mlp.up.weight.detach().numpy()
     assert np.array_equal(
-        made.blocks[0].mlp.up.weight.detach().numpy(), affine.quantize(weight, 4, "channel").values()
+        made.blocks[0].mlp.up.weight.detach().numpy(), numbers.quantize(weight, 4, "channel").values()
     )
     by_hand = 4 * model.embed.weight.numel()
     for layer in (module for module in model.modules() if isinstance(module, nn.Linear)):
@@ -380,18 +380,18 @@ def test_a_longer_context_changes_nothing_within_the_old_one():
 def test_ratios_are_taken_within_rounds():
     slow = iter([9.0, 2.0, 4.0, 6.0, 8.0])
     fast = iter([1.0, 1.0, 2.0, 3.0, 4.0])
-    found = latency.against({"a": lambda: next(slow), "b": lambda: next(fast)}, "b", rounds=4)
+    found = timing.against({"a": lambda: next(slow), "b": lambda: next(fast)}, "b", rounds=4)
     assert found["a"] == Ratio(2.0, 2.0, 2.0, 5.0) and found["b"].median == 1
     assert str(found["a"]) == "2.00 (2.00 to 2.00)"
     with pytest.raises(InputError, match="baseline: expected one of a"):
-        latency.against({"a": lambda: 1.0}, "fp32")
+        timing.against({"a": lambda: 1.0}, "fp32")
     with pytest.raises(InputError, match="rounds: expected at least 2"):
-        latency.against({"a": lambda: 1.0}, "a", rounds=1)
+        timing.against({"a": lambda: 1.0}, "a", rounds=1)
 
 
 def test_threads_are_set_and_put_back():
     before, seen = torch.get_num_threads(), []
-    found = latency.by_threads(lambda: seen.append(torch.get_num_threads()), (1, 2), rounds=2)
+    found = timing.by_threads(lambda: seen.append(torch.get_num_threads()), (1, 2), rounds=2)
     assert set(found) == {1, 2} and seen == 5 * [1] + 5 * [2]
     assert torch.get_num_threads() == before
 
@@ -404,7 +404,7 @@ def test_a_model_of_half_the_units_is_faster_and_a_sparse_one_is_not():
         "sparse": prune.made_permanent(prune.unstructured(model, 0.9)),
         "small": prune.fewer_units(model, 0.75),
     }
-    found = latency.against({name: latency.forward_pass(m, x) for name, m in models.items()}, "fp32", 7)
+    found = timing.against({name: timing.forward_pass(m, x) for name, m in models.items()}, "fp32", 7)
     assert found["small"].median < 0.8 < found["sparse"].median
 
 

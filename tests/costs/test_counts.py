@@ -5,7 +5,7 @@ import json
 import pytest
 
 from scalept_lab.config import ModelConfig, TrainConfig
-from scalept_lab.costs import counts, shapes
+from scalept_lab.costs import counts
 from scalept_lab.errors import InputError
 
 PUBLISHED = {  # (total, non-embedding where a paper prints it)
@@ -46,7 +46,7 @@ def real_count(name):
     return sum(p.numel() for p in model.parameters())
 
 
-@pytest.mark.parametrize("name", shapes.MODELS)
+@pytest.mark.parametrize("name", counts.MODELS)
 def test_named_models_count_as_the_real_ones(name):
     found = counts.count(name)
     assert list(found) == ["total", "non_embedding", "embedding", "flops_per_token"]

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scalept_lab.data import clean, corpus, duplicates, filters, mixture, redaction
+from scalept_lab.data import clean, duplicates, sources
 from scalept_lab.errors import InputError
 
 ORDINARY = '''"""Shortest paths in a weighted graph."""
@@ -32,7 +32,7 @@ def shortest(graph, source):
 
 
 def corpus_of(*texts, package="p"):
-    return corpus.table((text, package, "m", f"{package}/{i}.py", "MIT") for i, text in enumerate(texts))
+    return sources.table((text, package, "m", f"{package}/{i}.py", "MIT") for i, text in enumerate(texts))
 
 
 noise = random.Random(0)
@@ -70,8 +70,8 @@ def test_each_rule_drops_its_kind(rule):
 
 
 def test_rules_have_reasons_and_all_are_tested():
-    assert {rule.name for rule in filters.CODE_RULES} == set(BAD)
-    assert all(len(rule.why) > 20 for rule in filters.CODE_RULES)
+    assert {rule.name for rule in clean.CODE_RULES} == set(BAD)
+    assert all(len(rule.why) > 20 for rule in clean.CODE_RULES)
 
 
 def test_report_adds_up():
@@ -112,7 +112,7 @@ SECRETS = {
 @pytest.mark.parametrize("kind", SECRETS)
 def test_secrets_go(kind):
     text, secret = SECRETS[kind]
-    redacted, counts = redaction.redact(text)
+    redacted, counts = clean.redact(text)
     assert counts == {kind: 1} and secret not in redacted and "<" in redacted
 
 
@@ -121,7 +121,7 @@ def test_secrets_go(kind):
     "secret = 'the_name_of_a_function'", "n = 1234567890123456789012345678901234567890123", "user@localhost",
 ])  # fmt: skip
 def test_ordinary_code_is_left_alone(text):
-    assert redaction.redact(text) == (text, {})
+    assert clean.redact(text) == (text, {})
 
 
 def variants(seed=0):
@@ -199,7 +199,7 @@ def test_near_duplicates_agree_with_all_pairs():
 
 def test_shares_are_of_bytes_not_of_characters():
     data = pd.concat([corpus_of(*["数据"] * 60, package="a"), corpus_of(*["texts."] * 60, package="b")])
-    mixed = mixture.mix(data.reset_index(drop=True), {"a": 2, "b": 1}, total_bytes=270)
+    mixed = sources.mix(data.reset_index(drop=True), {"a": 2, "b": 1}, total_bytes=270)
     assert mixed["package"].value_counts().to_dict() == {"a": 30, "b": 15}  # six bytes each
 
 
@@ -207,18 +207,18 @@ def test_mix_meets_its_shares():
     rng = np.random.default_rng(0)
     parts = [corpus_of(*["x" * int(n) for n in rng.integers(50, 150, 400)], package=p) for p in "abc"]
     data = pd.concat(parts, ignore_index=True)
-    mixed = mixture.mix(data, {"a": 3, "b": 1}, total_bytes=40_000, seed=1)
+    mixed = sources.mix(data, {"a": 3, "b": 1}, total_bytes=40_000, seed=1)
     size = {
         p: sum(len(t) for t, q in zip(mixed["text"], mixed["package"], strict=True) if q == p) for p in "abc"
     }
     assert size["c"] == 0 and abs(size["a"] - 30_000) < 150 and abs(size["b"] - 10_000) < 150
-    assert mixed.equals(mixture.mix(data, {"a": 3, "b": 1}, total_bytes=40_000, seed=1))
-    assert not mixed.equals(mixture.mix(data, {"a": 3, "b": 1}, total_bytes=40_000, seed=2))
+    assert mixed.equals(sources.mix(data, {"a": 3, "b": 1}, total_bytes=40_000, seed=1))
+    assert not mixed.equals(sources.mix(data, {"a": 3, "b": 1}, total_bytes=40_000, seed=2))
     assert len(set(mixed["path"])) == len(mixed)
-    largest = mixture.mix(data, {"a": 1, "b": 1, "c": 1})
+    largest = sources.mix(data, {"a": 1, "b": 1, "c": 1})
     assert sum(map(len, largest["text"])) > 0.95 * sum(map(len, data["text"]))
     for wrong in ({}, {"a": 0}, {"a": float("nan")}, {"nothing": 1}):
         with pytest.raises(InputError):
-            mixture.mix(data, wrong)
+            sources.mix(data, wrong)
     with pytest.raises(InputError, match="without repeating"):
-        mixture.mix(data, {"a": 1}, total_bytes=10**9)
+        sources.mix(data, {"a": 1}, total_bytes=10**9)

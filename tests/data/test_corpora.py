@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from scalept_lab.data import cards, corpora, corpus, documents, tokens, wheels
+from scalept_lab.data import cards, corpora, documents, sources, tokens, wheels
 from scalept_lab.errors import InputError
 
 
@@ -145,13 +145,13 @@ def test_language(tmp_path, monkeypatch):
 
 
 def test_fallback_says_so_and_is_not_taken_for_the_corpus(tmp_path, monkeypatch):
-    monkeypatch.setattr(corpus, "source_files", lambda source, cache: None)
+    monkeypatch.setattr(sources, "source_files", lambda source, cache: None)
     small = [
         f
-        for f in corpus.stdlib_files()
+        for f in sources.stdlib_files()
         if f[0].startswith("stdlib/json/") or f[0].startswith("stdlib/email/")
     ]
-    monkeypatch.setattr(corpus, "stdlib_files", lambda: small)
+    monkeypatch.setattr(sources, "stdlib_files", lambda: small)
     with pytest.warns(UserWarning, match="standard library instead"):
         fallback = corpora.prepare("python", cache=tmp_path)
     assert fallback.card["origin"] == "stdlib fallback" and set(fallback.card["sources"]) == {"stdlib"}
@@ -201,7 +201,7 @@ def test_default_corpus_is_the_published_one(tmp_path):
 def test_cards_are_up_to_date():
     """data/README.md is written by `python -m scalept_lab.data.corpora`; what it says of the pins is what the code
     says."""
-    text = (corpus.Path(__file__).parents[2] / "data" / "README.md").read_text(encoding="utf-8")
+    text = (sources.Path(__file__).parents[2] / "data" / "README.md").read_text(encoding="utf-8")
     for sha in corpora.FINGERPRINTS.values():
         assert sha in text
     for source in wheels.SOURCES.values():

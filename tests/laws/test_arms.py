@@ -3,7 +3,7 @@ import pytest
 
 from scalept_lab.config import TrainConfig
 from scalept_lab.errors import InputError
-from scalept_lab.laws import arms, stability
+from scalept_lab.laws import compare, noise
 from scalept_lab.runs import RunRecord
 
 
@@ -20,26 +20,26 @@ def runs(shift=0.0, seeds=range(5), **changes):
 
 
 def test_pairs_cancel_the_luck_of_the_seeds():
-    base, better = arms.compare({"plain": runs(), "better": runs(-0.05)}, "plain", "tokens")
+    base, better = compare.compare({"plain": runs(), "better": runs(-0.05)}, "plain", "tokens")
     assert base.difference is None and base.tokens == base.flops == 1
     assert better.difference.mean == pytest.approx(-0.05) and better.difference.excludes_zero
-    assert "better" in arms.as_text([base, better]) and "-0.050" in arms.as_text([base, better])
+    assert "better" in compare.as_text([base, better]) and "-0.050" in compare.as_text([base, better])
 
 
 def test_spending_is_shown_relative_to_the_baseline():
-    table = arms.compare({"plain": runs(), "short": runs(C=0.8e9)}, "plain", "tokens")
+    table = compare.compare({"plain": runs(), "short": runs(C=0.8e9)}, "plain", "tokens")
     assert table[1].flops == pytest.approx(0.8)
 
 
 def test_labelled_sorts_by_arm_and_leaves_the_search_out():
     mixed = runs() + runs(seeds=range(100, 103), arm="other") + runs(arm="late")
-    assert {name: len(found) for name, found in arms.labelled(mixed, "order").items()} == {
+    assert {name: len(found) for name, found in compare.labelled(mixed, "order").items()} == {
         "plain": 5,
         "late": 5,
     }
-    assert set(arms.labelled(mixed, "order", range(100, 200))) == {"other"}
+    assert set(compare.labelled(mixed, "order", range(100, 200))) == {"other"}
     with pytest.raises(InputError, match="experiment: expected one of order"):
-        arms.labelled(mixed, "orders")
+        compare.labelled(mixed, "orders")
 
 
 @pytest.mark.parametrize(
@@ -60,30 +60,30 @@ def test_labelled_sorts_by_arm_and_leaves_the_search_out():
 )
 def test_unfair_comparisons_are_refused(other, equal, words):
     with pytest.raises(InputError, match=words):
-        arms.compare({"plain": runs(), "other": other}, "plain", equal)
+        compare.compare({"plain": runs(), "other": other}, "plain", equal)
 
 
 def test_spending_that_differs_by_less_than_the_tolerance_is_alike():
-    assert arms.compare({"plain": runs(), "other": runs(D=1009)}, "plain", "tokens")[1].tokens == 1.009
+    assert compare.compare({"plain": runs(), "other": runs(D=1009)}, "plain", "tokens")[1].tokens == 1.009
 
 
 def test_few_seeds_and_unknown_baselines_are_refused():
     with pytest.raises(InputError, match="expected 5 seeds or more, got 3"):
-        arms.compare({"plain": runs(seeds=range(3))}, "plain", "tokens")
+        compare.compare({"plain": runs(seeds=range(3))}, "plain", "tokens")
     with pytest.raises(InputError, match="baseline: expected one of plain"):
-        arms.compare({"plain": runs()}, "uniform", "tokens")
+        compare.compare({"plain": runs()}, "uniform", "tokens")
 
 
 def test_spikes_are_counted_once_each():
     losses = np.concatenate([np.linspace(5, 2, 100), [4] * 15, np.linspace(2, 1.9, 50), [4] * 30, [1.8] * 50])
-    assert stability.spikes(losses) == 2
-    assert stability.spikes(np.linspace(5, 2, 100)) == 0
-    assert stability.loss_ratio(losses).max() == pytest.approx(4 / losses[155:165].mean(), rel=0.02)
-    found = stability.summary(losses, np.arange(1, 101))
+    assert noise.spikes(losses) == 2
+    assert noise.spikes(np.linspace(5, 2, 100)) == 0
+    assert noise.loss_ratio(losses).max() == pytest.approx(4 / losses[155:165].mean(), rel=0.02)
+    found = noise.summary(losses, np.arange(1, 101))
     assert found["spikes"] == 2 and found["norm_median"] == 50.5
 
 
 @pytest.mark.parametrize("losses", [[2.0] * 5, [2.0] * 20 + [float("nan")], [0.0] * 20])
 def test_losses_that_are_none_are_refused(losses):
     with pytest.raises(InputError, match="did the run diverge"):
-        stability.spikes(losses)
+        noise.spikes(losses)

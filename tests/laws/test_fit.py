@@ -13,9 +13,8 @@ from synthetic import PLANTED, isoflop_records, points
 from scalept_lab.errors import InputError
 from scalept_lab.laws import fit, formulas
 from scalept_lab.laws.fit import fit_cli, fit_law, fit_records
-from scalept_lab.laws.huber import minimise, objective
 from scalept_lab.laws.points import check_points, read_points
-from scalept_lab.laws.starts import make_problem, starts
+from scalept_lab.laws.search import make_problem, minimise, objective, starts
 
 TRUTH = formulas.LAWS["besiroglu"]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scalept_lab.errors import InputError
-from scalept_lab.laws.intervals import paired, wilson
+from scalept_lab.laws.compare import paired, wilson
 
 
 def test_wilson_by_its_formula():

@@ -13,8 +13,9 @@ from scalept_lab.config import ModelConfig, TrainConfig
 from scalept_lab.data import tokens
 from scalept_lab.data.corpora import prepare
 from scalept_lab.errors import InputError
-from scalept_lab.laws import noise, ravine
+from scalept_lab.laws import noise
 from scalept_lab.laws.noise import NoiseScale, Tradeoff
+from scalept_lab.model import ravine
 from scalept_lab.model.transformer import cross_entropy
 from scalept_lab.plots import training
 from scalept_lab.train import stepwise

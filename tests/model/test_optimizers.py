@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from scalept_lab.errors import InputError
-from scalept_lab.laws import ravine
-from scalept_lab.model import optimizers
+from scalept_lab.model import optimizers, ravine
 
 STEPS = 100
 

@@ -23,7 +23,7 @@ from scalept_lab.model.precision import (
 )
 from scalept_lab.model.transformer import Transformer, cross_entropy
 from scalept_lab.plots import explorers, numbers
-from scalept_lab.train import throughput
+from scalept_lab.train import timing
 from scalept_lab.train.loop import train_step
 
 SMALL = ModelConfig(width=16, depth=2, heads=2, context=16)
@@ -195,32 +195,32 @@ def test_arms_take_turns_and_the_first_round_does_not_count():
     def arm(name):
         return lambda: order.append(name) or float(len(order))
 
-    seconds = throughput.in_turns({"a": arm("a"), "b": arm("b")}, rounds=2)
+    seconds = timing.in_turns({"a": arm("a"), "b": arm("b")}, rounds=2)
     assert order == ["a", "b"] * 3
     assert seconds == {"a": [3.0, 5.0], "b": [4.0, 6.0]}
 
 
 def test_instructions_are_named():
-    assert set(throughput.instructions()) == set(throughput.INSTRUCTIONS)
-    assert all(isinstance(there, bool) for there in throughput.instructions().values())
+    assert set(timing.instructions()) == set(timing.INSTRUCTIONS)
+    assert all(isinstance(there, bool) for there in timing.instructions().values())
 
 
 def test_speedups_and_utilisation_have_their_columns():
-    (row,) = throughput.speedups([8], ("bfloat16", "float16"), batch=1, context=16, rounds=3, device="cpu")
+    (row,) = timing.speedups([8], ("bfloat16", "float16"), batch=1, context=16, rounds=3, device="cpu")
     assert row["width"] == 8 and row["bfloat16 low"] <= row["bfloat16"] <= row["bfloat16 high"]
     assert row["float16"] > 0
-    found = throughput.utilisation(TrainConfig(model=SMALL), rounds=3, device="cpu")
+    found = timing.utilisation(TrainConfig(model=SMALL), rounds=3, device="cpu")
     assert 0 < found["utilisation"] < 1
     assert found["FLOP/s"] / found["peak"] == pytest.approx(found["utilisation"])
 
 
 @pytest.mark.timing
 def test_fp16_gains_less_from_this_cpu_than_bf16_where_it_has_bf16_instructions():
-    found = throughput.instructions()
+    found = timing.instructions()
     if not (found["AVX512-BF16"] or found["AMX-BF16"]) or found["AVX512-FP16"] or found["AMX-FP16"]:
         pytest.skip("needs a processor with bf16 and without fp16 instructions")
     speed = {
-        d: statistics.median(throughput.product_flops(d, 256, 0.1, "cpu") for _ in range(3))
+        d: statistics.median(timing.product_flops(d, 256, 0.1, "cpu") for _ in range(3))
         for d in precision.DTYPES
     }
     assert speed["bfloat16"] > 2 * speed["float16"]
@@ -270,7 +270,7 @@ def test_explorers_draw_with_their_twins():
         (lambda: LossScaler(growth_interval=0), "growth_interval: expected a whole number of at least 1, got 0"),
         (lambda: micro_batches(*batch(), parts=7), "parts: expected a whole number from 1 to 6, got 7"),
         (lambda: micro_batches(*batch(), parts=0), "parts: expected a whole number from 1 to 6, got 0"),
-        (lambda: throughput.in_turns({}), "arms: expected at least one"),
+        (lambda: timing.in_turns({}), "arms: expected at least one"),
         (lambda: numbers.plot_rounding("x"), "value: expected a number, got 'x'"),
         (lambda: numbers.plot_rounding(float("nan")), "value: expected a finite number, got nan"),
         (lambda: numbers.plot_gradients([0.0]), "values: expected gradients, got only zeros"),

@@ -13,8 +13,8 @@ from scalept_lab.errors import InputError
 from scalept_lab.model.optim import learning_rate, make_optimizer, set_rate
 from scalept_lab.model.transformer import Transformer, cross_entropy
 from scalept_lab.parallel import checkpoint
+from scalept_lab.parallel.checkpoint import ShardReader
 from scalept_lab.parallel.launcher import launch
-from scalept_lab.parallel.shards import ShardReader
 
 ID = "0123456789abcdef"
 SHAPE = ModelConfig(width=32, depth=2, heads=4, context=16)

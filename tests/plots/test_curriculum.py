@@ -2,8 +2,7 @@ import numpy as np
 import pytest
 
 from scalept_lab.errors import InputError
-from scalept_lab.laws.arms import Arm
-from scalept_lab.laws.intervals import Interval
+from scalept_lab.laws.compare import Arm, Interval
 from scalept_lab.plots import curriculum, explorers, style
 from scalept_lab.train.curriculum import Adaptive, LengthWarmup, Mixture, SelfPaced, Stepwise, root
 

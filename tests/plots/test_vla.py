@@ -11,11 +11,11 @@ import torch
 from refusals import one_line
 
 from scalept_lab import plots
-from scalept_lab.laws.intervals import wilson
+from scalept_lab.laws.compare import wilson
 from scalept_lab.model.transformer import norm
 from scalept_lab.plots import explorers, style, vla
 from scalept_lab.plots.style import png
-from scalept_lab.vla import gaze, pixels, playback, worlds
+from scalept_lab.vla import model, worlds
 from scalept_lab.vla.model import Policy, PolicyConfig
 
 LEVEL, SEED = "GoToLocalS8N4", 0
@@ -28,7 +28,7 @@ def episode() -> worlds.Episode:
 
 @pytest.fixture(scope="module")
 def frames(episode) -> list[np.ndarray]:
-    return playback.replay(LEVEL, SEED, episode.action_T)
+    return worlds.replay(LEVEL, SEED, episode.action_T)
 
 
 # --- playback ---------------------------------------------------------------------------------------------------------
@@ -43,15 +43,13 @@ def test_an_episode_is_seen_as_it_was(episode, frames):
         assert np.array_equal(frame, env.get_frame(tile_size=24))
         _, reward, over, _, _ = env.step(int(action))
     assert over and reward > 0 and np.array_equal(frames[-1], env.get_frame(tile_size=24))
-    assert len(playback.replay(LEVEL, SEED, [])) == 1
+    assert len(worlds.replay(LEVEL, SEED, [])) == 1
 
 
 def test_what_cannot_be_acted_again(episode):
-    one_line(lambda: playback.replay("GoToLocl", SEED, [0]), "expected a BabyAI level")
-    one_line(lambda: playback.replay(LEVEL, SEED, [0, 7]), "numbers from 0 to 6, got 7")
-    one_line(
-        lambda: playback.replay(LEVEL, SEED, [*episode.action_T, 0]), f"at most {len(episode)}", "is over"
-    )
+    one_line(lambda: worlds.replay("GoToLocl", SEED, [0]), "expected a BabyAI level")
+    one_line(lambda: worlds.replay(LEVEL, SEED, [0, 7]), "numbers from 0 to 6, got 7")
+    one_line(lambda: worlds.replay(LEVEL, SEED, [*episode.action_T, 0]), f"at most {len(episode)}", "is over")
 
 
 # --- attention --------------------------------------------------------------------------------------------------------
@@ -66,10 +64,10 @@ def random_policy(**changes) -> Policy:
 
 
 def test_shares_of_attention_are_those_that_mix_the_values(episode):
-    """What a block adds, made again from the shares of `gaze` and the block's own values."""
+    """What a block adds, made again from the shares of `vla.model` and the block's own values."""
     policy = random_policy(heads=1)
     image = episode.image_Tx7x7x3[1]
-    found = gaze.attention(policy, image, episode.mission)
+    found = model.attention(policy, image, episode.mission)
     words = episode.mission.split()
     assert (
         found.words == words
@@ -94,10 +92,10 @@ def test_shares_of_attention_are_those_that_mix_the_values(episode):
 def test_a_policy_of_pixels_looks_at_the_same_places(episode):
     """A cell changed at the right edge changes the share of that place, in rows and columns of the picture."""
     policy = random_policy(view="pixels", tile=8, patch=8, heads=1)
-    picture = pixels.render_steps(episode.image_Tx7x7x3[:1])[0]
-    before = gaze.attention(policy, picture, "go to the red ball", np.array([2, 2, 2, 2]))
+    picture = worlds.render_steps(episode.image_Tx7x7x3[:1])[0]
+    before = model.attention(policy, picture, "go to the red ball", np.array([2, 2, 2, 2]))
     picture[16:24, 48:] = 255 - picture[16:24, 48:]
-    after = gaze.attention(policy, picture, "go to the red ball", np.array([2, 2, 2, 2]))
+    after = model.attention(policy, picture, "go to the red ball", np.array([2, 2, 2, 2]))
     ratio = after.words_MxRxC / before.words_MxRxC
     odd = np.abs(ratio / np.median(ratio, axis=(1, 2), keepdims=True) - 1) > 1e-4
     assert odd[:, 2, 6].all() and odd.sum() == odd[:, 2, 6].sum()
@@ -106,9 +104,9 @@ def test_a_policy_of_pixels_looks_at_the_same_places(episode):
 def test_what_gaze_refuses(episode):
     policy = random_policy(mission=4)
     image = episode.image_Tx7x7x3[0]
-    one_line(lambda: gaze.attention(policy, image[:5, :5], "go to it"), "7 × 7 × 3", "5 × 5 × 3")
-    one_line(lambda: gaze.attention(policy, image, "go to the red ball"), "at most 4 words, got 5")
-    one_line(lambda: gaze.attention(policy, image, "go to a pink"), "'pink'")
+    one_line(lambda: model.attention(policy, image[:5, :5], "go to it"), "7 × 7 × 3", "5 × 5 × 3")
+    one_line(lambda: model.attention(policy, image, "go to the red ball"), "at most 4 words, got 5")
+    one_line(lambda: model.attention(policy, image, "go to a pink"), "'pink'")
 
 
 # --- figures ----------------------------------------------------------------------------------------------------------

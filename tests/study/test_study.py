@@ -18,8 +18,7 @@ from scalept_lab.data.corpora import prepare
 from scalept_lab.errors import InputError
 from scalept_lab.laws import fit
 from scalept_lab.study import study
-from scalept_lab.study.shot import Score, Shot
-from scalept_lab.study.study import Study, best_recipe
+from scalept_lab.study.study import Score, Shot, Study, best_recipe
 from scalept_lab.study.sweep import Sweep, flops_of
 
 SWEEP = Sweep(configs=[synthetic.config_at(width, C) for C, widths in synthetic.SLICES.items() for width in widths])  # fmt: skip

@@ -16,10 +16,9 @@ import psutil
 import pytest
 
 import scalept_lab.train.loop
-from scalept_lab.config import Curriculum, ModelConfig, TrainConfig
+from scalept_lab.config import Curriculum, ModelConfig, TrainConfig, recommend
 from scalept_lab.costs import counts
 from scalept_lab.errors import InputError
-from scalept_lab.recipe import recommend
 from scalept_lab.runs import Store, parse_record, read_records
 from scalept_lab.study.sweep import Sweep, at_flops, flops_of, run_all
 

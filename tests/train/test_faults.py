@@ -7,15 +7,13 @@ import time
 import numpy as np
 import pytest
 
-from scalept_lab.config import Parallel
+from scalept_lab.config import Parallel, recommend
 from scalept_lab.costs import failures
 from scalept_lab.errors import InputError
 from scalept_lab.parallel import checkpoint
 from scalept_lab.parallel.launcher import launch
-from scalept_lab.recipe import recommend
 from scalept_lab.train import faults
-from scalept_lab.train.loop import train
-from scalept_lab.train.resume import Keep
+from scalept_lab.train.loop import Keep, train
 
 STEPS, BATCH = 96, 8
 
@@ -125,22 +123,22 @@ def test_bad_numbers(arguments, text):
 
 
 def test_figures_draw():
-    from scalept_lab.plots import delayedplots
+    from scalept_lab.plots import training
 
     curve = [(step, step * 512, 5.0 / step) for step in range(1, 20)]
-    fig = delayedplots.plot_interrupted(curve, [curve[:12], curve[10:]], [12], [10])
+    fig = training.plot_interrupted(curve, [curve[:12], curve[10:]], [12], [10])
     assert len(fig.axes[0].lines) >= 4
-    fig = delayedplots.plot_left_out(curve, {"without a": curve, "without b": curve}, 10)
+    fig = training.plot_left_out(curve, {"without a": curve, "without b": curve}, 10)
     assert [ax.get_title(loc="left") for ax in fig.axes] == ["without a", "without b"]
-    fig = delayedplots.plot_goodput(60, 5.8, 16384, 10)
+    fig = training.plot_goodput(60, 5.8, 16384, 10)
     assert "16,384 GPUs: a failure every 3.1 h" in fig.axes[0].get_title(loc="left")
     from scalept_lab.plots import explorers
 
     explorer = explorers.goodput_explorer()
     explorer.controls["gpus"].value = 1
     assert not explorer.message.value and "1 GPUs" in explorer.picture.value
-    for call in (lambda: delayedplots.plot_goodput(0), lambda: delayedplots.plot_interrupted([], [], [], []),
-                 lambda: delayedplots.plot_left_out(curve, {}, 1)):  # fmt: skip
+    for call in (lambda: training.plot_goodput(0), lambda: training.plot_interrupted([], [], [], []),
+                 lambda: training.plot_left_out(curve, {}, 1)):  # fmt: skip
         with pytest.raises(InputError):
             call()
 

@@ -23,8 +23,7 @@ from scalept_lab.parallel.launcher import launch
 from scalept_lab.runs import parse_record
 from scalept_lab.study.sweep import flops_of
 from scalept_lab.train import loop
-from scalept_lab.train.loop import evaluate, fit_model, seconds_per_step, train
-from scalept_lab.train.resume import Keep
+from scalept_lab.train.loop import Keep, evaluate, fit_model, seconds_per_step, train
 
 TINY = ModelConfig(width=16, context=16, heads=2)
 
@@ -258,15 +257,15 @@ def test_a_run_does_not_go_on_with_text_that_has_changed(word_corpus, tmp_path):
 
 
 def fails_on_the_first_rank(prepare_too: bool):
-    from scalept_lab.parallel import group
+    from scalept_lab.parallel import spread
 
     def make():
-        if group.rank() == 0:
+        if spread.rank() == 0:
             raise InputError("no such file: gone.txt") if prepare_too else KeyError("a bug")
         return pytest.fail("the others wait for the first")
 
     with pytest.raises((InputError, KeyError)) as error:
-        group.first(make)
+        spread.first(make)
     return str(error.value)
 
 

@@ -7,8 +7,7 @@ from scalept_lab.data import difficulty, tokens
 from scalept_lab.data.corpora import Prepared
 from scalept_lab.errors import InputError
 from scalept_lab.train import pacing, stepwise
-from scalept_lab.train.loop import train
-from scalept_lab.train.resume import Keep
+from scalept_lab.train.loop import Keep, train
 
 
 @pytest.fixture(scope="module")

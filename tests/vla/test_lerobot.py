@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from refusals import one_line
 
-from scalept_lab.vla import demos, lerobot, lerobotexport, worlds
+from scalept_lab.vla import demos, lerobot, worlds
 
 TASKS = ["pick up the cube", "open the drawer"]
 LENGTHS = [4, 3, 5]
@@ -156,7 +156,7 @@ def test_from_the_hub_only_meta_and_data_are_fetched(tmp_path, monkeypatch):
 
 def test_our_demonstrations_go_there_and_come_back(tmp_path):
     ours = demos.demonstrations("GoToLocalS8N4", 30, progress=False)
-    lerobotexport.export(ours, tmp_path / "out")
+    lerobot.export(ours, tmp_path / "out")
     found = lerobot.load(tmp_path / "out")
     assert len(found) == len(ours) and found["action"] == ours["action"]
     assert found["task"] == [worlds.decode(np.array(words)) for words in ours["mission"]]

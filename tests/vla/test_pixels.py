@@ -8,7 +8,7 @@ import torch
 
 from scalept_lab import runs
 from scalept_lab.errors import InputError
-from scalept_lab.vla import demos, pixels, worlds
+from scalept_lab.vla import demos, worlds
 from scalept_lab.vla.model import Policy, PolicyConfig
 from scalept_lab.vla.rollouts import actor, rollout
 
@@ -31,12 +31,12 @@ def test_drawn_from_symbols_or_from_the_world_it_is_the_wrappers_picture(level, 
             seen = env.gen_obs()
             symbols.append(seen["image"])
             pictures.append(wrapper.observation(seen)["image"])
-            assert np.array_equal(pixels.view(env, tile), pictures[-1])
+            assert np.array_equal(worlds.view(env, tile), pictures[-1])
             carried += env.carrying is not None
             unseen += (seen["image"][..., 0] == 0).any()
             _, _, terminated, truncated, _ = env.step(int(bot.replan()))
             over = terminated or truncated
-    found = pixels.render_steps(np.stack(symbols), tile)
+    found = worlds.render_steps(np.stack(symbols), tile)
     assert found.dtype == np.uint8 and np.array_equal(found, np.stack(pictures))
     assert carried or "GoTo" in level
     assert unseen
@@ -50,9 +50,9 @@ def test_other_views_are_refused_in_one_line():
         (np.full((2, 7, 7, 3), 99, np.uint8), 8),
     ):
         with pytest.raises(InputError, match="pixels: expected") as error:
-            pixels.render_steps(image, tile)
+            worlds.render_steps(image, tile)
         assert "\n" not in str(error.value)
-    assert pixels.render_steps(np.zeros((0, 7, 7, 3), np.uint8)).shape == (0, 56, 56, 3)
+    assert worlds.render_steps(np.zeros((0, 7, 7, 3), np.uint8)).shape == (0, 56, 56, 3)
 
 
 def test_the_same_policy_reads_them():
@@ -60,12 +60,12 @@ def test_the_same_policy_reads_them():
     config = PolicyConfig(width=8, heads=2, view="pixels", tile=8, patch=8)
     policy = Policy(config)
     episode = worlds.demonstrate("GoToLocalS8N4", 0)
-    picture = pixels.render_steps(episode.image_Tx7x7x3)
+    picture = worlds.render_steps(episode.image_Tx7x7x3)
     patches = policy.cut(torch.from_numpy(picture))
     assert patches.shape == (len(episode), 49, 8 * 8 * 3)
     top_right = (picture[0, :8, 48:].reshape(-1) / 255 - 0.25) * 10 / 192
     assert np.allclose(patches[0, 6].numpy(), top_right, atol=1e-7)
-    found = rollout(actor(policy), "GoToLocalS8N4", range(demos.TEST, demos.TEST + 4), see=pixels.view, cap=3)
+    found = rollout(actor(policy), "GoToLocalS8N4", range(demos.TEST, demos.TEST + 4), see=worlds.view, cap=3)
     assert found.length.max() <= 3
 
 
@@ -75,7 +75,7 @@ def test_pixels_speak_about_as_loudly_as_symbols():
     spread = {}
     for view, images in (
         ("symbols", steps.image_Sx7x7x3),
-        ("pixels", pixels.render_steps(steps.image_Sx7x7x3)),
+        ("pixels", worlds.render_steps(steps.image_Sx7x7x3)),
     ):
         torch.manual_seed(0)
         policy = Policy(PolicyConfig(view=view, patch=8 if view == "pixels" else 1))

@@ -12,7 +12,7 @@ from scalept_lab.errors import InputError
 from scalept_lab.vla import demos
 from scalept_lab.vla import worlds as babyai
 from scalept_lab.vla.model import Policy, PolicyConfig
-from scalept_lab.vla.rollouts import actor, blind, rollout, worlds
+from scalept_lab.vla.rollouts import actor, blind, rollout, worlds_naming
 from scalept_lab.vla.worlds import ACTIONS
 
 LEVEL = "GoToLocalS8N4"
@@ -148,7 +148,7 @@ def test_drawing_actions_goes_by_the_policys_shares(policy):
 
 
 def test_worlds_by_what_their_missions_name():
-    found = worlds(LEVEL, 6, ["red ball", "green key"])
+    found = worlds_naming(LEVEL, 6, ["red ball", "green key"])
     assert found == sorted(found) and len(set(found)) == 6 and found[0] >= demos.TEST
     env = babyai.make(LEVEL)
     for seed in range(demos.TEST, found[-1] + 1):
@@ -169,8 +169,8 @@ def test_worlds_by_what_their_missions_name():
         (lambda: rollout(blind([1.0]), LEVEL, 4, cap=0), "one step"),
         (lambda: rollout(blind([1.0]), "GoToLocl", 4), "expected a BabyAI level"),
         (lambda: rollout(blind([1.0]), LEVEL, 4, words=3), "at most 3 words, got 5"),
-        (lambda: worlds("GoToRedBallNoDists", 1, ["blue key"]), "name blue key, got none in 100 worlds"),
-        (lambda: worlds(LEVEL, 1, ["pink ball"]), "got 'pink'"),
+        (lambda: worlds_naming("GoToRedBallNoDists", 1, ["blue key"]), "name blue key, got none in 100 worlds"),
+        (lambda: worlds_naming(LEVEL, 1, ["pink ball"]), "got 'pink'"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line(call, words):

@@ -9,7 +9,7 @@ import pytest
 
 from scalept_lab.costs.traffic import bubble, idle_share
 from scalept_lab.errors import InputError
-from scalept_lab.parallel.timeline import measured_timeline
+from scalept_lab.parallel.pipeline import measured_timeline
 
 
 @pytest.mark.parametrize(("schedule", "chunks"), [("gpipe", 1), ("1f1b", 1), ("interleaved", 2)])

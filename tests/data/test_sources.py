@@ -11,7 +11,7 @@ import zipfile
 import datasets
 import pytest
 
-from scalept_lab.data import corpus, loaders, wheels
+from scalept_lab.data import sources, wheels
 from scalept_lab.errors import InputError
 
 
@@ -49,8 +49,8 @@ def no_index(*_):
 
 
 def test_wheel_is_read_without_installing(source, tmp_path):
-    data = corpus.collect(["nosuchpackage"], tmp_path)
-    assert data.columns.tolist() == list(corpus.COLUMNS)
+    data = sources.collect(["nosuchpackage"], tmp_path)
+    assert data.columns.tolist() == list(sources.COLUMNS)
     assert data["path"].tolist() == ["nosuchpackage/__init__.py", "nosuchpackage/core.py"]
     assert data["module"].tolist() == ["nosuchpackage", "nosuchpackage.core"]
     assert data["text"][1] == "def f():\n    return '\ufffd'\n" and data["licence"][0] == "MIT"
@@ -64,7 +64,7 @@ def test_wheel_is_downloaded_once_and_checked(source, tmp_path, monkeypatch):
         wheels, "_pip_download", lambda s, folder: calls.append(shutil.copy(outside, folder / s.wheel))
     )
     for _ in range(2):
-        assert len(corpus.collect(["nosuchpackage"], tmp_path)) == 2
+        assert len(sources.collect(["nosuchpackage"], tmp_path)) == 2
     assert len(calls) == 1 and cached.exists()
     cached.unlink()
     make_wheel(tmp_path / "bad", extra=b"import os\n")
@@ -72,21 +72,21 @@ def test_wheel_is_downloaded_once_and_checked(source, tmp_path, monkeypatch):
         wheels, "_pip_download", lambda s, folder: shutil.copy(tmp_path / "bad" / s.wheel, folder / s.wheel)
     )
     with pytest.raises(InputError, match=r"downloaded sha256 .* is not the pinned"):
-        corpus.collect(["nosuchpackage"], tmp_path)
+        sources.collect(["nosuchpackage"], tmp_path)
     assert not cached.exists()
 
 
 def test_wrong_wheel_in_the_cache_is_refused(source, tmp_path):
     make_wheel(tmp_path / "wheels", extra=b"import os\n")
     with pytest.raises(InputError, match="delete the file"):
-        corpus.collect(["nosuchpackage"], tmp_path)
+        sources.collect(["nosuchpackage"], tmp_path)
 
 
 def test_without_wheel_the_standard_library_serves_with_one_warning(source, tmp_path, monkeypatch):
     (tmp_path / "wheels" / source.wheel).unlink()
     monkeypatch.setattr(wheels, "_pip_download", no_index)
     with pytest.warns(UserWarning, match="standard library instead") as caught:
-        data = corpus.collect(["mpmath", "nosuchpackage"], tmp_path)
+        data = sources.collect(["mpmath", "nosuchpackage"], tmp_path)
     assert len(caught) == 1 and set(data["package"]) == {"stdlib"}
     assert "stdlib/heapq.py" in set(data["path"]) and not any("/test/" in p for p in data["path"])
 
@@ -110,7 +110,7 @@ def test_other_version_or_changed_file_is_not_the_pin(monkeypatch):
 
 def test_unknown_source():
     with pytest.raises(InputError, match="unknown source 'numpy'"):
-        corpus.collect(["numpy"])
+        sources.collect(["numpy"])
 
 
 @pytest.mark.slow
@@ -128,9 +128,9 @@ def test_real_wheel_is_the_installed_one(tmp_path):
 
 def test_cut_loses_nothing():
     text = "word " * 3000 + "\n\n" + "line\n" * 4000 + "x" * 20_000
-    pieces = loaders.cut(text, 8192)
+    pieces = sources.cut(text, 8192)
     assert "".join(pieces) == text and max(map(len, pieces)) <= 8192
-    assert loaders.cut("short") == ["short"] and loaders.cut("") == []
+    assert sources.cut("short") == ["short"] and sources.cut("") == []
 
 
 def test_text_folder(tmp_path):
@@ -139,7 +139,7 @@ def test_text_folder(tmp_path):
     (tmp_path / "sub" / "a.md").write_text("# title\n")
     (tmp_path / "empty.txt").write_text("")
     (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8")
-    data = corpus.collect_from(str(tmp_path))
+    data = sources.collect_from(str(tmp_path))
     assert data["path"].tolist() == ["b.txt#00000", "b.txt#00001", "b.txt#00002", "sub/a.md"]
     assert "".join(data["text"][:3]) == "bee " * 5000
 
@@ -152,10 +152,10 @@ def test_tables_in_the_hubs_formats(tmp_path):
     (tmp_path / "t.jsonl").write_text("\n".join(json.dumps(r) for r in rows()))
     datasets.Dataset.from_list(rows()).to_parquet(str(tmp_path / "t.parquet"))
     for name in ("t.jsonl", "t.parquet"):
-        data = corpus.collect_from(str(tmp_path / name))
-        assert data.columns.tolist() == list(corpus.COLUMNS)
+        data = sources.collect_from(str(tmp_path / name))
+        assert data.columns.tolist() == list(sources.COLUMNS)
         assert data["text"].tolist() == [r["text"] for r in rows()] and len(set(data["path"])) == 5
-    assert len(corpus.collect_from(str(tmp_path))) == 10
+    assert len(sources.collect_from(str(tmp_path))) == 10
 
 
 def test_hub_names_go_through_load_dataset(tmp_path, monkeypatch):
@@ -164,14 +164,14 @@ def test_hub_names_go_through_load_dataset(tmp_path, monkeypatch):
     pairs = [{"sentence1": f"one {i}", "sentence2": f"two {i}", "label": 1} for i in range(4)]
     datasets.Dataset.from_list(pairs).to_parquet(str(tmp_path / "hub" / "mini" / "train-00000.parquet"))
     monkeypatch.chdir(tmp_path / "hub")
-    monkeypatch.setattr(corpus, "is_path", lambda name: False)
-    monkeypatch.setattr(corpus, "hub_reachable", lambda: True)
-    data = corpus.collect_from("mini")
+    monkeypatch.setattr(sources, "is_path", lambda name: False)
+    monkeypatch.setattr(sources, "hub_reachable", lambda: True)
+    data = sources.collect_from("mini")
     assert data["text"].tolist() == [f"one {i}\ntwo {i}" for i in range(4)] and data["package"][0] == "mini"
-    assert corpus.collect_from("mini", text_column="sentence2")["text"][0] == "two 0"
-    assert len(corpus.collect_from("mini", max_bytes=20)) == 2
+    assert sources.collect_from("mini", text_column="sentence2")["text"][0] == "two 0"
+    assert len(sources.collect_from("mini", max_bytes=20)) == 2
     with pytest.raises(InputError, match="no text column 'story'; the columns are sentence1"):
-        corpus.collect_from("mini", text_column="story")
+        sources.collect_from("mini", text_column="story")
 
 
 def test_the_budget_and_the_sizes_are_bytes(tmp_path):
@@ -180,28 +180,28 @@ def test_the_budget_and_the_sizes_are_bytes(tmp_path):
     assert (len(text), len(text.encode())) == (100, 300)
     file = tmp_path / "t.jsonl"
     file.write_text("\n".join(json.dumps({"text": text}) for _ in range(30)))
-    data = corpus.collect_from(str(file), max_bytes=1000)
+    data = sources.collect_from(str(file), max_bytes=1000)
     assert data["text"].tolist() == [text] * 4 and data["bytes"].tolist() == [300] * 4
-    assert len(corpus.collect_from(str(file), max_bytes=1200)) == 4
+    assert len(sources.collect_from(str(file), max_bytes=1200)) == 4
 
 
 def test_line_ends_are_unified_before_a_file_is_cut(tmp_path):
     """A blank line is where a piece may end, also where lines end as on Windows."""
     paragraph = "a word " * 600
     (tmp_path / "a.txt").write_bytes(f"{paragraph}\r\n\r\n{paragraph}".encode())
-    data = corpus.collect_from(str(tmp_path))
+    data = sources.collect_from(str(tmp_path))
     assert data["text"].tolist() == [f"{paragraph}\n\n", paragraph]
 
 
 def test_half_a_surrogate_pair_is_text_like_any_other(tmp_path):
-    data = corpus.table([("ab\ud83d", "p", "m", "p/1", "MIT")])
+    data = sources.table([("ab\ud83d", "p", "m", "p/1", "MIT")])
     assert data["bytes"].tolist() == [3] and data["text"][0] == "ab\ud83d"
 
 
 def test_offline_hub_is_one_line(monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(InputError, match=r"^owner/stories: .*cannot be reached") as caught:
-        corpus.collect_from("owner/stories")
+        sources.collect_from("owner/stories")
     assert "\n" not in str(caught.value)
 
 
@@ -211,7 +211,7 @@ def test_offline_hub_is_one_line(monkeypatch):
 def test_missing_path(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="no such file or folder"):
-        corpus.collect_from(name)
+        sources.collect_from(name)
 
 
 def test_empty_and_broken_files(tmp_path):
@@ -223,8 +223,8 @@ def test_empty_and_broken_files(tmp_path):
     (tmp_path / "broken.parquet").write_bytes(b"PAR1 nonsense")
     for name in ("e.txt", "blank.txt", "folder", "numbers.jsonl"):
         with pytest.raises(InputError, match="empty"):
-            corpus.collect_from(str(tmp_path / name))
+            sources.collect_from(str(tmp_path / name))
     for name in ("broken.jsonl", "broken.parquet"):
         with pytest.raises(InputError, match="cannot be read") as caught:
-            corpus.collect_from(str(tmp_path / name))
+            sources.collect_from(str(tmp_path / name))
         assert "\n" not in str(caught.value)

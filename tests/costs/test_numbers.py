@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from scalept_lab.costs import formats
-from scalept_lab.costs.formats import FORMATS, lost_to_zero, rounded
+from scalept_lab.costs import numbers as formats
+from scalept_lab.costs.numbers import FORMATS, lost_to_zero, rounded
 from scalept_lab.errors import InputError
 
 TORCH = {

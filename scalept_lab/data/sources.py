@@ -1,0 +1,271 @@
+"""Where text comes from: pinned wheels, the standard library, local files, the hub; and weighted mixtures of sources."""
+
+from __future__ import annotations
+
+import os
+import warnings
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scalept_lab.data.tokens import utf8
+from scalept_lab.data.wheels import SOURCES, Files, source_files, stdlib_files
+from scalept_lab.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+COLUMNS = ("text", "package", "module", "path", "licence", "bytes")
+Row = tuple[str, str, str, str, str]  # a document: the columns but for its size
+
+
+def collect(
+    sources: Sequence[str] = ("mpmath", "networkx", "pygments", "sympy"),
+    cache: str | os.PathLike[str] | None = None,
+) -> pd.DataFrame:
+    """Python sources of the pinned packages, sorted by package and path: the same rows on every machine.
+
+    Where a pinned source can be had neither from site-packages nor from the index, the standard library
+    takes the place of all of them, with one warning (``package`` is then ``"stdlib"``). Raises InputError
+    for an unknown source.
+    """
+    unknown = [s for s in sources if s not in SOURCES]
+    if unknown:
+        raise InputError(f"unknown source {unknown[0]!r}; choose from {', '.join(SOURCES)}")
+    rows: list[Row] = []
+    for name in sorted(set(sources)):
+        source = SOURCES[name]
+        files = source_files(source, cache)
+        if files is None:
+            warnings.warn(
+                f"{source.package} {source.version} is not installed and cannot be downloaded: using this "
+                "interpreter's standard library instead; results will differ from those of the pinned corpus",
+                stacklevel=2,
+            )
+            return collect_stdlib()
+        rows += _of_files(files, source.package, source.licence)
+    return table(rows)
+
+
+def collect_stdlib() -> pd.DataFrame:
+    """The standard library of the running interpreter."""
+    return table(_of_files(stdlib_files(), "stdlib", "PSF-2.0"))
+
+
+def collect_from(
+    name: str,
+    *,
+    split: str = "train",
+    text_column: str | None = None,
+    max_bytes: int = 64_000_000,
+) -> pd.DataFrame:
+    """Documents from a local file or folder (text, JSONL, Parquet) or from the hub (``"owner/name"`` or
+    ``"owner/name:config"``).
+
+    Reading of tables and of the hub stops with the document that reaches ``max_bytes`` of UTF-8 text, which
+    is still taken whole. ``text_column`` defaults to
+    ``text``, else to all string columns joined by line breaks. Raises InputError when the path is missing
+    or empty, or the hub cannot be reached.
+    """
+    rows: list[Row] = []
+    calls: list[dict[str, Any]]
+    if is_path(name):
+        package, trouble = Path(name).expanduser().name, "cannot be read as a dataset of documents"
+        rows += _of_texts(text_pieces(name), package, "as given")
+        loaders = [(TABLES.get(file.suffix.lower()), str(file)) for file in local_files(name)]
+        calls = [{"path": loader, "data_files": {split: file}} for loader, file in loaders if loader]
+    elif hub_reachable():
+        package, trouble = (
+            name,
+            "the hub dataset cannot be loaded, check the name and the network; " + _OFFLINE,
+        )
+        dataset, _, config = name.partition(":")
+        calls = [{"path": dataset, "name": config or None}]
+    else:
+        raise InputError(
+            f"{name}: not a built-in corpus, not a file, and the hub cannot be reached; {_OFFLINE}"
+        )
+    read = 0
+    for identity, text in stream(name, calls, split, text_column, trouble):
+        rows.append((text, package, "", f"{package}#{identity}", "see the dataset card"))
+        read += len(utf8(text))
+        if read >= max_bytes:
+            break
+    if not any(text.strip() for text, *_ in rows):
+        raise InputError(f"{name}: empty; expected at least one document with text")
+    return table(rows)
+
+
+def table(rows: Iterable[Row]) -> pd.DataFrame:
+    """Documents, given as (text, package, module, path, licence), as the table of this module."""
+    import pandas as pd
+
+    # Plain Python strings: a string type of the table's own would copy all text, and refuses half a surrogate pair.
+    found = pd.DataFrame(list(rows), columns=list(COLUMNS[:-1]), dtype=object)
+    return found.assign(bytes=[len(utf8(text)) for text in found["text"]])
+
+
+_OFFLINE = "offline, use 'python', 'language' or a local file"
+
+
+def _of_files(files: Files, package: str, licence: str) -> list[Row]:
+    return _of_texts(((path, decode(data)) for path, data in files), package, licence)
+
+
+def _of_texts(texts: Iterable[tuple[str, str]], package: str, licence: str) -> list[Row]:
+    return [(text, package, _module(path), path, licence) for path, text in texts]
+
+
+def _module(path: str) -> str:
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+TEXTS = (".txt", ".md", ".py", ".rst", ".tex")
+TABLES = {".jsonl": "json", ".json": "json", ".parquet": "parquet"}  # file ending -> loader
+# Characters: a long text file is cut into pieces of about this size, so that both sides of a split get some.
+PIECE = 8192
+
+
+def is_path(name: str) -> bool:
+    """Whether a corpus name means a local path: ``./x``, ``../x``, ``/x``, ``~/x``, a known file ending, or
+    something that exists."""
+    return (
+        name.startswith(("./", "../", "/", "~", ".\\"))
+        or os.path.isabs(name)
+        or Path(name).exists()
+        or Path(name).suffix.lower() in (*TEXTS, *TABLES)
+    )
+
+
+def local_files(path: str | os.PathLike[str]) -> list[Path]:
+    """The readable files of a path, sorted. Raises InputError when there is no such path or nothing to read
+    in it."""
+    root, known = Path(path).expanduser(), (*TEXTS, *TABLES)
+    if not root.exists():
+        raise InputError(
+            f"{path}: no such file or folder; give a text, .jsonl or .parquet file, or a folder of them"
+        )
+    found = [root] if root.is_file() else [p for p in sorted(root.rglob("*")) if p.suffix.lower() in known]
+    files = [p for p in found if p.is_file() and p.stat().st_size > 0]
+    if not files:
+        raise InputError(f"{path}: empty; expected text in {', '.join(known)} files")
+    return files
+
+
+def cut(text: str, size: int = PIECE) -> list[str]:
+    """Cut at the last blank line (else line end, else blank) before every ``size`` characters.
+    ``"".join(cut(t)) == t``."""
+    pieces, start = [], 0
+    while len(text) - start > size:
+        window = text[start : start + size]
+        at = next((i + len(s) for s in ("\n\n", "\n", " ") if (i := window.rfind(s)) > size // 4), size)
+        pieces.append(text[start : start + at])
+        start += at
+    if start < len(text):
+        pieces.append(text[start:])
+    return pieces
+
+
+def decode(data: bytes) -> str:
+    """The text of a file, with line ends as Python writes them. A byte that is not UTF-8 becomes U+FFFD,
+    which the cleaning step looks for and counts."""
+    return data.decode("utf-8", errors="replace").replace("\r\n", "\n")
+
+
+def text_pieces(path: str | os.PathLike[str]) -> list[tuple[str, str]]:
+    """(path, text) of the text files of a path, long ones cut into ``path#00000``, ``path#00001``, …"""
+    root = Path(path).expanduser()
+    found: list[tuple[str, str]] = []
+    for file in local_files(path):
+        if file.suffix.lower() not in TABLES:
+            name = file.name if root.is_file() else file.relative_to(root).as_posix()
+            pieces = cut(decode(file.read_bytes()))
+            names = [name] if len(pieces) == 1 else [f"{name}#{i:05d}" for i in range(len(pieces))]
+            found += zip(names, pieces, strict=True)
+    return found
+
+
+def hub_reachable(timeout: float = 5) -> bool:
+    """One request through the user's proxy settings: the hub's own client would retry for half a minute
+    first."""
+    import urllib.error
+    import urllib.request
+
+    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    try:
+        urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=timeout).close()
+    except urllib.error.HTTPError:
+        return True  # it answered
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def stream(
+    name: str, calls: Iterable[dict[str, Any]], split: str, text_column: str | None, trouble: str
+) -> Iterator[tuple[str, str]]:
+    """(identity, text) of every row of some ``load_dataset`` calls, each given by its keywords.
+
+    Raises InputError when the rows lack ``text_column``, and with ``trouble`` when they cannot be loaded.
+    """
+    import datasets
+
+    try:
+        for number, call in enumerate(calls):
+            for index, row in enumerate(datasets.load_dataset(split=split, streaming=True, **call)):
+                yield f"{number:03d}-{index:08d}", _text_of(row, name, text_column)
+    except InputError:
+        raise
+    # the loaders raise unrelated types for: not there, not reachable, not parseable
+    except Exception as error:
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise InputError(f"{name}: {trouble} ({reason})") from error
+
+
+def _text_of(row: dict[str, Any], name: str, column: str | None) -> str:
+    if column is None:
+        text = row.get("text")
+        return text if isinstance(text, str) else "\n".join(v for v in row.values() if isinstance(v, str))
+    if not isinstance(row.get(column), str):
+        raise InputError(f"{name}: no text column {column!r}; the columns are {', '.join(map(str, row))}")
+    return row[column]
+
+
+def mix(
+    documents: pd.DataFrame, weights: dict[str, float], total_bytes: int | None = None, seed: int = 0
+) -> pd.DataFrame:
+    """A subset in which each package has about its share of the bytes: ``weights`` maps package to relative
+    weight.
+
+    Documents of a package are taken whole, in a seeded order, until its share is reached, and keep the
+    table's order. Without ``total_bytes`` the mix is as large as it can be without repeating any
+    document. Raises InputError for a package that the table does not have, weights that are not positive,
+    or a total that the documents cannot fill.
+    """
+    packages, sizes = documents["package"].to_numpy(), documents["bytes"].to_numpy()
+    if not weights or any(not np.isfinite(w) or w <= 0 for w in weights.values()):
+        raise InputError(f"weights {weights}: expected a positive number for each package")
+    if missing := sorted(set(weights) - set(packages.tolist())):
+        raise InputError(
+            f"no documents of {missing[0]!r}; the packages are {', '.join(sorted(set(packages.tolist())))}"
+        )
+    share = {p: w / sum(weights.values()) for p, w in weights.items()}
+    largest = int(min(sizes[packages == p].sum() / s for p, s in share.items()))
+    if total_bytes is None:
+        total_bytes = largest
+    elif not 0 < total_bytes <= largest:
+        raise InputError(
+            f"total_bytes {total_bytes}: these weights allow 1 to {largest} without repeating a document"
+        )
+    chosen: list[int] = []
+    for package in sorted(share):
+        rows = np.flatnonzero(packages == package)
+        rows = np.random.default_rng([seed, zlib.crc32(package.encode())]).permutation(rows)
+        before = np.cumsum(sizes[rows]) - sizes[rows]
+        nearest = before + sizes[rows] / 2 <= share[package] * total_bytes  # to the nearest document
+        chosen += rows[nearest].tolist()
+    return documents.iloc[sorted(chosen)].reset_index(drop=True)
