@@ -156,11 +156,14 @@ def enter_copy(scratch: Path) -> None:
         plugin.load()
 
 
-def run(chosen: list[dict], slowest: float, out: Path) -> None:
-    """Judges one fault after the other, the fastest tests first, and saves after each."""
+def run(chosen: list[dict], slowest: float, minutes: float, out: Path) -> list[dict]:
+    """Judges one fault after the other, the fastest tests first, and saves after each. Returns those it came to."""
+    end = time.monotonic() + 60 * minutes
     known: dict[str, tuple[list[str], float]] = {}
     log = Path("..", "log.txt").resolve()
     for i, m in enumerate(chosen, 1):
+        if time.monotonic() > end:
+            return chosen[: i - 1]
         file, source, begun = Path(m["file"]), m.pop("source"), time.monotonic()
         m["tests"] = " ".join(tests_of(file))
         if m["tests"] not in known:
@@ -183,10 +186,12 @@ def run(chosen: list[dict], slowest: float, out: Path) -> None:
             flush=True,
         )
         out.write_text(json.dumps(chosen[:i], indent=1, ensure_ascii=False))
+    return chosen
 
 
 def report(done: list[dict]) -> str:
     """Killed and survived of each module, the score, and each survivor's change. A timeout counts as killed."""
+    done = sorted(done, key=lambda m: (m["file"], m["line"]))
     count = Counter((m["file"], m["verdict"] == "survived") for m in done if m["verdict"] != "unjudged")
     survivors = [m for m in done if m["verdict"] == "survived"]
     lines = [f"{'module':<40} {'killed':>8} {'survived':>8}"]
@@ -209,6 +214,9 @@ def main() -> None:
     )
     parser.add_argument("names", nargs="*", help="rooms or modules")
     parser.add_argument("--sample", type=int, default=8, help="faults per module")
+    parser.add_argument(
+        "--minutes", type=float, default=60, help="no further fault is judged after that time"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--slowest", type=float, default=10, help="a test that takes longer (s) does not judge"
@@ -223,13 +231,15 @@ def main() -> None:
         chosen = [
             m for f in files for m in sample(mutants(f), args.sample, random.Random(f"{args.seed} {f.stem}"))
         ]
+    # Where time runs out, what was judged is still a fair sample of all modules.
+    random.Random(args.seed).shuffle(chosen)
     out = (args.out or Path("results/mutants", "-".join(args.names or ["again"]) + ".json")).resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         enter_copy(Path(scratch).resolve())
-        run(chosen, args.slowest, out)
+        done = run(chosen, args.slowest, args.minutes, out)
         os.chdir("/")
-    print(f"{report(chosen)}\nsaved in {out}")
+    print(f"{report(done)}\nsaved in {out}")
 
 
 if __name__ == "__main__":
