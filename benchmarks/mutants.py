@@ -4,7 +4,7 @@ make mutants ROOM=laws                                           # 8 faults in e
 python benchmarks/mutants.py fit points --sample 20              # modules by name; `root` is the package's own folder
 python benchmarks/mutants.py --again results/mutants/laws.json   # the same faults, wherever their lines are now
 
-A module is judged by `test_<module>.py`; without one, by its room's tests; without a room, by the tests that import it.
+A module is judged by `test_<module>.py`; without one, by its room's tests and those that import it.
 All happens in a copy of the checkout. A fault is written to the file, so that worker processes have it too, and is judged
 in a fork of a process that has imported torch: Linux and macOS only.
 """
@@ -83,15 +83,14 @@ def imported(file: Path) -> set[str]:
 
 
 def tests_of(file: Path) -> list[str]:
-    """Its own test file, or its room's, or those that import it, or those of the modules that import it."""
+    """Its own test file, or its room's and those that import it, or those of the modules that import it."""
     every, users = (
         sorted(Path("tests").rglob("test_*.py")),
         {f for f in PACKAGE.rglob("*.py") if file.stem in imported(f)},
     )
     found = (
         [t for t in every if t.stem == f"test_{file.stem}" and t.parent.name in ("tests", file.parent.name)]
-        or [t for t in every if t.parent.name == file.parent.name]
-        or [t for t in every if file.stem in imported(t)]
+        or [t for t in every if t.parent.name == file.parent.name or file.stem in imported(t)]
         or [t for t in every if t.stem.removeprefix("test_") in {f.stem for f in users}]
     )
     return [str(t) for t in found]
@@ -159,23 +158,23 @@ def enter_copy(scratch: Path) -> None:
 def run(chosen: list[dict], slowest: float, minutes: float, out: Path) -> list[dict]:
     """Judges one fault after the other, the fastest tests first, and saves after each. Returns those it came to."""
     end = time.monotonic() + 60 * minutes
-    known: dict[str, tuple[list[str], float]] = {}
+    known: dict[str, tuple[dict[str, float], float]] = {}
     log = Path("..", "log.txt").resolve()
     for i, m in enumerate(chosen, 1):
         if time.monotonic() > end:
             return chosen[: i - 1]
-        file, source, begun = Path(m["file"]), m.pop("source"), time.monotonic()
-        m["tests"] = " ".join(tests_of(file))
-        if m["tests"] not in known:
-            verdict, seconds = judge(m["tests"].split(), 600, log)
+        file, source = Path(m["file"]), m.pop("source")
+        m["tests"] = tests_of(file)
+        for test in set(m["tests"]) - set(known):
+            begun = time.monotonic()
+            verdict, seconds = judge([test], 600, log)
             if verdict != "survived":
-                print(f"{m['tests']}: expected to pass before they judge, but:\n{log.read_text()[-2000:]}")
-            quick = [
-                t for t in sorted(seconds, key=seconds.get) if seconds[t] < slowest and verdict == "survived"
-            ]
-            print(f"{m['tests']}: {len(quick)} of {len(seconds)} tests judge", flush=True)
-            known[m["tests"]] = quick, 20 + 4 * (time.monotonic() - begun)
-        tests, limit = known[m["tests"]]
+                print(f"{test}: expected to pass before it judges, but:\n{log.read_text()[-2000:]}")
+            quick = {name: s for name, s in seconds.items() if s < slowest and verdict == "survived"}
+            print(f"{test}: {len(quick)} of {len(seconds)} tests judge", flush=True)
+            known[test] = quick, time.monotonic() - begun
+        seconds = {name: s for test in m["tests"] for name, s in known[test][0].items()}
+        tests, limit = sorted(seconds, key=seconds.get), 20 + 4 * sum(known[test][1] for test in m["tests"])
         right, begun = file.read_bytes(), time.monotonic()
         file.write_bytes(source)
         m["verdict"] = judge(tests, limit, log)[0] if tests else "unjudged"
@@ -224,8 +223,9 @@ def main() -> None:
     parser.add_argument("--again", type=Path, help="a file of results, whose faults are judged once more")
     parser.add_argument("--out", type=Path, help="default: results/mutants/NAMES.json")
     args = parser.parse_args()
-    files = [f for name in args.names or ["."] * bool(args.again) for f in modules(name)]
+    files = [f for name in args.names for f in modules(name)]
     if args.again:
+        files = files or sorted(PACKAGE.rglob("[!_]*.py"))
         chosen = same(json.loads(args.again.read_text()), [m for f in files for m in mutants(f)])
     else:
         chosen = [
