@@ -97,7 +97,7 @@ def faults(node: ast.AST, span: Callable[[ast.AST], Span], text: bytes) -> Itera
         case ast.Constant(value=bool(value)):
             yield "constant", (start, end), str(not value)
         case ast.Constant(value=int(value)):
-            for other in sorted({value + 1, abs(value - 1)}):
+            for other in sorted({value + 1, abs(value - 1)} if value < 10 else {value * 3 // 2}):
                 yield "constant", (start, end), str(other)
         case ast.Constant(value=float(value)):
             yield "constant", (start, end), repr(value * 1.5 or 1.0)

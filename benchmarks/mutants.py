@@ -96,12 +96,16 @@ def tests_of(file: Path) -> list[str]:
     return [str(t) for t in found]
 
 
-class Clock(dict[str, float]):
-    """A pytest plugin that notes how long each test took."""
+class Clock:
+    """A pytest plugin that writes down how long each test took."""
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.seconds = file, {}
 
     def pytest_runtest_logreport(self, report) -> None:
         if report.when == "call":
-            self[report.nodeid] = report.duration
+            self.seconds[report.nodeid] = report.duration
+            self.file.write_text(json.dumps(self.seconds))
 
 
 def judge(tests: list[str], limit: float, log: Path) -> tuple[str, dict[str, float]]:
@@ -115,12 +119,12 @@ def judge(tests: list[str], limit: float, log: Path) -> tuple[str, dict[str, flo
         out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(out, 1)
         os.dup2(out, 2)
-        code, clock = 1, Clock()
+        code = 1
         with suppress(BaseException):
             code = pytest.main(
-                ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow and not timing", *tests], [clock]
+                ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow and not timing", *tests],
+                [Clock(times)],
             )
-            times.write_text(json.dumps(clock))
         os._exit(code)
     verdict, end = "timeout", time.monotonic() + limit
     while verdict == "timeout" and time.monotonic() < end:
@@ -160,7 +164,7 @@ def enter_copy(scratch: Path) -> None:
 def run(chosen: list[dict], slowest: float, minutes: float, out: Path) -> list[dict]:
     """Judges one fault after the other, the fastest tests first, and saves after each. Returns those it came to."""
     end = time.monotonic() + 60 * minutes
-    known: dict[str, tuple[dict[str, float], float]] = {}
+    known: dict[str, dict[str, float]] = {}
     log = Path("..", "log.txt").resolve()
     for i, m in enumerate(chosen, 1):
         if time.monotonic() > end:
@@ -168,15 +172,13 @@ def run(chosen: list[dict], slowest: float, minutes: float, out: Path) -> list[d
         file, source = Path(m["file"]), m.pop("source")
         m["tests"] = tests_of(file)
         for test in set(m["tests"]) - set(known):
-            begun = time.monotonic()
-            verdict, seconds = judge([test], 600, log)
-            if verdict != "survived":
+            verdict, seconds = judge([test], 20 * slowest, log)
+            if verdict == "killed":
                 print(f"{test}: expected to pass before it judges, but:\n{log.read_text()[-2000:]}")
-            quick = {name: s for name, s in seconds.items() if s < slowest and verdict == "survived"}
-            print(f"{test}: {len(quick)} of {len(seconds)} tests judge", flush=True)
-            known[test] = quick, time.monotonic() - begun
-        seconds = {name: s for test in m["tests"] for name, s in known[test][0].items()}
-        tests, limit = sorted(seconds, key=seconds.get), 20 + 4 * sum(known[test][1] for test in m["tests"])
+            known[test] = {name: s for name, s in seconds.items() if s < slowest and verdict != "killed"}
+            print(f"{test}: {len(known[test])} of {len(seconds)} tests judge", flush=True)
+        seconds = {name: s for test in m["tests"] for name, s in known[test].items()}
+        tests, limit = sorted(seconds, key=seconds.get), 3 * slowest + 4 * sum(seconds.values())
         right, begun = file.read_bytes(), time.monotonic()
         file.write_bytes(source)
         m["verdict"] = judge(tests, limit, log)[0] if tests else "unjudged"
