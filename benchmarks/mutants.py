@@ -84,14 +84,12 @@ def imported(file: Path) -> set[str]:
 
 def tests_of(file: Path) -> list[str]:
     """Its own test file, or its room's and those that import it, or those of the modules that import it."""
-    every, users = (
-        sorted(Path("tests").rglob("test_*.py")),
-        {f for f in PACKAGE.rglob("*.py") if file.stem in imported(f)},
-    )
+    every = sorted(Path("tests").rglob("test_*.py"))
+    users = {f"test_{f.stem}" for f in PACKAGE.rglob("*.py") if file.stem in imported(f)}
     found = (
         [t for t in every if t.stem == f"test_{file.stem}" and t.parent.name in ("tests", file.parent.name)]
         or [t for t in every if t.parent.name == file.parent.name or file.stem in imported(t)]
-        or [t for t in every if t.stem.removeprefix("test_") in {f.stem for f in users}]
+        or [t for t in every if t.stem in users]
     )
     return [str(t) for t in found]
 
@@ -127,14 +125,16 @@ def judge(tests: list[str], limit: float, log: Path) -> tuple[str, dict[str, flo
             )
         os._exit(code)
     verdict, end = "timeout", time.monotonic() + limit
-    while verdict == "timeout" and time.monotonic() < end:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            verdict = "killed" if status else "survived"
-        time.sleep(0.05)
-    # What the tests started and left behind goes too.
-    with suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGKILL)
+    try:
+        while verdict == "timeout" and time.monotonic() < end:
+            done, status = os.waitpid(child, os.WNOHANG)
+            if done:
+                verdict = "killed" if status else "survived"
+            time.sleep(0.05)
+    finally:
+        # What the tests started and left behind goes too, also after Ctrl-C.
+        with suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)
     if verdict == "timeout":
         os.waitpid(child, 0)
     return verdict, json.loads(times.read_text())
@@ -227,6 +227,8 @@ def main() -> None:
     parser.add_argument("--again", type=Path, help="a file of results, whose faults are judged once more")
     parser.add_argument("--out", type=Path, help="default: results/mutants/NAMES.json")
     args = parser.parse_args()
+    if not args.names and not args.again:
+        parser.error("name a room or a module, or give --again FILE")
     files = [f for name in args.names for f in modules(name)]
     if args.again:
         files = files or sorted(PACKAGE.rglob("[!_]*.py"))
