@@ -118,10 +118,10 @@ def faults(node: ast.AST, span: Callable[[ast.AST], Span], text: bytes) -> Itera
                 if swapped != text[a0:b1] and not is_text(a) and not is_text(b) and name not in OPPOSITE:
                     yield "arguments swapped", (a0, b1), swapped.decode()
         case (
-            ast.If(test=ast.Name() | ast.Attribute() | ast.Call())
-            | ast.IfExp(test=ast.Name() | ast.Attribute())
-        ):
-            yield "condition", (span(node.test)[0], span(node.test)[0]), "not "
+            ast.If(test=ast.Name() | ast.Attribute() | ast.Call() as test)
+            | ast.IfExp(test=ast.Name() | ast.Attribute() as test)
+        ) if getattr(test, "id", "") != "TYPE_CHECKING":
+            yield "condition", (span(test)[0], span(test)[0]), "not "
         case ast.Compare(left=left, comparators=rest, ops=ops):
             values, operators = [left, *rest], ops
         case ast.BoolOp(values=values, op=op):
