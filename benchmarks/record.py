@@ -54,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.name is None:
         print("\n".join(listed(name, sweep) for name, sweep in SWEEPS.items()))
         return
+    if options.workers < 1:
+        parser.error(f"--workers: expected at least 1, got {options.workers}")
     if options.record and (options.seeds or options.only):
         parser.error("--record writes the whole sweep; leave out --seeds and --only")
     try:
@@ -65,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             kept = sweep.timed(records) if sweep.timed else records
             write_records((record.model_copy(update={"origin": "recorded"}) for record in kept), path)
             print(f"{len(records)} runs in {path}")
-    except InputError as error:
+    except (InputError, futures.BrokenExecutor) as error:
         sys.exit(f"record: {error}")
 
 

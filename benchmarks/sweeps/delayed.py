@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from operator import itemgetter
 
 from scalept_lab.config import Delayed, TrainConfig, recommend
 from scalept_lab.runs import RunRecord
@@ -13,12 +14,8 @@ from sweeps.jobs import Job, Rounds, plain, sweep
 WIDTH, TOKENS, WORKERS, BATCH = 32, 2**18, 4, 16
 EVERY = (4, 16, 64)  # H; with DDP, the same bytes are a batch 4, 16 or 64 times as large
 RATES = (0.0025, 0.005, 0.01, 0.02, 0.04, 0.08)
-OUTER = (
-    (0.7, 0.9),
-    (0.3, 0.9),
-    (0.7, 0.5),
-    (1.0, 0.3),
-)  # rate and momentum of DiLoCo; the first is the paper's
+# rate and momentum of DiLoCo; the first is the paper's
+OUTER = ((0.7, 0.9), (0.3, 0.9), (0.7, 0.5), (1.0, 0.3))
 SHARED = 0.08  # the rate of the trap
 TUNING = 7  # the seed that rates are chosen with
 
@@ -37,8 +34,8 @@ def delayed(seeds: Sequence[int]) -> Rounds:
     chosen = []
     for name, settings in tried.items():
         losses = [next(records).L or math.inf for _ in settings]
-        batch, plan, rate = settings[losses.index(min(losses))]
-        print(f"{name}: rate {rate}, outer {plan.outer_lr} {plan.outer_momentum}, loss {min(losses):.3f}")
+        loss, (batch, plan, rate) = min(zip(losses, settings, strict=True), key=itemgetter(0))
+        print(f"{name}: rate {rate}, outer {plan.outer_lr} {plan.outer_momentum}, loss {loss:.3f}")
         chosen += [job(batch, plan, rate, seed) for seed in seeds]
         if batch == BATCH and plan.method != "diloco":
             chosen += [job(batch, plan, SHARED, seed) for seed in seeds]

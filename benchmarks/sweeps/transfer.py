@@ -30,13 +30,10 @@ def transfer(seeds: Sequence[int]) -> Rounds:
     which is harder.
     """
     grid = [(start, "corpus", pairs) for pairs in PAIRS for start in (MOST, Start(Shape(), 0))]
-    grid += [
-        (Start(Shape(), n), "corpus", pairs) for n in (10_000, 20_000) for pairs in (PAIRS[0], PAIRS[-1])
-    ]
-    grid += [(MOST, "module", PAIRS[0])]
-    grid += [
-        (Start(shape, MOST.sequences), "corpus", 400) for shape in (Shape(2, 32), Shape(1, 64), Shape(2, 64))
-    ]
+    few, many = PAIRS[0], PAIRS[-1]
+    grid += [(Start(Shape(), n), "corpus", pairs) for n in (10_000, 20_000) for pairs in (few, many)]
+    grid += [(MOST, "module", few)]
+    grid += [(Start(Shape(*of), MOST.sequences), "corpus", 400) for of in ((2, 32), (1, 64), (2, 64))]
     yield [
         Job(described(*run, seed), partial(fine_tuned, *run, seed), partial(fingerprint, negatives))
         for run in dict.fromkeys(grid)
