@@ -29,6 +29,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
 from faults import mutants
 
 PACKAGE = Path("scalept_lab")

@@ -1,4 +1,16 @@
-"""Parameters and FLOPs of a transformer, exactly, from its shape; ours, and those of published models."""
+"""Parameters and FLOPs of a model before it is built: one formula per architecture, and the published models by name.
+
+Arithmetic only, no torch. Conventions, stated once:
+
+* **embedding** parameters are those of lookups and of the vocabulary: token, position and segment (or class-token) tables, and
+  an output layer over the vocabulary where it is not tied. **non-embedding** is the rest, the N of Kaplan et al. 2020 (§2.1)
+  and of the Pythia table (Biderman et al. 2023, table 1).
+* **FLOPs**: one multiply and one add are two; the backward pass costs twice the forward pass, so training is three times the
+  forward pass. Softmax, norms and activations are left out.
+* **"full"** counts every matrix product: weights, the output layer (tied or not), and the two products of attention over the
+  whole context, 12 · depth · width · context per token in training (Kaplan et al. 2020, table 1, times three; Chowdhery et al.
+  2022, appendix B). A causal mask is not discounted. **"6N"** is 6 · non-embedding parameters (Kaplan et al. 2020, §2.1).
+"""
 
 from __future__ import annotations
 

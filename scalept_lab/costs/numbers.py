@@ -1,4 +1,18 @@
-"""How numbers are kept: floating-point formats bit by bit, and integer grids with a scale and a zero point."""
+"""How numbers are kept: floating-point formats bit by bit, and integers with a scale and a zero point. numpy only.
+
+A floating-point number is (-1)^sign · 1.mantissa · 2^(exponent − bias). The exponent bits buy range, the mantissa bits buy
+precision. Below the smallest normal number the leading 1 becomes a 0 and the spacing stays the same (subnormal numbers), down
+to zero. fp32 and fp16 are IEEE 754 binary32 and binary16; bf16 is the upper half of an fp32; tf32 is what NVIDIA's tensor cores
+make of the inputs of an fp32 product (19 bits kept in 32); the fp8 pair is Micikevicius et al. 2022 (§3, table 1): e5m2 follows
+IEEE 754, e4m3 gives up infinity, and all but one NaN of each sign, for a factor of almost two in range.
+
+Affine quantization keeps a number x in b bits as q, with a scale s and a zero point z (Jacob et al. 2018, eq. 1):
+
+    q = clamp(round(x / s) + z, 0, 2^b - 1)        x ≈ s (q - z)
+
+One pair (s, z) serves a whole matrix ("tensor"), each of its rows ("channel": a row holds the weights of one output) or each
+run of 32 neighbours in a row ("group").
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Cleaning a corpus: what is dropped, what is redacted, what repeats; each step counted by documents and bytes."""
+"""Cleaning: quality filters, removal of secrets and addresses, exact and near duplicates, each with counts of what it did.
+
+The order matters and is the usual one: drop what is not worth reading (rules of thumb, each with its reason and its number),
+redact what must not be learned (a word for its kind takes its place), then remove copies. Every removed document keeps its
+reason, so a learner can look at what a rule threw away before believing in it.
+"""
 
 from __future__ import annotations
 

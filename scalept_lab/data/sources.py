@@ -1,4 +1,10 @@
-"""Where text comes from: pinned wheels, the standard library, local files, the hub; and weighted mixtures of sources."""
+"""Where text comes from: pinned Python wheels, local files, datasets on the hub, and weighted mixtures of them.
+
+Every source ends as the same table, a row per document, with the columns ``text, package, module, path, licence, bytes``,
+sorted, so that what follows (cleaning, mixing, tokenizing) does not care where a document was born. Text is ``str`` from here
+to the tokenizer; ``bytes`` is its size in UTF-8, counted once. Local tables and hub datasets go through one
+``datasets.load_dataset`` call, streamed, so that a corpus of terabytes costs no more than what is read of it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Comparing runs: confidence intervals, paired by seed, and arms of an experiment."""
+"""A fair comparison of ways to train, and how sure a handful of runs makes us of it.
+
+Arms run at equal tokens or equal FLOPs, with the same seeds, scored on the same held-out text; what would make a comparison
+unfair is refused rather than averaged over. An interval stands around a share of successes, or around the difference of two
+arms, paired by seed. Reads run records; trains nothing.
+"""
 
 from __future__ import annotations
 

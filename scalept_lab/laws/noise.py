@@ -1,4 +1,8 @@
-"""How much a loss, a gradient, a step varies: seeds, the gradient noise scale and the critical batch, spikes."""
+"""How much gradients and losses vary: the gradient noise scale, the trade of steps against examples, and loss spikes.
+
+The first two follow McCandlish et al. 2018, "An Empirical Model of Large-Batch Training". Numbers in, numbers out: the gradients
+themselves are taken in `train.stepwise`. A batch is counted in whatever unit its size is given in; in this kit, sequences.
+"""
 
 from __future__ import annotations
 

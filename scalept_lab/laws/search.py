@@ -1,4 +1,19 @@
-"""The search for a law's constants: the Huber loss of log losses, minimized from many starts."""
+"""The search for a law's constants: sum-Huber regression on log loss from several starts, many problems at once.
+
+The objective of Hoffmann et al. 2022 (§D.2): sum over runs of Huber_δ(log L̂ − log L), δ = 1e-3, with
+log L̂ = logsumexp(log A − alpha·log N, log B − beta·log D, log E). Two changes make it fast, and move no minimum:
+
+* log N and log D are centred, so that log A and alpha no longer pull on each other;
+* all starts, and all bootstrap resamples, move together as arrays of shape (K problems, P points), each by damped Newton steps
+  with analytic gradients.
+
+With δ far below the noise the objective is nearly a sum of absolute values: its second derivative sees only the few points
+inside ±δ. A pure Newton step then overshoots, a reweighted least-squares step (weights δ/|r| outside) is safe and slow. The
+step here mixes the two by `caution`: down after a success, up after a failure.
+
+Hoffmann et al. ran an optimizer from each of 4,500 starts. Scoring all of them costs one evaluation each; the few best, and the
+few best of a second grid that solves for E, A and B by least squares, then lead to the same minimum (benchmarks/bench_fit.py).
+"""
 
 from __future__ import annotations
 

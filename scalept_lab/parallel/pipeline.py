@@ -1,4 +1,12 @@
-"""Pipeline parallelism: a model cut into stages, micro-batches that pass through them, and the timeline of who works when."""
+"""Pipeline parallelism: each rank holds some of the blocks, and micro-batches flow through them.
+
+PyTorch's own schedules (GPipe, Huang et al. 2019; 1F1B and interleaved 1F1B, Narayanan et al. 2021, §2.2) run stages cut from
+the unchanged model. Names of parameters stay those of the whole model.
+
+`measured_timeline` shows which stage worked on which micro-batch when, and how long it waited. Four stages cannot compute at
+once on two cores, so there a stage's *computing* is a pause of fixed length, as a CPU waits for its accelerator. Everything
+else is real: the processes, the messages, autograd, and PyTorch's schedule.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Figures of optimization: schedules and what they do to the loss, a path down a ravine, noise scale, steps and examples.
-
-Figures of delayed synchronisation and of faults: curves that were interrupted, what a checkpoint lacked, goodput.
-"""
+"""Figures of optimization, delayed synchronisation and faults: schedules, a ravine, noise scale, interrupted curves, goodput."""
 
 from __future__ import annotations
 

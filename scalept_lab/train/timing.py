@@ -1,4 +1,8 @@
-"""Timing steps and forward passes: in turns, as ratios with their spread."""
+"""How long a training step or a forward pass takes: warmed up, in turns with a baseline, as medians of ratios.
+
+Seconds differ between machines and minutes. A ratio to the baseline within the same round means something: other load on the
+machine hits both. On one thread of a CPU the clock is the processor's own, which stands still while other work runs.
+"""
 
 from __future__ import annotations
 
