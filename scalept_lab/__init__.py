@@ -3,11 +3,12 @@
     import scalept_lab as sl
     study = sl.Study("mine", budget_flops=2e12)
 
-Names are imported when they are first used, so that `import scalept_lab` costs a worker process nothing.
+The rest is reached through its rooms: `sl.plots.plot_sweep(…)`, `sl.costs.count(…)`, `sl.train.fit_model(…)`.
 """
 
-import importlib
 import logging
+
+from scalept_lab.rooms import shown
 
 __version__ = "0.1.0"
 
@@ -15,32 +16,19 @@ __version__ = "0.1.0"
 for _name in ("torchao", "torch.utils._pytree"):
     logging.getLogger(_name).setLevel(logging.ERROR)
 
-_HOME = {
-    "ModelConfig": "config",
-    "TrainConfig": "config",
-    "RunRecord": "runs",
-    "Store": "runs",
-    "read_records": "runs",
-    "write_records": "runs",
-    "prepare": "data.corpora",
-    "recommend": "config",
-    "Transformer": "model.transformer",
-    "Sweep": "study.sweep",
-    "Study": "study.study",
-    "fit_law": "laws.fit",
-    "fit_records": "laws.fit",
-    "LAWS": "laws.formulas",
-    "InputError": "errors",
-}
+ROOMS = ("data", "costs", "laws", "model", "parallel", "train", "compress", "transfer", "vla", "plots", "study", "course")
 
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name: str):
-    if name in _HOME:
-        return getattr(importlib.import_module(f"scalept_lab.{_HOME[name]}"), name)
-    raise AttributeError(f"module 'scalept_lab' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = shown(__name__, {
+    "config": "ModelConfig TrainConfig recommend",
+    "runs": "RunRecord Store read_records recorded write_records",
+    "errors": "InputError",
+    "machine": "",
+    "processes": "",
+    "data.corpora": "prepare",
+    "model.transformer": "Transformer",
+    "laws.fit": "fit_law fit_records",
+    "laws.formulas": "LAWS",
+    "study.sweep": "Sweep",
+    "study.study": "Study",
+    **dict.fromkeys(ROOMS, ""),
+})  # fmt: skip

@@ -1,1 +1,11 @@
 """What becomes of a trained model: quantized, pruned, distilled, decoded with a cache."""
+
+from scalept_lab.rooms import shown
+
+__getattr__, __dir__, __all__ = shown(__name__, {
+    "quantize": "METHODS int8 rounded saved_bytes",
+    "prune": "fewer_heads fewer_units fine_tune made_permanent sparsity unstructured",
+    "distill": "fit_student soft_loss",
+    "decode": "Cache cache_bytes generate",
+    "variants": "Variant gaps longer measured teacher_config trained window_losses",
+})  # fmt: skip

@@ -1,1 +1,14 @@
 """What training takes before anything trains: parameters, FLOPs, memory, messages, step times. Arithmetic only, no torch."""
+
+from scalept_lab.rooms import shown
+
+__getattr__, __dir__, __all__ = shown(__name__, {
+    "counts": "count count_params flops_per_token memory shape",
+    "footprint": "",
+    "traffic": "",
+    "planner": "estimate",
+    "layouts": "Cluster Layout",
+    "published": "",
+    "failures": "",
+    "numbers": "",
+})  # fmt: skip

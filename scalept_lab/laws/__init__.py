@@ -1,1 +1,13 @@
 """Scaling laws: their formulas, how they are fitted, how sure one can be, and how runs compare. No torch."""
+
+from scalept_lab.rooms import shown
+
+__getattr__, __dir__, __all__ = shown(__name__, {
+    "formulas": "LAWS kaplan_frontier plan",
+    "points": "Points read_points",
+    "search": "",
+    "fit": "Law fit_law fit_records",
+    "isoflop": "",
+    "compare": "Interval paired wilson",
+    "noise": "noise_scale",
+})  # fmt: skip

@@ -1,65 +1,20 @@
 """Every figure as a pure function of records and numbers, and the explorers around them. No torch."""
 
-import importlib
+from scalept_lab.rooms import shown
 
-_HOME = {
-    "plot_adaptive": "curriculum",
-    "plot_arms": "curriculum",
-    "plot_attention": "transfer",
-    "plot_bars": "charts",
-    "plot_bootstrap": "laws",
-    "plot_cleaning": "charts",
-    "plot_cost": "compress",
-    "plot_curves": "runs",
-    "plot_descent": "training",
-    "plot_episode": "vla",
-    "plot_footprint": "numbers",
-    "plot_forgetting": "transfer",
-    "plot_formats": "numbers",
-    "plot_frontier": "frontier",
-    "plot_gaps": "compress",
-    "plot_gaze": "vla",
-    "plot_goodput": "training",
-    "plot_gradients": "numbers",
-    "plot_guess": "runs",
-    "plot_interrupted": "training",
-    "plot_isoflop": "runs",
-    "plot_law_surface": "laws",
-    "plot_left_out": "training",
-    "plot_loss_against": "charts",
-    "plot_memory": "charts",
-    "plot_memory_parts": "numbers",
-    "plot_noise_scale": "training",
-    "plot_optimal": "laws",
-    "plot_parameters": "laws",
-    "plot_pareto": "compress",
-    "plot_plan": "planning",
-    "plot_power_fit": "laws",
-    "plot_quantization": "compress",
-    "plot_repeats": "charts",
-    "plot_residuals": "laws",
-    "plot_rounding": "numbers",
-    "plot_schedule": "curriculum",
-    "plot_schedules": "training",
-    "plot_scores": "transfer",
-    "plot_side_by_side": "vla",
-    "plot_speedup": "numbers",
-    "plot_stability": "curriculum",
-    "plot_success": "vla",
-    "plot_sweep": "runs",
-    "plot_timeline": "planning",
-    "plot_tradeoff": "training",
-    "show": "style",
-}
-
-__all__ = sorted(_HOME)
-
-
-def __getattr__(name: str):
-    if name in _HOME:
-        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, __all__ = shown(__name__, {
+    "charts": "plot_bars plot_cleaning plot_loss_against plot_memory plot_repeats",
+    "compress": "plot_cost plot_gaps plot_pareto plot_quantization",
+    "curriculum": "plot_adaptive plot_arms plot_schedule plot_stability",
+    "explorers": "explorer",
+    "frontier": "plot_frontier",
+    "laws": "plot_bootstrap plot_law_surface plot_optimal plot_parameters plot_power_fit plot_residuals",
+    "numbers": "plot_footprint plot_formats plot_gradients plot_memory_parts plot_rounding plot_speedup",
+    "planning": "plot_plan plot_timeline",
+    "runs": "plot_curves plot_guess plot_isoflop plot_sweep",
+    "style": "log_axis power_of_ten show",
+    "training": "plot_descent plot_goodput plot_interrupted plot_left_out plot_noise_scale plot_schedules "
+        "plot_tradeoff",
+    "transfer": "plot_attention plot_forgetting plot_scores",
+    "vla": "plot_episode plot_gaze plot_side_by_side plot_success",
+})  # fmt: skip

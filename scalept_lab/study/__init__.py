@@ -1,1 +1,10 @@
 """Many runs under a budget: sweeps, a sealed prediction, the standard study, its report."""
+
+from scalept_lab.rooms import shown
+
+__getattr__, __dir__, __all__ = shown(__name__, {
+    "sweep": "Sweep run_all",
+    "study": "Study",
+    "standard": "FIT_FROM",
+    "report": "",
+})  # fmt: skip

@@ -1,1 +1,16 @@
 """The training loop, and the loops beside it: what is read when, grown, delayed, by hand, killed and resumed, timed."""
+
+from scalept_lab.rooms import shown
+
+__getattr__, __dir__, __all__ = shown(__name__, {
+    "loop": "Keep evaluate fit_model to train train_step",
+    "outcome": "Watch",
+    "pacing": "",
+    "curriculum": "Adaptive LengthWarmup Mixture SelfPaced Stepwise",
+    "stepwise": "",
+    "growth": "fit_grown grown",
+    "delayed": "fit_delayed",
+    "trials": "largest_difference trial",
+    "faults": "train_and_kill",
+    "timing": "against by_threads forward_pass timed",
+})  # fmt: skip
