@@ -16,7 +16,20 @@ __version__ = "0.1.0"
 for _name in ("torchao", "torch.utils._pytree"):
     logging.getLogger(_name).setLevel(logging.ERROR)
 
-ROOMS = ("data", "costs", "laws", "model", "parallel", "train", "compress", "transfer", "vla", "plots", "study", "course")
+ROOMS = (
+    "data",
+    "costs",
+    "laws",
+    "model",
+    "parallel",
+    "train",
+    "compress",
+    "transfer",
+    "vla",
+    "plots",
+    "study",
+    "course",
+)
 
 __getattr__, __dir__, __all__ = shown(__name__, {
     "config": "ModelConfig TrainConfig recommend",

@@ -3,7 +3,7 @@
 from scalept_lab.rooms import shown
 
 __getattr__, __dir__, __all__ = shown(__name__, {
-    "counts": "count count_params flops_per_token memory shape",
+    "counts": "count count_params flops_per_token memory price seconds shape",
     "footprint": "",
     "traffic": "",
     "planner": "estimate",

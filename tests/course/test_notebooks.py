@@ -45,7 +45,7 @@ def headings(path: Path) -> list[str]:
 def calls(source: str, name: str) -> list[ast.Call]:
     source = re.sub(r"^\s*[%!].*$", "", source, flags=re.MULTILINE)  # magics are no Python
     found = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
-    return [call for call in found if getattr(call.func, "id", getattr(call.func, "attr", None)) == name]
+    return [call for call in found if isinstance(call.func, ast.Name) and call.func.id == name]
 
 
 def printed(cell: dict[str, Any]) -> str:
@@ -103,12 +103,23 @@ def test_closing_headings_in_order(path):
 
 
 @each
+def test_two_imports_reach_the_whole_kit(path):
+    """`import scalept_lab as sl` and `from scalept_lab.course import …`; the first cell is the bootstrap."""
+    source = "\n".join(cell["source"] for cell in code(path)[1:])
+    imports = [
+        line.strip() for line in source.splitlines() if re.match(r"\s*(from|import) scalept_lab", line)
+    ]
+    assert all(
+        re.match(r"import scalept_lab as sl$|from scalept_lab\.course import ", line) for line in imports
+    )
+    assert "import scalept_lab as sl" in imports
+
+
+@each
 def test_explorer_has_a_static_twin(path):
     explorers = [cell for cell in code(path) if "explorer" in cell["tags"]]
     assert explorers, "no code cell has the tag `explorer`"
-    assert "scalept_lab.plots.explorers" in "\n".join(cell["source"] for cell in code(path)) or any(
-        "explorers." in cell["source"] for cell in explorers
-    )
+    assert any("sl.plots.explorer" in cell["source"] for cell in explorers)
     static = "\n".join(cell["source"] for cell in code(path) if "explorer" not in cell["tags"])
     for cell in explorers:
         assert cell["tags"] & IGNORED, (

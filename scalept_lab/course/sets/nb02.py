@@ -133,7 +133,7 @@ answer = {"millions": millions, "forgotten": "blocks"}""",
                     "the input table is a lookup, not a product: it costs no FLOPs.",
                 ),
             ],
-            right="The same count as costs.flops_per_token.",
+            right="The same count as sl.costs.flops_per_token.",
         ),
         (
             "A weight that multiplies a token costs 2 FLOPs forward and 4 backward.",
