@@ -55,17 +55,20 @@ def save(
     agree(_cannot_save(folder, config_id, extra) if rank() == 0 else None)
     if any(everybody(path.exists())):
         return path
-    if rank() == 0:
+
+    def begin() -> None:
         for stale in folder.glob("step-*.tmp"):  # of a run that was killed while it wrote
             shutil.rmtree(stale)
         draft.mkdir(parents=True)
-    everybody(None)  # a barrier that needs no device
+
+    together(begin if rank() == 0 else _nothing)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is disabled")  # one process: that is meant
         dcp.save(_tensors(model, optimizer), storage_writer=dcp.FileSystemWriter(draft), no_dist=not many())
-    written = everybody({file.name: _sha256(file) for file in draft.glob(f"__{rank()}_*")})
+    written = everybody(together(lambda: {file.name: _sha256(file) for file in draft.glob(f"__{rank()}_*")}))
     random = everybody(_random_state())
-    if rank() == 0:
+
+    def finish() -> None:
         files = {name: digest for part in written for name, digest in part.items()}
         files[".metadata"] = _sha256(draft / ".metadata")
         manifest = {"step": step, "config_id": config_id, "ranks": len(random), "tensor": _tensor_ranks(model),
@@ -74,8 +77,13 @@ def save(
         os.replace(draft, path)
         for old in _complete(folder)[:-KEEP]:
             shutil.rmtree(old, ignore_errors=True)
-    everybody(None)
+
+    together(finish if rank() == 0 else _nothing)
     return path
+
+
+def _nothing() -> None:
+    """What the other ranks do while the first one writes: they hear whether it could."""
 
 
 def latest(folder: str | Path) -> Path | None:

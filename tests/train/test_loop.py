@@ -256,6 +256,30 @@ def test_a_run_does_not_go_on_with_text_that_has_changed(word_corpus, tmp_path):
     assert sorted(tmp_path.iterdir()) == kept
 
 
+def cannot_rename(folder):
+    from scalept_lab.parallel import checkpoint, spread
+
+    rename = checkpoint.os.replace
+
+    def full(source, target):
+        if "step-" in str(target):
+            raise OSError("no space left on the disk")
+        rename(source, target)
+
+    if spread.rank() == 0:
+        checkpoint.os.replace = full
+    model = nn.Linear(2, 2)
+    with pytest.raises((InputError, OSError)) as error:
+        checkpoint.save(folder, 1, model, torch.optim.SGD(model.parameters()), "a" * 16, {})
+    return str(error.value)
+
+
+def test_no_rank_waits_for_one_that_cannot_write_a_checkpoint(tmp_path):
+    said = launch(cannot_rename, 2, tmp_path, seconds=60)
+    assert all("no space left on the disk" in words for words in said)
+    assert checkpoint.latest(tmp_path) is None
+
+
 def fails_on_the_first_rank(prepare_too: bool):
     from scalept_lab.parallel import spread
 
