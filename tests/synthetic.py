@@ -88,7 +88,8 @@ def points(records: list[RunRecord]) -> dict[str, np.ndarray]:
 def study(folder, name: str = "planted", hero: bool = True, lost: bool = True):
     """A `Study` on disk as `make run` leaves it: runs, one of them diverged, a sealed prediction, and its hero."""
     from scalept_lab.laws.fit import fit_law
-    from scalept_lab.study.study import Shot, Study
+    from scalept_lab.study.predictions import Shot
+    from scalept_lab.study.study import Study
 
     made = Study(name, budget_flops=6e12, folder=folder)
     made._write_budget()

@@ -23,7 +23,7 @@ from scalept_lab.laws.fit import Law
 from scalept_lab.plots import frontier, laws, runs, style
 from scalept_lab.plots.style import percent, png, shown_size
 from scalept_lab.runs import RunRecord, write_atomically
-from scalept_lab.study.study import Score, Shot
+from scalept_lab.study.predictions import Score, Shot
 
 PARAMETERS = {
     "E": ("E", "loss that no size and no data removes (nats per token)"),

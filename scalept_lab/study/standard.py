@@ -10,7 +10,8 @@ from scalept_lab.errors import InputError
 from scalept_lab.laws.fit import Law
 from scalept_lab.plots import frontier, runs, style
 from scalept_lab.runs import RunRecord, write_atomically
-from scalept_lab.study.study import Score, Study
+from scalept_lab.study.predictions import Score
+from scalept_lab.study.study import Study
 from scalept_lab.study.sweep import Sweep
 
 # FLOPs of each slice and the widths tried in it: the best one inside its list, but for 3.16e10, where

@@ -6,7 +6,6 @@ Everything is on disk in the study's folder, so that a restarted kernel or a kil
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -16,14 +15,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from scalept_lab.checks import positive
 from scalept_lab.config import HEAD_DIM, TrainConfig, parse
 from scalept_lab.costs import counts
 from scalept_lab.errors import InputError
-from scalept_lab.laws.fit import Law, error_percent, fit_records
+from scalept_lab.laws.fit import Law, fit_records
 from scalept_lab.runs import RunRecord, Store, write_atomically
+from scalept_lab.study.predictions import Score, Shot
 from scalept_lab.study.sweep import (
     Sweep,
     at_flops,
@@ -283,65 +281,3 @@ def best_recipe(law: Law, flops: float, like: TrainConfig) -> TrainConfig:
     if not candidates:
         raise InputError(f"flops: {flops:g} do not pay for a single step of the smallest model; ask for more")
     return min(candidates, key=lambda candidate: candidate[:2])[2]
-
-
-class Shot(BaseModel):
-    """A prediction, sealed: the run, the loss foretold, and the evidence it rests on. `seal` is a hash of all the rest."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    config: TrainConfig
-    flops: float
-    predicted: float
-    low: float
-    high: float
-    law: dict[str, float]
-    status: str
-    runs: list[str]
-    sealed_at: str
-    seal: str = ""
-
-    def digest(self) -> str:
-        """The hash to seal with. Fields of a config that came after the first seals count only where they are set."""
-        unset = {name for name in ("distillation", "growth", "delayed") if getattr(self.config, name) is None}
-        text = self.model_copy(update={"seal": ""}).model_dump_json(exclude={"config": unset})
-        return hashlib.sha256(text.encode()).hexdigest()
-
-    @property
-    def id(self) -> str:
-        return self.config.id()
-
-    def __str__(self) -> str:
-        model = self.config.model
-        return (
-            f"width {model.width}, depth {model.depth}, {self.config.tokens:,} tokens, {self.flops:.3g} FLOPs: predicted loss "
-            f"{self.predicted:.4f} (95 % interval {self.low:.4f} to {self.high:.4f}), sealed {self.sealed_at}"
-        )
-
-    __repr__ = __str__
-
-
-@dataclass(frozen=True)
-class Score:
-    """A prediction against what came."""
-
-    shot: Shot
-    measured: float
-
-    @property
-    def error_percent(self) -> float:
-        """Positive when the model turned out worse than foretold."""
-        return error_percent(self.measured, self.shot.predicted)
-
-    @property
-    def inside(self) -> bool:
-        return self.shot.low <= self.measured <= self.shot.high
-
-    def __str__(self) -> str:
-        where = "inside" if self.inside else "OUTSIDE"
-        return (
-            f"predicted {self.shot.predicted:.4f}, measured {self.measured:.4f} nats per token: {self.error_percent:+.2f} %, "
-            f"{where} the 95 % interval {self.shot.low:.4f} to {self.shot.high:.4f}"
-        )
-
-    __repr__ = __str__

@@ -11,8 +11,8 @@ from markupsafe import escape
 
 from scalept_lab.errors import InputError
 from scalept_lab.study import report
+from scalept_lab.study.predictions import Shot
 from scalept_lab.study.report import write_report
-from scalept_lab.study.study import Shot
 
 EVIL_FOLDER = "<b id=x>&"  # what a file system takes as a name
 
