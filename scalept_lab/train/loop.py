@@ -122,7 +122,15 @@ def fit_model(
     keep: Keep | None = None,
     objective: Objective = next_token,
 ) -> tuple[nn.Module, RunRecord]:
-    """`train`, with the trained model as well: of several ranks, what this one holds of it."""
+    """`train`, with the trained model as well: of several ranks, what this one holds of it.
+
+    Another `objective` than the next-token loss makes another run, which its config must say (`distillation`), or it would
+    have the name of the plain one. Raises: InputError if it does not, and as `train`.
+    """
+    if objective is not next_token and config.distillation is None:
+        raise InputError(
+            "objective: expected the next-token loss of a plain run, got another; say it in config.distillation"
+        )
     with spread.joined():
         device = machine.device()
         check(config, "distillation" if objective is not next_token else "")

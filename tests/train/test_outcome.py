@@ -14,7 +14,7 @@ from scalept_lab.config import Delayed, Growth, ModelConfig, TrainConfig
 from scalept_lab.costs import counts
 from scalept_lab.model.transformer import Transformer
 from scalept_lab.runs import parse_record
-from scalept_lab.train import growth, stepwise
+from scalept_lab.train import growth, loop, stepwise
 from scalept_lab.train.delayed import fit_delayed
 from scalept_lab.train.loop import fit_model
 from scalept_lab.train.outcome import Watch, outcome
@@ -151,6 +151,17 @@ def test_a_loop_refuses_what_another_one_does(words):
     )
     one_line(lambda: stepwise.start(config(delayed=Delayed()), words), "delayed: expected none")
     one_line(lambda: fit_delayed(config(growth=plan), Delayed(), words), "growth: expected none")
+
+
+def test_another_objective_needs_another_name(words):
+    def squared(model, x, y):
+        loss = loop.next_token(model, x, y)[0] ** 2
+        return loss, loss.detach()
+
+    one_line(
+        lambda: fit_model(config(), corpus=words, objective=squared),
+        "objective: expected the next-token loss",
+    )
 
 
 def test_what_cannot_be_trained_is_refused_before_anything_is_built(monkeypatch):
