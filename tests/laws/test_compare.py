@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
 from scalept_lab.config import TrainConfig
 from scalept_lab.errors import InputError
 from scalept_lab.laws import compare
-from scalept_lab.laws.compare import paired, wilson
+from scalept_lab.laws.compare import Interval, paired, wilson
 from scalept_lab.runs import RunRecord
 
 # --- intervals
@@ -31,9 +33,7 @@ def test_wilson_stays_inside_and_says_something_at_the_ends():
 
 def test_wilson_covers_nineteen_times_in_twenty():
     rng = np.random.default_rng(0)
-    inside = [
-        (found := wilson(int(k), 64)).low <= 0.9 <= found.high for k in rng.binomial(64, 0.9, size=2000)
-    ]
+    inside = [(found := wilson(int(k), 64)).low <= 0.9 <= found.high for k in rng.binomial(64, 0.9, size=500)]
     assert 0.92 < np.mean(inside) < 0.98
 
 
@@ -52,6 +52,23 @@ def test_paired_covers_nineteen_times_in_twenty():
     assert 0.93 < np.mean(inside) < 0.97
 
 
+def test_a_paired_interval_by_hand():
+    """Differences 1, 2 and 6: mean 3, standard deviation √7; Student's t with 2 degrees of freedom is 4.303 (90 %: 2.920)."""
+    found = paired([2, 4, 9], [1, 2, 3])
+    half = 4.3027 * math.sqrt(7 / 3)
+    assert (found.mean, found.low, found.high) == pytest.approx((3, 3 - half, 3 + half), rel=1e-4)
+    assert paired([2, 4, 9], [1, 2, 3], level=0.9).high == pytest.approx(
+        3 + 2.9200 * math.sqrt(7 / 3), rel=1e-4
+    )
+    assert paired([2, 4], [1, 2]).mean == 1.5
+
+
+def test_an_interval_that_touches_zero_holds_it():
+    assert not Interval(1, 0, 2).excludes_zero and not Interval(-1, -2, 0).excludes_zero
+    assert Interval(1, 0.1, 2).excludes_zero and Interval(-1, -2, -0.1).excludes_zero
+    assert str(Interval(0.0213, -0.004, 0.0461)) == "+0.021 (-0.004 to +0.046)"
+
+
 @pytest.mark.parametrize(("successes", "trials"), [(1, 0), (-1, 4), (5, 4)])
 def test_wilson_refuses(successes, trials):
     with pytest.raises(InputError, match=r"wilson: expected .* got"):
@@ -59,7 +76,8 @@ def test_wilson_refuses(successes, trials):
 
 
 @pytest.mark.parametrize(
-    ("arm", "baseline"), [([1.0], [1.0]), ([1.0, 2.0], [1.0]), ([1.0, float("nan")], [1.0, 2.0])]
+    ("arm", "baseline"),
+    [([1.0], [1.0]), ([1.0, 2.0], [1.0]), ([1.0, float("nan")], [1.0, 2.0]), ([1.0, 2.0], [1.0, math.inf])],
 )
 def test_paired_refuses(arm, baseline):
     with pytest.raises(InputError, match="paired: expected"):
@@ -134,3 +152,18 @@ def test_few_seeds_and_unknown_baselines_are_refused():
         compare.compare({"plain": runs(seeds=range(3))}, "plain", "tokens")
     with pytest.raises(InputError, match="baseline: expected one of plain"):
         compare.compare({"plain": runs()}, "uniform", "tokens")
+
+
+def test_one_row_by_hand():
+    """Losses 2, 3 against 2.5, 3.1: −0.3 on average; tokens 1.005 and 1.0 times, FLOPs 2 and 4 times the baseline's."""
+    base = [record(3, 2.5), record(8, 3.1)]
+    arm = [record(8, 3.0, C=4e9), record(3, 2.0, D=1005, C=2e9)]
+    table = compare.compare({"plain": base, "arm": arm}, "plain", "tokens", fewest=2)
+    assert (table[0].loss, table[1].loss, table[1].seeds) == (2.8, 2.5, 2)
+    assert table[1].difference.mean == pytest.approx(-0.3)
+    assert (table[1].tokens, table[1].flops) == (pytest.approx(1.0025), pytest.approx(3))
+    assert compare.as_text(table).split("\n") == [
+        "arm    loss   tokens  FLOPs  difference to the baseline (95 %)",
+        "plain  2.800   1.00   1.00  baseline",
+        "arm    2.500   1.00   3.00  -0.300 (-2.841 to +2.241)",
+    ]

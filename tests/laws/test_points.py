@@ -6,7 +6,7 @@ from synthetic import as_csv, small
 
 from scalept_lab.errors import InputError
 from scalept_lab.laws.fit import fit_cli, fit_law
-from scalept_lab.laws.points import read_points
+from scalept_lab.laws.points import check_points, read_points, variable
 
 GOOD = as_csv(*small())
 
@@ -75,3 +75,47 @@ def test_data_without_repetition_has_no_decay():
     N, D, L = small()
     with pytest.raises(InputError, match="no row repeats"):
         fit_law(N, D, L, "data_constrained", D)
+
+
+def test_the_one_variable_of_a_power_law():
+    six, L = np.arange(1.0, 7.0), np.linspace(3, 2, 6)
+    name, X = variable(check_points(six, 7 * six, L, form="power"))
+    assert name == "flops" and X == pytest.approx(42 * six**2)
+    assert variable(check_points(six, np.full(6, 5.0), L, form="power"))[0] == "params"
+    assert variable(check_points(None, six, L, form="power"))[0] == "tokens"
+    with pytest.raises(InputError, match="neither params nor tokens varies"):
+        variable(check_points(np.full(6, 5.0), None, L, form="power"))
+    with pytest.raises(InputError, match="params: expected at least three different values, got 2"):
+        variable(check_points([1, 1, 1, 2, 2, 2], None, L, form="power"))
+
+
+def test_columns_by_name_in_any_order_and_numpys_numbers(tmp_path):
+    path = tmp_path / "points.csv"
+    lines = [f"a,{2 + i},{10 * i},{i}" for i in range(1, 7)]
+    path.write_text("\n".join(["note, LOSS ,tokens,Params", "", *lines[:3], "  ,,,", *lines[3:]]))
+    found = read_points(path)
+    assert len(found) == 6 and found.unique is None and found.runs == ()
+    assert (found.N.tolist(), found.D[1], found.L[5]) == ([1, 2, 3, 4, 5, 6], 20, 8)
+    path.write_text(path.read_text().replace("tokens", "words"))
+    assert read_points(path, "power").D is None
+    path.write_text(path.read_text().replace("Params", "size"))
+    with pytest.raises(InputError, match=f"^{path}: expected a column params or tokens besides loss"):
+        read_points(path, "power")
+
+
+def test_a_column_of_unique_tokens_is_read_where_the_form_needs_it(tmp_path):
+    path = tmp_path / "points.csv"
+    path.write_text(
+        "params,tokens,loss,unique_tokens\n" + "".join(f"{i},{10 * i},2,{4 * i}\n" for i in range(1, 7))
+    )
+    assert read_points(path).unique is None
+    assert read_points(path, "data_constrained").unique.tolist() == [4, 8, 12, 16, 20, 24]
+
+
+def test_six_points_and_three_values_are_enough():
+    N, D, L = [1, 1, 2, 2, 3, 3], [5, 6, 7, 5, 6, 7], [3.0] * 6
+    assert len(check_points(N, D, L)) == 6
+    with pytest.raises(InputError, match="tokens: expected at least three different values, got 2"):
+        check_points(N, [5, 6, 6, 5, 6, 5], L)
+    with pytest.raises(InputError, match="row 2, column unique_tokens"):
+        check_points(N, D, L, [5, -6, 7, 5, 6, 7])
