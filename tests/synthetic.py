@@ -11,6 +11,7 @@ import numpy as np
 
 from scalept_lab.config import ModelConfig, TrainConfig
 from scalept_lab.costs import counts
+from scalept_lab.laws import formulas
 from scalept_lab.runs import RunRecord
 
 PLANTED = {"E": 0.9, "A": 15.0, "B": 110.0, "alpha": 0.32, "beta": 0.41}
@@ -115,3 +116,36 @@ def study(folder, name: str = "planted", hero: bool = True, lost: bool = True):
     if hero:
         made.heroes.save(record(best))
     return made
+
+
+# --- points of a known law: N, D and L as arrays, the last with normal noise in its logarithm
+
+
+def published(P=240, noise=0.01, seed=0):
+    """Points like those of Hoffmann et al. 2022, from Besiroglu's law."""
+    rng = np.random.default_rng(seed)
+    N, D = 10 ** rng.uniform(7.6, 10.2, P), 10 ** rng.uniform(9, 11.7, P)
+    return N, D, formulas.LAWS["besiroglu"](N, D) * np.exp(noise * rng.standard_normal(P))
+
+
+def small(seed=0, noise=0.01):
+    """Fifteen runs, as few as a study has."""
+    N, D = (v.ravel() for v in np.meshgrid(np.geomspace(1e4, 1.5e5, 5), np.geomspace(2.5e5, 2.5e6, 3)))
+    L = 1 + 30 / N**0.4 + 60 / D**0.35
+    return N, D, L * np.exp(noise * np.random.default_rng(seed).standard_normal(15))
+
+
+def repeated(noise=0.003):
+    """N, D, L, unique tokens and the constants of 120 runs that read up to 40 times."""
+    rng = np.random.default_rng(5)
+    N, D, _ = published(120)
+    U = D / rng.choice([1, 2, 4, 10, 40], 120)
+    law = {"E": 1.87, "A": 521.0, "B": 1488.0, "alpha": 0.353, "beta": 0.353, "R_D": 15.4}
+    L = formulas.loss("data_constrained", law, N, D, U)
+    return N, D, L * np.exp(noise * rng.standard_normal(120)), U, law
+
+
+def as_csv(N, D, L) -> str:
+    """The file that `scalept fit` reads."""
+    rows = [f"{n:.6g},{d:.6g},{loss:.6g}\n" for n, d, loss in zip(N, D, L, strict=True)]
+    return "params,tokens,loss\n" + "".join(rows)

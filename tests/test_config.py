@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -22,6 +23,7 @@ from scalept_lab.config import (
     Parallel,
     TrainConfig,
     parse,
+    recommend,
     round_width,
     run_id,
 )
@@ -43,6 +45,22 @@ def test_one_dial_sets_the_shape(width):
     model = ModelConfig.family(width)
     assert model.width == width and model.width == model.heads * HEAD_DIM
     assert model.depth >= 2
+
+
+@pytest.mark.parametrize(
+    ("width", "heads", "depth", "params"),
+    [
+        (8, 1, 2, 1_536),
+        (16, 2, 2, 6_144),
+        (96, 12, 2, 221_184),
+        (104, 13, 2, 259_584),
+        (192, 24, 3, 1_327_104),
+    ],
+)
+def test_members_of_the_family_by_hand(width, heads, depth, params):
+    """Heads of 8, a block for every 64 channels, 12 d² parameters in each."""
+    model = ModelConfig.family(width)
+    assert (model.heads, model.depth, 12 * depth * width**2) == (heads, depth, params)
 
 
 def test_the_family_grows_with_its_dial():
@@ -160,6 +178,87 @@ def test_steps_follow_the_token_budget(tokens, steps):
     assert config.steps == steps
 
 
+# --- the recipe, and limits
+
+
+@pytest.mark.parametrize(("tokens", "sequences"), [(1e5, 4), (1_499_999, 4), (1.5e6, 8), (4e6, 8)])
+def test_the_recipe_of_a_width_and_a_number_of_tokens(tokens, sequences):
+    found = recommend(48, tokens, context=32, vocab_size=300)
+    assert found.model == ModelConfig.family(48, context=32, vocab_size=300)
+    assert (found.tokens, found.batch, found.lr) == (round(tokens), sequences, 0.01)
+
+
+def test_single_fields_of_the_recipe_can_be_changed():
+    odd = ModelConfig(width=20, heads=2, context=8)
+    found = recommend(48, 1000.4, model=odd, batch=2, lr=0.5, seed=3)
+    assert (found.model, found.tokens, found.batch, found.lr, found.seed) == (odd, 1000, 2, 0.5, 3)
+    assert recommend(16, 256).tokens == 256  # 4 sequences of 64: one step
+    for arguments, says in (
+        ((16, 255), "at least one step of 4 × 64, got 255; ask for more"),
+        ((17, 1e6), "width: expected a multiple of 8, got 17; take 16"),
+        ((16, -1), "tokens: expected a positive number"),
+    ):
+        with pytest.raises(InputError, match=says) as error:
+            recommend(*arguments)
+        line(error)
+
+
+@pytest.mark.parametrize(
+    ("cls", "most", "too_much"),
+    [
+        (
+            ModelConfig,
+            {"width": 4, "depth": 1, "context": 2, "vocab_size": 2, "mlp_ratio": 1},
+            {"width": 3, "heads": 1},
+        ),
+        (ModelConfig, {"heads": 1}, {"heads": 0}),
+        (ModelConfig, {"mlp_ratio": 1}, {"mlp_ratio": 0}),
+        (Parallel, {"tensor": 1, "microbatches": 1}, {"tensor": 0}),
+        (Parallel, {}, {"microbatches": 0}),
+        (Curriculum, {"start": 1, "until": 0.99}, {"start": 1.01}),
+        (Curriculum, {"start": 0.001}, {"start": 0}),
+        (Curriculum, {"until": 0.01}, {"until": 0}),
+        (Curriculum, {"power": 0.1}, {"until": 1}),
+        (Curriculum, {}, {"power": 0}),
+        (Delayed, {"workers": 1, "every": 1, "outer_momentum": 0}, {"workers": 0}),
+        (Delayed, {}, {"every": 0}),
+        (Delayed, {"outer_momentum": 0.99}, {"outer_momentum": 1}),
+        (Delayed, {}, {"outer_lr": 0}),
+        (
+            TrainConfig,
+            {"warmup": 0, "weight_decay": 0, "eval_windows": 1, "unique_tokens": 1},
+            {"weight_decay": -0.1},
+        ),
+        (TrainConfig, {"batch": 4, "accumulate": 4}, {"batch": 4, "accumulate": 5}),
+        (TrainConfig, {"seed": 2**63 - 1}, {"beta2": 1}),
+        (TrainConfig, {}, {"beta2": 0}),
+        (TrainConfig, {}, {"eval_windows": 0}),
+        (TrainConfig, {}, {"unique_tokens": 0}),
+        (TrainConfig, {}, {"clip": 0}),
+        (TrainConfig, {}, {"accumulate": 0}),
+    ],
+)
+def test_limits_are_where_they_are_said_to_be(cls, most, too_much):
+    assert parse(cls, most)
+    with pytest.raises(InputError) as error:
+        parse(cls, too_much)
+    assert "more)" not in line(error)
+
+
+def test_a_teacher_has_a_fingerprint_and_a_weight_and_a_growth_a_share():
+    teacher = "0123456789abcdef"
+    assert parse(Distillation, {"teacher": teacher, "weight": 1}).temperature == 1
+    for wrong in ({"teacher": teacher.upper()}, {"teacher": teacher[1:]}, {"teacher": teacher, "weight": 0},
+                  {"teacher": teacher, "weight": 1.1}, {"teacher": teacher, "temperature": 0}):  # fmt: skip
+        with pytest.raises(InputError, match="Distillation"):
+            parse(Distillation, wrong)
+    start = ModelConfig().model_dump()
+    assert parse(Growth, {"start": start, "flops": 1, "share": 0}).how is None
+    for wrong in ({"flops": 0}, {"flops": 1, "share": 1}, {"flops": 1, "share": -0.1}):
+        with pytest.raises(InputError, match="Growth"):
+            parse(Growth, {"start": start, **wrong})
+
+
 # --- the name of a run
 
 
@@ -169,6 +268,13 @@ def test_the_same_config_has_the_same_name_however_it_was_written():
     assert one.id() == parse(TrainConfig, json.loads(one.model_dump_json())).id()
     assert one.id() == parse(TrainConfig, {"tokens": np.int64(500_000), "lr": np.float64(1)}).id()
     assert len(one.id()) == 16 and int(one.id(), 16) >= 0
+
+
+def test_the_name_of_the_plain_run_is_what_it_always_was():
+    """Sixteen digits of the SHA-256 of its JSON, keys sorted, without the fields that came later."""
+    assert TrainConfig().id() == "673a9395f3fe3b14"
+    assert TrainConfig(growth=None, accumulate=1, recompute=False).id() == TrainConfig().id()
+    assert run_id({"b": 1, "a": [2.5, None]}) == hashlib.sha256(b'{"a":[2.5,null],"b":1}').hexdigest()[:16]
 
 
 def test_every_field_counts_in_the_name():

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import getpass
+import itertools
 import json
 import os
 import platform
 import shutil
 import socket
 import subprocess
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -23,6 +25,8 @@ def test_cores_are_those_this_process_may_use(monkeypatch):
     assert machine.cores() == 1
     monkeypatch.delattr(os, "sched_getaffinity")
     assert machine.cores() == os.cpu_count()
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert machine.cores() == 1
 
 
 def test_memory_is_at_most_what_the_machine_has():
@@ -66,6 +70,57 @@ def test_a_machine_without_torch_or_memory_is_not_ready(monkeypatch):
     monkeypatch.setattr(machine, "version", lambda package: None)
     found = machine.check()
     assert (found["ok"], found["torch"], found["device"], found["gflops"]) == (False, None, None, None)
+
+
+def test_speed_by_hand(monkeypatch):
+    """A clock that goes on by 10 ms whenever it is read: three products of 8 × 8 before 35 ms are over, read out after 50."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    clock = itertools.count()
+    monkeypatch.setattr(machine, "device", lambda: "cpu")
+    monkeypatch.setattr(machine.time, "perf_counter", lambda: next(clock) / 100)
+    with FlopCounterMode(display=False) as counter:
+        found = machine.gflops(size=8, seconds=0.035)
+    assert found == pytest.approx(3 * 2 * 8**3 / 0.05 / 1e9)
+    assert counter.get_total_flops() == 4 * 2 * 8**3  # one to warm up
+
+
+def test_the_memory_of_the_device(monkeypatch):
+    monkeypatch.setattr(machine, "memory_bytes", lambda: 5)
+    monkeypatch.setattr(machine, "device", lambda: "cpu")
+    assert machine.device_memory_bytes() == 5
+    monkeypatch.setattr(machine, "device", lambda: "cuda")
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda index: SimpleNamespace(total_memory=7 + index)
+    )
+    assert machine.device_memory_bytes() == 7
+
+
+def test_what_is_enough(monkeypatch):
+    """Python 3.11, torch, and more than 1.5 GB."""
+    monkeypatch.setattr(machine, "gflops", lambda: 12.34)
+    for memory, version, ok in (
+        (1_500_000_001, (3, 11), True), (1_500_000_000, (3, 11), False), (2e9, (3, 10, 14), False), (2e9, (3, 14, 0), True),
+    ):  # fmt: skip
+        monkeypatch.setattr(machine, "memory_bytes", lambda memory=memory: memory)
+        monkeypatch.setattr(machine.sys, "version_info", version)
+        found = machine.check()
+        assert (found["ok"], found["memory_bytes"], found["gflops"]) == (ok, memory, 12.3)
+        monkeypatch.undo()
+        monkeypatch.setattr(machine, "gflops", lambda: 12.34)
+
+
+def test_a_processor_has_a_name_also_where_there_is_no_list_of_them(tmp_path, monkeypatch):
+    listed = tmp_path / "cpuinfo"
+    monkeypatch.setattr("builtins.open", lambda path, *args, real=open, **more: real(listed, *args, **more))
+    listed.write_text("vendor_id\t: x\nmodel name\t: Nice: CPU 7 \nmodel name\t: other\n")
+    assert machine._processor() == "Nice: CPU 7"
+    listed.write_text("vendor_id\t: x\n")
+    monkeypatch.setattr(platform, "processor", lambda: "arm")
+    assert machine._processor() == "arm"
+    listed.unlink()
+    monkeypatch.setattr(platform, "processor", lambda: "")
+    assert machine._processor() == "unknown processor"
 
 
 def test_provenance_names_versions_and_the_machine_but_nobody():
@@ -133,8 +188,7 @@ def test_peak_memory_grows_and_never_shrinks():
     before = machine.peak_rss_bytes()
     block = bytearray(before)  # twice as much as ever
     block[::4096] = b"x" * len(block[::4096])
-    during = machine.peak_rss_bytes()
+    during, now = machine.peak_rss_bytes(), psutil.Process().memory_info().rss
     del block
-    assert during >= 1.5 * before > 0
+    assert during >= 1.5 * before > 0 and during == pytest.approx(now, rel=0.25)
     assert machine.peak_rss_bytes() >= during
-    assert during < 1e12

@@ -224,6 +224,38 @@ def test_a_file_under_another_runs_name_is_not_that_run(tmp_path):
     assert store.get(made(1).id) is None and store.records() == []
 
 
+def test_a_run_is_finished_unless_it_failed_or_read_another_text(tmp_path):
+    store = Store(tmp_path)
+    text, other = "ab" * 32, "cd" * 32
+    for seed, status in enumerate(("ok", "diverged", "failed")):
+        store.save(made(seed, status=status))
+        found = store.finished(made(seed).id, text)
+        assert found == (None if status == "failed" else store.get(made(seed).id))
+        assert store.finished(made(seed).id, other) is None
+    assert store.finished("0" * 16, text) is None
+
+
+def test_a_run_on_another_text_is_put_aside_and_a_failed_one_replaced(tmp_path):
+    store = Store(tmp_path)
+    first, second, unknown = made(), made(provenance={"corpus_sha256": "cd" * 32}), made(provenance={})
+    for record in (first, made(seconds=9.0), second, unknown):
+        store.save(record)
+    path = store.path(first.id)
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        path.name,
+        path.name + ".abababababab",
+        path.name + ".cdcdcdcdcdcd",
+    ]
+    assert parse_record((tmp_path / f"{path.name}.abababababab").read_text()) == made(seconds=9.0)
+    store.save(first)
+    assert parse_record((tmp_path / f"{path.name}.unknown").read_text()) == unknown and store.records() == [
+        first
+    ]
+    store.save(made(1, status="failed"))
+    store.save(made(1, provenance={}))
+    assert len(list(tmp_path.glob(made(1).id + "*"))) == 1
+
+
 # --- atomic writing
 
 
@@ -383,6 +415,58 @@ def test_a_strange_config_is_no_reason_to_stop(tmp_path, config):
     assert found["accepted"] + len(found["rejected"]) == 1
 
 
+@pytest.mark.parametrize(
+    ("vocabulary", "most"), [(256, 11.09), (2, 1.386), (1, 11.09), (50_000, 21.64), ("many", 11.09)]
+)
+def test_a_loss_above_twice_the_uniform_guess_is_a_slip(tmp_path, vocabulary, most):
+    """2 · ln 256 = 11.09, 2 · ln 2 = 1.386; where the config does not say, bytes are taken."""
+    config = {"model": {"vocab_size": vocabulary}}
+    for loss in (most - 0.01, most + 0.01):
+        (tmp_path / "a.jsonl").write_text(altered(made(), config=config, L=loss))
+        found = merge([tmp_path / "a.jsonl"], tmp_path / "out.jsonl")
+        assert found["accepted"] == (loss < most) and len(found["rejected"]) == (loss > most)
+
+
+@pytest.mark.parametrize("name", ["N", "D", "C"])
+def test_a_finished_run_of_nothing_is_a_slip_and_an_unfinished_one_is_not(tmp_path, name):
+    (tmp_path / "a.jsonl").write_text(
+        altered(made(0), **{name: 0}) + "\n" + altered(made(1, status="diverged"), **{name: 0})
+    )
+    found = merge([tmp_path / "a.jsonl"], tmp_path / "out.jsonl")
+    assert (found["accepted"], [each["line"] for each in found["rejected"]]) == (1, [1])
+
+
+def test_a_study_gives_its_runs_and_its_hero_and_nothing_else(tmp_path):
+    Store(tmp_path / "runs").save(made(0))
+    Store(tmp_path / "hero").save(made(1))
+    Store(tmp_path / "shots").save(made(2))
+    (tmp_path / "study.json").write_text("{}")
+    assert [record.id for record in read_records(tmp_path)] == [made(0).id, made(1).id]
+    (tmp_path / "hero" / f"{made(1).id}.json").unlink()
+    (tmp_path / "hero").rmdir()
+    assert [record.id for record in read_records(tmp_path)] == [made(0).id]
+
+
+def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    path = Store(tmp_path).save(made())
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(InputError, match=f"^{path}: Permission denied$"):
+        read_records(path)
+
+
+def test_the_sweeps_that_ship_with_the_kit_go_by_name():
+    assert runs.data_folder().name == "data" and {record.origin for record in runs.recorded("recipe")} == {
+        "recorded"
+    }
+    with pytest.raises(
+        InputError, match=r"recorded sweep: expected one of .*, recipe, .* got .recip. .did you mean recipe"
+    ):
+        runs.recorded("recip")
+
+
 def test_a_missing_folder_is_refused_and_nothing_written(tmp_path):
     Store(tmp_path / "alice").save(made())
     with pytest.raises(InputError, match=r"no such file or folder: .*bob"):
@@ -414,10 +498,11 @@ def test_the_package_has_no_way_to_run_what_it_reads():
     `launcher` sends functions to its own processes through a folder that only this user can open, and `parallel.checkpoint` reads
     DCP's table of contents with an unpickler that knows a dozen classes (tests/parallel/test_checkpoint.py gives it others).
     """
-    allowed = {"launcher.py": "cloudpickle", "shards.py": "pickle"}
+    allowed = {"parallel/launcher.py": "cloudpickle", "parallel/checkpoint.py": "pickle"}
     every = {"pickle", "cPickle", "dill", "joblib", "shelve", "marshal", "cloudpickle"}
-    for file in sorted(Path(runs.__file__).parent.rglob("*.py")):
-        banned = every - {allowed.get(file.name)}
+    package = Path(runs.__file__).parent
+    for file in sorted(package.rglob("*.py")):
+        banned = every - {allowed.get(file.relative_to(package).as_posix())}
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 assert not {alias.name.split(".")[0] for alias in node.names} & banned, file

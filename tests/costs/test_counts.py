@@ -136,6 +136,27 @@ def test_memory_is_the_zero_table():
     assert counts.memory(1000, precision="bf16")["total"] == 8000
 
 
+def test_memory_by_hand():
+    """Five parameters on three GPUs: 10, 10 and 60 bytes; first the last, then the others are cut in three, rounded up."""
+    cut = [counts.memory(5, gpus=3, zero=stage) for stage in range(4)]
+    assert [list(each.values()) for each in cut] == [
+        [10, 10, 60, 80],
+        [10, 10, 20, 40],
+        [10, 4, 20, 34],
+        [4, 4, 20, 28],
+    ]
+
+
+def test_flops_of_what_multiplies_one_token_of_each_sequence():
+    """BERT's pooler, 768², once for each sequence; ViT's classifier, 1000 · 768, once for 197 tokens of an image."""
+    inside = 12 * 12 * 768**2
+    assert (
+        counts.flops_per_token("bert-base", context=128) == 6 * (inside + 768**2 / 128) + 12 * 12 * 768 * 128
+    )
+    vit = 6 * (inside + 3 * 16 * 16 * 768 + 1000 * 768 / 197) + 12 * 12 * 768 * 197
+    assert counts.flops_per_token("vit-b16") == pytest.approx(vit)
+
+
 def test_activations_follow_korthikanti():
     s, b, h, a = 2048, 1, 12288, 96
     assert counts.activation_bytes(s, b, h, a) == s * b * h * (34 + 5 * a * s / h)
@@ -147,6 +168,7 @@ def test_activations_follow_korthikanti():
 
 def test_time_and_money():
     assert counts.seconds(1e18, peak_flops=1e12, utilisation=0.5, gpus=4) == 5e5
+    assert counts.seconds(6e18, 3e12) == pytest.approx(5e6)  # 40 % of the peak
     assert counts.price(7200, per_gpu_hour=2.5, gpus=8) == 40
 
 
@@ -156,7 +178,13 @@ def test_time_and_money():
         (lambda: counts.count("gpt2-xxl"), "did you mean gpt2-xl"),
         (lambda: counts.count("nonsense"), "bert-base"),
         (lambda: counts.count("no/such/config.json"), "no such file"),
-        (lambda: counts.count({"model_type": "mamba"}), "mamba"),
+        (
+            lambda: counts.count({"model_type": "mamba"}),
+            "model_type: expected one of gpt2, bert, vit, gpt_neox, llama, got 'mamba'",
+        ),
+        (lambda: counts.count({"model_type": "gpt2", "n_inner": 0}), "n_inner"),
+        (lambda: counts.count([1]), "model|width"),
+        (lambda: counts.seconds(1e9, 1e9, utilisation=0), "utilisation"),
         (lambda: counts.count({"n_embd": 3}), "model_type"),
         (lambda: counts.count({"model_type": "gpt2", "n_layer": 0}), "n_layer"),
         (lambda: counts.count({"model_type": "gpt2", "n_embd": "768"}), "n_embd"),

@@ -123,3 +123,62 @@ def test_bad_input_says_so_in_one_line(call, line):
     with pytest.raises(InputError, match=line) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_an_integer_grid_by_hand():
+    """−1 to 2 in 2 bits: steps of 1, and 0 is the integer 1. In the second row 0 is the lowest, so that steps are of 2."""
+    made = formats.quantize(np.array([[-1.0, 0.3, 1.0, 2.0], [6.0, 1.2, 4.0, 3.2]]), bits=2)
+    assert made.q.tolist() == [[0, 1, 2, 3], [3, 1, 2, 2]]
+    assert (made.scale.tolist(), made.zero.tolist()) == ([[1.0], [2.0]], [[1.0], [0.0]])
+    assert made.values().tolist() == [[-1, 0, 1, 2], [6, 2, 4, 4]] and made.values().dtype == np.float32
+    # 8 numbers and 2 zero points of 2 bits, and 2 scales of 4 bytes
+    assert made.stored_bytes == 3 + 8
+
+
+def test_what_shares_a_scale():
+    x = np.arange(128.0).reshape(2, 64) - 30
+    sizes = {name: formats.quantize(x, 3, name) for name in formats.GRANULARITIES}
+    assert {name: len(made.scale) for name, made in sizes.items()} == {"tensor": 1, "channel": 2, "group": 4}
+    assert all(made.values().shape == (2, 64) for made in sizes.values())
+    assert sizes["group"].scale.ravel() == pytest.approx([31 / 7, 33 / 7, 65 / 7, 97 / 7])
+    assert sizes["tensor"].scale.item() == pytest.approx(127 / 7) and sizes["tensor"].zero.item() == 2
+    assert sizes["group"].stored_bytes == -(-3 * 132 // 8) + 16
+
+
+def test_the_error_of_a_grid_measured_and_by_theory():
+    """0, 0.4 and 3 in steps of 1: 0.4² over three numbers, and 1/12."""
+    assert formats.error(np.array([0.0, 0.4, 3.0]), 2, "tensor") == pytest.approx((0.16 / 3, 1 / 12))
+    flat = formats.quantize(np.zeros((1, 4)), 8)
+    assert flat.values().tolist() == [[0, 0, 0, 0]] and flat.scale.item() == 1
+
+
+@pytest.mark.parametrize(
+    ("x", "bits", "granularity", "says"),
+    [
+        (np.ones(4), 1, "tensor", "bits: expected a whole number from 2 to 8, got 1"),
+        (np.ones(4), 9, "tensor", "bits: expected a whole number from 2 to 8, got 9"),
+        (np.ones(4), 4, "row", "granularity: expected one of tensor, channel, group"),
+        (np.array([1.0, np.nan]), 4, "tensor", "expected finite numbers"),
+        (np.array([]), 4, "tensor", "expected finite numbers"),
+        (np.ones((2, 48)), 4, "group", "groups of 32: expected rows whose length is a multiple, got 48"),
+    ],
+)
+def test_what_cannot_be_put_on_a_grid(x, bits, granularity, says):
+    with pytest.raises(InputError, match=says) as caught:
+        formats.quantize(x, bits, granularity)
+    assert "\n" not in str(caught.value)
+
+
+def test_patterns_by_hand():
+    assert (
+        formats.get("fp8_e4m3").pattern(-1.5) == "1 0111 100"
+        and formats.get("fp8_e4m3").pattern(1e9) == "0 1111 110"
+    )
+    assert (
+        formats.get("fp8_e5m2").pattern(-1e9) == "1 11111 00"
+        and formats.get("fp8_e5m2").pattern(np.nan) == "0 11111 11"
+    )
+    assert (
+        formats.get("fp16").pattern(2.0**-24) == "0 00000 0000000001"
+        and formats.get("bf16").pattern(-0.0) == "1 00000000 0000000"
+    )

@@ -67,6 +67,88 @@ def test_a_fitted_law_can_be_read_back(tmp_path):
     assert formulas.plan(1e21, path, unique=1e9)["loss"] > formulas.plan(1e21, path)["loss"]
 
 
+def test_each_form_by_hand():
+    assert formulas.loss("power", {"E": 1, "A": 8, "alpha": 0.5}, 16) == 1 + 8 / 4
+    law = {"E": 1, "A": 6, "alpha": 0.5, "B": 12, "beta": 1 / 3}
+    assert formulas.loss("chinchilla", law, 9, 64) == pytest.approx(1 + 6 / 3 + 12 / 4)
+    # (16^(1/2) + 5)^(1/2)
+    kaplan = {"N_c": 160, "alpha_N": 0.25, "alpha_D": 0.5, "D_c": 100}
+    assert formulas.loss("kaplan", kaplan, 10, 20) == pytest.approx(3)
+    # 1 + 2 ln 2 passes at R_D = 2 are worth two: 1 + 2 (1 - 1/2)
+    passes = 1 + 2 * np.log(2)
+    assert formulas.effective(32 * passes, 32, 2) == pytest.approx(64)
+    assert formulas.loss("data_constrained", law | {"R_D": 2}, 9, 32 * passes, 32) == pytest.approx(
+        1 + 6 / 3 + 12 / 4
+    )
+    assert formulas.loss("data_constrained", law | {"R_D": 2}, 9, 64) == pytest.approx(6)  # all of it is new
+
+
+def test_too_many_parameters_for_the_unique_tokens_lose_value_as_well():
+    """D = U: the N for it is (0.5·2 / (0.25·8))² · U^½ = 0.25 · 400 = 100, and 1 + 3 ln 2 times that is worth 2.5 times."""
+    law = {"E": 1, "A": 2, "alpha": 0.5, "B": 8, "beta": 0.25, "R_D": 5, "R_N": 3}
+    assert formulas.split_for_data(law, 160_000) == pytest.approx(100)
+    worth = formulas.loss("data_constrained", law, 100 * (1 + 3 * np.log(2)), 160_000, 1e9)
+    assert worth == pytest.approx(1 + 2 / 250**0.5 + 8 / 20)
+
+
+def test_exponents_and_the_split_by_hand():
+    law = {"E": 1, "A": 2, "alpha": 0.5, "B": 8, "beta": 0.25}
+    assert formulas.exponent("chinchilla", law) == pytest.approx(1 / 3)
+    assert formulas.exponent("kaplan", {"alpha_N": 0.1, "alpha_D": 0.3}) == pytest.approx(0.75)
+    # with 8 FLOPs for a parameter and a token, N = (0.5·2 / (0.25·8))^(4/3) · (C/8)^(1/3)
+    N, D = formulas.split("chinchilla", law, 8e9, flops_per_token=8.0)
+    assert (N, D) == (pytest.approx(396.85, rel=1e-4), pytest.approx(1e9 / 396.85, rel=1e-4))
+    best = formulas.NamedLaw("", "chinchilla", law, "").optimal(8e9, flops_per_token=8.0)
+    assert best.loss == pytest.approx(1 + 2 / N**0.5 + 8 / D**0.25) and best.C == 8e9
+    assert best.tokens_per_param == pytest.approx(D / N)
+    # Kaplan's own optimum with r = 1/2: N^(3/2) = r · C/(k·D_c) · N_c^r = 1e6 · 10
+    kaplan = {"N_c": 100, "alpha_N": 0.25, "alpha_D": 0.5, "D_c": 1000}
+    N, D = formulas.split("kaplan", kaplan, 8e9, flops_per_token=4.0)
+    assert (N, D) == (pytest.approx(1e7 ** (2 / 3)), pytest.approx(2e9 / 1e7 ** (2 / 3)))
+
+
+def test_exponents_near_zero_stay_inside_the_range_of_a_float():
+    N, D = formulas.split("chinchilla", {"E": 1, "A": 9, "alpha": 1e-4, "B": 1, "beta": 1e-4}, 1e20)
+    assert np.isfinite([N, D]).all() and N == pytest.approx(np.exp(300))
+
+
+@pytest.mark.parametrize(("low", "high"), [(-5.0, 9.0), (1.0, 40.0), (-60.0, 1.4)])
+def test_the_search_closes_in_from_either_side(low, high):
+    found = formulas._golden(lambda t: (t - 1.3) ** 2, np.array([low]), np.array([high]))
+    assert found == pytest.approx([1.3], abs=1e-6)
+
+
+def test_the_printed_constants():
+    """At N = 1e9 and D = 1e10: 1e9^0.34 = 1148.2, 1e10^0.28 = 630.96, and so on; Kaplan's (3518.1 + 1800)^0.103."""
+    losses = {name: float(law(1e9, 1e10)) for name, law in formulas.LAWS.items()}
+    by_hand = {
+        "hoffmann": 1.69 + 406.4 / 1148.2 + 410.7 / 630.96,
+        "hoffmann-unrounded": 1.6934 + 406.4 / 1129.3 + 410.7 / 706.3,
+        "besiroglu": 1.8172 + 482.01 / 1349.6 + 2085.43 / 4549.9,
+        "kaplan": 2.4197,
+        "muennighoff": 1.8691 + 520.82 / 1492.6 + 1487.7 / 3362.0,
+    }
+    assert losses == pytest.approx(by_hand, abs=1e-4)
+    assert formulas.LAWS["hoffmann"].b == pytest.approx(0.34 / 0.62)
+
+
+def test_a_law_of_ones_own_is_planned_with_and_its_unique_tokens_count():
+    law = formulas.LAWS["muennighoff"]
+    best = law.optimal(1e21, unique=1e9)
+    assert formulas.plan(1e21, law, unique=1e9) == {
+        "N": best.N, "D": best.D, "tokens_per_param": best.tokens_per_param, "loss": best.loss,
+    }  # fmt: skip
+    with pytest.raises(InputError, match="unique: expected a positive number"):
+        formulas.plan(1e21, law, unique=0)
+
+
+def test_a_law_file_may_say_that_nothing_is_irreducible(tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({"E": 0, "A": 6, "B": 12, "alpha": 0.5, "beta": 0.25}))
+    law = formulas.read_law(path)
+    assert (law.name, law.form, law.params["E"]) == ("mine", "chinchilla", 0)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [("{", "not JSON"), ("[]", "missing E"), ('{"E": 1}', "missing A, B"),

@@ -95,6 +95,42 @@ def test_the_vertex_by_hand():
     ) == pytest.approx(20)
 
 
+def test_the_parabola_is_one_over_the_plain_logarithm():
+    """2 + (t − 10.3)² = t² − 20.6 t + 108.09."""
+    found = parabolas(*five_sizes(*(2 + (t - 0.3) ** 2 for t in range(-2, 3))))
+    assert found.slices[0].parabola == pytest.approx((1, -20.6, 108.09))
+    assert found.N(1e10) == pytest.approx(np.exp(15.3)) and found.k == pytest.approx(found.N(1.0))
+    assert found.D(1e10) == pytest.approx(1e10 / 6 / np.exp(15.3)) and found.m == pytest.approx(found.D(1.0))
+    assert found.interval95 == {} and [s.index.tolist() for s in found.slices] == [
+        [0, 1, 2, 3, 4],
+        [5, 6, 7, 8, 9],
+    ]
+
+
+def test_the_interval_of_the_exponent_by_hand():
+    """Misses of s·(−1, 2, 0, −2, 1), which no parabola follows: 10 s² in each budget, 20 s² in all with 4 degrees of freedom.
+
+    The variance of the noise is then 5 s², that of p1 a tenth and that of p2 a fourteenth of it. The vertex −p1/(2·p2) varies
+    by 1/4 of the one and 0.09 of the other, the exponent is the difference of two over ln 100, and Student's t with 4 degrees of
+    freedom holds 95 % within 2.776 standard deviations.
+    """
+    s = 0.01
+    off = s * np.array([-1, 2, 0, -2, 1])
+    found = parabolas(*five_sizes(*(2 + (np.arange(-2, 3) - 0.3) ** 2 + off)), bootstrap=10_000)
+    half = 2.776 * s * np.sqrt(2 * 5 * (1 / 40 + 0.09 / 14)) / np.log(100)
+    low, high = found.interval95["a"]
+    assert (found.a - low, high - found.a) == pytest.approx((half, half), rel=0.06)
+    low, high = found.interval95["b"]
+    assert (found.b - low, high - found.b) == pytest.approx((half, half), rel=0.06)
+
+
+def test_a_budget_is_the_geometric_mean_of_its_runs_and_ends_at_a_tenth_of_a_decade():
+    N, D, L, C = five_sizes(5, 3, 2, 3, 5)
+    C = C * np.tile([1, 1, 1, 1, 1.2], 2)
+    assert parabolas(N, D, L, C).slices[0].C == pytest.approx(1e9 * 1.2**0.2)
+    assert [len(part) for part in group(np.array([1, 1.25, 1.25 * 1.27, 1.0]))] == [3, 1]
+
+
 def test_both_the_vertex_and_the_best_run_must_lie_inside():
     """Losses 4, 3, 2, 1, 1.01 have their lowest inside and the vertex at t = 2.77, beyond; 0.9, 1, 1, 4, 9 the other way
     round: the lowest is the smallest size, the vertex at t = −1.05, inside."""
@@ -160,3 +196,19 @@ def test_rollout_scores_each_step_on_runs_not_yet_seen():
     assert max(abs(row["error_percent"]) for row in bent) > 1.5
     with pytest.raises(InputError, match="at least 11 runs"):
         rollout(N[:10], D[:10], L[:10])
+
+
+def test_rollout_says_how_far_off_it_was():
+    """Every run of the last part came out 3 % above the law, but one 5 %: mean, largest in size, and none inside."""
+    N, D, L = slices(surface(0.34, 0.28), sizes=4)
+    order = np.argsort(6 * N * D, kind="stable")
+    L[order[15:]] *= 1.03
+    L[order[16]] *= 1.05 / 1.03
+    (row,) = rollout(N[order[:20]], D[order[:20]], L[order[:20]], steps=1, bootstrap=50)
+    assert (row["fitted"], row["scored"]) == (10, 10)
+    assert row["error_percent"] == pytest.approx((4 * 3 + 5) / 10, abs=0.02)
+    assert row["worst_percent"] == pytest.approx(5, abs=0.02) and row["inside"] == pytest.approx(
+        0.5, abs=0.11
+    )
+    with pytest.raises(InputError, match="expected at least 9 runs for 0 steps"):
+        rollout(N[:9], D[:9], L[:9], steps=0)

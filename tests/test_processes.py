@@ -1,0 +1,86 @@
+"""Worker processes: one thread each, deaf to Ctrl-C, and gone when their block or their parent is."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+import torch
+
+from scalept_lab import processes
+from scalept_lab.processes import context, local_processes
+
+
+def gone(pid: int, seconds: float = 10) -> bool:
+    until = time.monotonic() + seconds
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def test_processes_are_never_forked_from_this_one(monkeypatch):
+    monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["fork", "spawn"])
+    assert context().get_start_method() == "spawn"
+    monkeypatch.undo()
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        assert context().get_start_method() == "forkserver"
+
+
+def test_a_worker_has_one_thread_and_leaves_with_the_block():
+    with local_processes(1) as pool:
+        pid = pool.submit(os.getpid).result()
+        assert pid != os.getpid() and pool.submit(torch.get_num_threads).result() == 1
+        assert pool.submit(signal.getsignal, signal.SIGINT).result() == signal.SIG_IGN
+    assert gone(pid)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_an_error_ends_the_workers_at_once_and_no_other_process(error):
+    other = context().Process(target=time.sleep, args=(60,))
+    other.start()
+    begun = time.monotonic()
+    try:
+        with pytest.raises(error), local_processes(1) as pool:
+            pid = pool.submit(os.getpid).result()
+            later = [pool.submit(time.sleep, 30) for _ in range(4)]
+            raise error
+        assert gone(pid) and time.monotonic() - begun < 25 and later[-1].cancelled()
+        assert other.is_alive()
+    finally:
+        other.terminate()
+
+
+ALONE = """
+import os, signal
+from scalept_lab import processes
+
+if __name__ == "__main__":
+    processes.PRELOADED.clear()
+    with processes.local_processes(1) as pool:
+        print(pool.submit(os.getpid).result(), flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such signals")
+def test_a_worker_does_not_outlive_a_parent_that_was_killed(tmp_path):
+    (tmp_path / "alone.py").write_text(ALONE)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "alone.py")], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == -signal.SIGKILL and gone(int(done.stdout))
+
+
+def test_what_workers_start_with_is_there():
+    """The server of processes imports it once; a name that is wrong is passed over in silence, and each worker waits."""
+    from importlib.util import find_spec
+
+    assert all(find_spec(name) for name in processes.PRELOADED)
