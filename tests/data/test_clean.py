@@ -1,6 +1,7 @@
 """Each filter drops what it is for and nothing ordinary; redaction; a report that adds up."""
 
 import random
+import zlib
 
 import pytest
 
@@ -84,6 +85,7 @@ def test_report_adds_up():
     assert report.examples("near_copy")[0]["of"] == "p/0.py"
     table = report.table()
     assert table["documents"].sum() == len(data) - 1 and table.loc["exact_copy", "example"] == "p/9.py"
+    assert table.loc["exact_copy", "share"] == len(copy.encode()) / report.bytes_before
     assert report.summary()["removed"]["noise"]["documents"] == 1
 
 
@@ -129,3 +131,35 @@ def test_secrets_go_before_copies_are_looked_for():
     assert kept["text"][0].endswith("# written by <EMAIL>\n")
     assert kept["bytes"].tolist() == [len(kept["text"][0].encode())] == [report.bytes_after]
     assert report.removed[0]["bytes"] == report.bytes_after  # counted after the address was replaced
+
+
+def test_measures_of_a_text_by_hand():
+    # letters: a, b, and the two bytes of é, of seven bytes that are seen
+    assert clean.letter_fraction("a b\n1,é!".encode()) == pytest.approx(4 / 7)
+    assert clean.letter_fraction(b" \n") == 0
+    assert clean._longest_line(b"abc\nde\n\n") == 3 and clean._longest_line(b"ab\ncdef") == 4
+    assert clean.literal_lines(b"x = [\n  1, 2,\n  'a',\n]\n") == 2 / 4
+    data = random.Random(1).randbytes(262_144) + bytes(100_000)
+    assert clean.compression_ratio(data) == len(zlib.compress(data[:262_144], 1)) / 262_144 > 1
+    assert clean.compression_ratio(b"") == len(zlib.compress(b"", 1))
+
+
+@pytest.mark.parametrize(("rule", "kept", "dropped"), [
+    ("too_short", "x" * 200, " " + "x" * 199 + " "),
+    ("generated", "." * 990 + "do not edit", "." * 989 + "do not edit"),
+    ("long_lines", "x" * 1000 + "\n" * 20, "x" * 1001 + "\n" * 20),
+    ("long_lines", ("x" * 99 + "\n") * 9 + "x" * 100, ("x" * 99 + "\n") * 9 + "x" * 101),
+    ("few_letters", "aaaa......", "aaa......."),
+    ("data_table", "1,\n" * 3 + "x = 2\n" * 2, "1,\n" * 4 + "x = 2\n" * 2),
+])  # fmt: skip
+def test_where_a_rule_begins(rule, kept, dropped):
+    (one,) = [one for one in clean.CODE_RULES if one.name == rule]
+    assert not one.drops(kept, kept.encode()) and one.drops(dropped, dropped.encode())
+
+
+def test_examples_are_the_largest_first():
+    report = clean.CleaningReport()
+    report._step("rule", "why")
+    for path, size in (("b", 5), ("a", 5), ("c", 9), ("d", 1)):
+        report._remove("rule", path, size)
+    assert [example["path"] for example in report.examples("rule", 3)] == ["c", "a", "b"]

@@ -71,3 +71,25 @@ def test_near_duplicates_agree_with_all_pairs():
         duplicates.jaccard(duplicates.shingles(texts[i]), duplicates.shingles(texts[j])) < threshold
         for i, j in itertools.combinations(remaining, 2)
     )
+
+
+def test_a_copy_is_laid_to_the_document_that_it_resembles_most():
+    words = [f"w{i}" for i in range(60)]
+    near = " ".join([*words[:50], *"abcdefghij"])
+    found = duplicates.near_duplicates(
+        ["other words altogether, six of them", near, " ".join(words), near], 0.9
+    )
+    # documents 1 and 2 share 46 of 66 runs of five
+    assert found == [(3, 1, 1.0)]
+    assert duplicates.jaccard(*map(duplicates.shingles, (near, " ".join(words)))) == pytest.approx(46 / 66)
+    assert duplicates.near_duplicates([near, " ".join(words)], 46 / 66) == [(1, 0, pytest.approx(46 / 66))]
+
+
+def test_pairs_that_are_missed_by_hand():
+    """Sixteen bands of four: 0.7^4 = 0.2401, and 0.7599^16 = 0.0124; for 0.8, 0.5904^16 = 0.00022."""
+    missed = [(1 - J**duplicates.ROWS) ** duplicates.BANDS for J in (0.7, 0.8)]
+    assert missed == pytest.approx([0.01236, 0.000218], rel=0.01)
+
+
+def test_white_space_aside_is_what_exact_says():
+    assert duplicates.exact_key(" a\t b\n") == duplicates.exact_key("a b") != duplicates.exact_key("ab")

@@ -174,3 +174,12 @@ def test_mix_meets_its_shares():
             sources.mix(data, wrong)
     with pytest.raises(InputError, match="without repeating"):
         sources.mix(data, {"a": 1}, total_bytes=10**9)
+
+
+def test_the_largest_mix_by_hand():
+    """Ten documents of 6 bytes, three of 4: at 2 to 1, the 12 bytes of b allow 36, of which 24 are four documents of a."""
+    data = pd.concat([corpus_of(*["texts."] * 10, package="a"), corpus_of(*["text"] * 3, package="b")])
+    mixed = sources.mix(data.reset_index(drop=True), {"a": 2, "b": 1})
+    assert mixed["package"].tolist() == ["a"] * 4 + ["b"] * 3
+    with pytest.raises(InputError, match=r"total_bytes 37: these weights allow 1 to 36 "):
+        sources.mix(data, {"a": 2, "b": 1}, total_bytes=37)
