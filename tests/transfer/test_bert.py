@@ -68,3 +68,40 @@ def test_segments_use_the_name_where_there_is_no_sentence():
         ("add the given edges", "def add edges graph edges graph add"),
         ("to di graph", "self return 1"),
     ]
+
+
+def test_long_pairs_are_cut_to_the_length_by_hand():
+    """Ten positions: three tokens of the first, four of the second, [CLS] and two [SEP]; a short pair is filled up."""
+    found = bert.join([[11, 12, 13, 14, 15], [31]], [[21, 22, 23, 24, 25, 26], [41]], length=10)
+    assert found["input_ids"].tolist() == [
+        [2, 11, 12, 13, 3, 21, 22, 23, 24, 3],
+        [2, 31, 3, 41, 3, 0, 0, 0, 0, 0],
+    ]
+    assert found["token_type_ids"].tolist() == [[0] * 5 + [1] * 5, [0, 0, 0, 1, 1, 0, 0, 0, 0, 0]]
+    assert found["attention_mask"].tolist() == [[1] * 10, [1] * 5 + [0] * 5]
+
+
+def test_the_curve_is_of_means_and_the_rate_rises_and_falls(small, shape, monkeypatch):
+    """52 steps of 4: a mean of fifty and one of two. Ten steps: 1/1.6 of the rate, then 0.9, 0.8, … of it."""
+    from transformers import BertForPreTraining
+
+    rates = []
+
+    class Noting(torch.optim.AdamW):
+        def step(self, *arguments):
+            rates.append(self.param_groups[0]["lr"])
+            return super().step(*arguments)
+
+    monkeypatch.setattr(torch.optim, "AdamW", Noting)
+    told = []
+    model = BertForPreTraining(shape.config())
+    plan = bert.Pretraining(sequences=52 * 4, batch=4)
+    curve = bert.pretrain(model, small.tokenizer, small.texts, plan, lambda *point: told.append(point))
+    assert [seen for seen, _, _ in curve] == [200, 208] and told == curve and not model.training
+    chance = math.log(shape.vocab_size)
+    assert all(0.5 * chance < masked < 1.2 * chance and 0.3 < pair < 1.5 for _, masked, pair in curve)
+    rates.clear()
+    bert.pretrain(model, small.tokenizer, small.texts, bert.Pretraining(sequences=43, batch=4, lr=0.01))
+    assert rates == pytest.approx(
+        [0.01 * share for share in (0.625, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)]
+    )

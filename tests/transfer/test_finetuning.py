@@ -126,3 +126,22 @@ def test_a_model_with_fewer_positions_gets_shorter_pairs(small, shape):
     plan = bert.Pretraining(sequences=32, batch=16)
     bert.pretrain(pretraining, small.tokenizer, [(long, long)] * 4, plan)
     assert math.isfinite(bert.masked_loss(pretraining, small.tokenizer, [(long, long)] * 4))
+
+
+def test_few_pairs_get_more_passes():
+    """100 pairs in batches of 32 are 4 steps, 3 epochs 12: fewer than 50. 1,000 pairs are 32 steps, 96 in all."""
+    assert [FineTuning().steps(pairs) for pairs in (100, 1000)] == [50, 96]
+
+
+def test_the_score_does_not_depend_on_the_chunks(small, checkpoint):
+    model, tokenizer = finetuning.load_checkpoint(checkpoint)
+    test = small.test.select(range(11))
+    whole, parts = (finetuning.evaluate(model, tokenizer, test, chunk=chunk) for chunk in (128, 4))
+    assert parts.loss == pytest.approx(whole.loss, rel=1e-5)
+    assert parts.predictions.tolist() == whole.predictions.tolist()
+    nats = []
+    for row in test:
+        with torch.no_grad():
+            encoded = tokenizer(row["sentence1"], row["sentence2"], return_tensors="pt")
+            nats.append(-torch.log_softmax(model(**encoded).logits[0].double(), -1)[row["label"]].item())
+    assert whole.loss == pytest.approx(sum(nats) / 11, rel=1e-4)

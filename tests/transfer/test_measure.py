@@ -36,7 +36,13 @@ def test_measure_gives_a_record(small, shape, monkeypatch, tmp_path):
     from transformers import BertModel
 
     real = sum(p.numel() for p in BertModel(shape.config()).parameters())
-    assert record.N_total == real and record.N < real
+    assert record.N_total == real
+    # one block of width 16 (attention 4 x 272, MLP 1088 + 1040, two norms of 32), the pooler 272, and the tables' norm
+    assert record.N == 4 * 272 + 1088 + 1040 + 2 * 32 + 272 + 32
+    # four steps of 32 pairs
+    test = small.test.select(range(30))
+    lengths = [len(small.tokenizer(row["sentence1"], row["sentence2"])["input_ids"]) for row in test]
+    assert record.D == round(4 * 32 * sum(lengths) / 30) and record.C == 6 * record.N * record.D
 
 
 def test_going_on_learns_the_new_text(small, shape, monkeypatch, tmp_path):
@@ -80,3 +86,42 @@ def test_the_recorded_runs_are_all_there():
     assert all(sorted(seeds) == [0, 1, 2] for seeds in cells.values())
     sizes = sorted({size for *_, size in cells})
     assert len(sizes) >= 5 and sizes[-1] / sizes[0] > 10**1.5
+
+
+@pytest.mark.parametrize(("replay", "share"), [(0.0, 0), (0.25, 1 / 3), (0.75, 3)])
+def test_replay_is_a_share_of_what_is_read(small, shape, monkeypatch, tmp_path, replay, share):
+    """A quarter of all is a third of the new."""
+    monkeypatch.setenv("SCALEPT_CACHE", str(tmp_path))
+    read = []
+    monkeypatch.setattr(measure, "pretrain", lambda model, tokenizer, texts, plan: read.append((texts, plan)))
+    measure.continued(Start(shape, 0), small, replay, sequences=77, seed=5, lr=0.25)
+    ((texts, plan),) = read
+    new = len(small.new)
+    assert texts[:new] == small.new and len(texts) - new == round(new * share)
+    assert set(texts[new:]) <= set(small.texts)
+    assert (plan.sequences, plan.seed, plan.lr) == (77, 5, 0.25)
+
+
+def test_disturbed_by_hand(small):
+    one = small.test.select([0])
+    for column in ("sentence1", "sentence2"):
+        one = one.remove_columns(column)
+    one = one.add_column("sentence1", ["abcd abc wxyz"]).add_column(
+        "sentence2", ["def f a b2 f return a + 1"]
+    )
+    assert measure.rename(one, 1.0)["sentence2"][0] == "def v0 v1 b2 v0 return v1 + 1"
+    swaps = {
+        word: {word[:i] + word[i + 1] + word[i] + word[i + 2 :] for i in range(3)}
+        for word in ("abcd", "wxyz")
+    }
+    seen = {"abcd": set(), "wxyz": set()}
+    for seed in range(40):
+        first, short, last = measure.misspell(one, 1.0, seed)["sentence1"][0].split()
+        assert short == "abc"
+        seen["abcd"].add(first)
+        seen["wxyz"].add(last)
+    assert seen == swaps
+    changed = sum(
+        measure.misspell(one, 0.25, seed)["sentence1"][0].split()[0] != "abcd" for seed in range(200)
+    )
+    assert 30 < changed < 75
