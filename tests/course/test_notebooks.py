@@ -1,246 +1,137 @@
-"""The notebook contract: what every notebook has, and what none may have. Reads files, runs nothing."""
+"""Running, measuring and saving notebooks; and nbval beside it, on notebooks made here."""
 
 from __future__ import annotations
 
-import ast
 import json
-import re
-from functools import cache
+import os
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
+import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from scalept_lab.course import exercises
-from scalept_lab.course.notebooks import BOOTSTRAP_CELL, metadata_problems
+from scalept_lab.course import notebooks
+from scalept_lab.errors import InputError
 
-FOLDER = Path(__file__).parents[2] / "notebooks"
-PATHS = sorted(FOLDER.glob("*.ipynb"))
-IGNORED = {"nbval-ignore-output", "nbval-skip"}
-CHINESE = re.compile(r"[\u4e00-\u9fff]")
-each = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+ROOT = Path(__file__).parents[2]
 
 
-@cache
-def cells(path: Path) -> list[dict[str, Any]]:
-    found = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    for cell in found:
-        cell["source"] = "".join(cell["source"])
-        cell["tags"] = set(cell["metadata"].get("tags", ()))
-    return found
+def make(path: Path, *sources: str) -> Path:
+    nbformat.write(new_notebook(cells=[new_code_cell(source) for source in sources]), path)
+    return path
 
 
-def code(path: Path) -> list[dict[str, Any]]:
-    return [cell for cell in cells(path) if cell["cell_type"] == "code"]
+def test_runs_in_its_folder_with_this_python_and_measures_children_too(tmp_path):
+    work = "import subprocess, sys\nchild = 'import time; block = bytearray(300_000_000); time.sleep(1.5)'\n"
+    work += "subprocess.run([sys.executable, '-c', child]);"
+    path = make(tmp_path / "a.ipynb", work, "import os, sys\nprint(os.getcwd())\nprint(sys.executable)")
+    result = notebooks.run_notebook(path, save=True)
+    assert result["ok"] and result["error"] is None and result["path"] == str(path)
+    assert result["seconds"] > 1.5
+    assert 300e6 < result["peak_rss_bytes"] < 600e6
+    saved = nbformat.read(path, as_version=4)
+    assert saved.cells[1].outputs[0].text.splitlines() == [os.path.realpath(tmp_path), sys.executable]
+    assert [cell.execution_count for cell in saved.cells] == [1, 2]
 
 
-def markdown(path: Path) -> str:
-    return "\n\n".join(cell["source"] for cell in cells(path) if cell["cell_type"] == "markdown")
+def test_a_failing_cell_is_one_line_and_saves_nothing(tmp_path):
+    path = make(tmp_path / "a.ipynb", "1 + 1", "raise ValueError('two\\nlines')", "never = 1")
+    before = path.read_bytes()
+    result = notebooks.run_notebook(path, save=True)
+    assert (result["ok"], result["error"]) == (False, "cell 1: ValueError: two lines")
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["a.ipynb"]
 
 
-def headings(path: Path) -> list[str]:
-    return [line.lstrip("# ").strip() for line in re.findall(r"^#{1,6} .*", markdown(path), re.MULTILINE)]
+def test_time_limit_counts_for_the_whole_notebook(tmp_path):
+    path = make(tmp_path / "a.ipynb", "import time", "time.sleep(60)")
+    result = notebooks.run_notebook(path, timeout=3)
+    assert not result["ok"] and result["error"].startswith("cell 1: not finished after 3 s")
+    assert result["seconds"] < 20
 
 
-def calls(source: str, name: str) -> list[ast.Call]:
-    source = re.sub(r"^\s*[%!].*$", "", source, flags=re.MULTILINE)  # magics are no Python
-    found = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
-    return [call for call in found if isinstance(call.func, ast.Name) and call.func.id == name]
+def test_a_dead_kernel_is_an_error_not_a_crash(tmp_path):
+    result = notebooks.run_notebook(make(tmp_path / "a.ipynb", "import os\nos._exit(1)"))
+    assert not result["ok"] and "kernel died" in result["error"]
 
 
-def printed(cell: dict[str, Any]) -> str:
-    return "".join("".join(output.get("text", ())) for output in cell["outputs"])
+@pytest.mark.parametrize(("name", "text"), [("gone.ipynb", None), ("a.txt", "{}"), ("a.ipynb", "no json")])
+def test_bad_paths_are_told_in_one_line_before_anything_runs(tmp_path, name, text, monkeypatch):
+    monkeypatch.setattr(notebooks, "run_notebook", lambda *args, **kwargs: pytest.fail("ran"))
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=name) as error:
+        notebooks.run([make(tmp_path / "good.ipynb", "1"), tmp_path / name])
+    assert "\n" not in str(error.value)
+    with pytest.raises(InputError, match="got none"):
+        notebooks.run([])
 
 
-def without_images(output: dict[str, Any]) -> str:
-    data = {kind: value for kind, value in output.get("data", {}).items() if not kind.startswith("image/")}
-    return json.dumps({**output, "data": data}, ensure_ascii=False)
-
-
-def test_there_are_notebooks_and_every_set_of_exercises_has_one():
-    assert PATHS
-    assert set(exercises.notebook_numbers()) == {path.name[:2] for path in PATHS}
-
-
-@each
-def test_the_map_and_the_readme_lead_to_it(path):
-    start = FOLDER / "00_start_here.ipynb"
-    assert path == start or f"({path.name})" in markdown(start), "notebook 00's map does not link it"
-    assert f"(notebooks/{path.name})" in (FOLDER.parent / "README.md").read_text(encoding="utf-8")
-
-
-@each
-def test_first_cell_is_the_bootstrap(path):
-    assert cells(path)[0]["cell_type"] == "code"
-    assert cells(path)[0]["source"] == BOOTSTRAP_CELL
-
-
-@each
-def test_opening(path):
-    opening = ""
-    for cell in cells(path)[1:]:
-        if cell["cell_type"] == "code":
-            break
-        opening += cell["source"] + "\n"
-    assert opening.startswith("# "), "a title follows the first cell"
-    for wanted in (r"able to", r"Prerequisites", r"\d+ minutes", r"Key terms"):
-        assert re.search(wanted, opening, re.IGNORECASE), f"the opening lacks {wanted!r}"
-    assert len(CHINESE.findall(opening)) >= 6, "key terms carry their Chinese names"
-
-
-@each
-def test_body_predicts_and_looks_at_scale(path):
-    assert re.search(r"\bpredict", markdown(path), re.IGNORECASE)
-    assert any("at scale" in heading.lower() for heading in headings(path))
-
-
-@each
-def test_closing_headings_in_order(path):
-    closing = [
-        heading for heading in headings(path) if heading in ("Summary", "Pitfalls", "Further reading", "Next")
-    ]
-    assert closing == ["Summary", "Pitfalls", "Further reading", "Next"]
-
-
-@each
-def test_two_imports_reach_the_whole_kit(path):
-    """`import scalept_lab as sl` and `from scalept_lab.course import …`; the first cell is the bootstrap."""
-    source = "\n".join(cell["source"] for cell in code(path)[1:])
-    imports = [
-        line.strip() for line in source.splitlines() if re.match(r"\s*(from|import) scalept_lab", line)
-    ]
-    assert all(
-        re.match(r"import scalept_lab as sl$|from scalept_lab\.course import ", line) for line in imports
+def test_saving_removes_what_differs_between_machines(tmp_path):
+    view = new_output("display_data", data={notebooks.WIDGET_VIEW: {"model_id": "1"}, "text/plain": "slider"})
+    cell = new_code_cell("1", metadata={"tags": ["explorer"], "took": "1 s"}, outputs=[view])
+    twin = new_markdown_cell("text")
+    notebook = new_notebook(
+        cells=[cell, twin],
+        metadata={"widgets": {"state": {}}, "kernelspec": {"name": "x", "display_name": "mine"}},
     )
-    assert "import scalept_lab as sl" in imports
+    notebook.cells[1]["id"] = cell.id
+    path = tmp_path / "a.ipynb"
+    path.write_text(json.dumps(notebook))
+    assert len(notebooks.metadata_problems(path)) == 4
+    notebooks.write(path, notebook)
+    assert notebooks.metadata_problems(path) == []
+    saved = nbformat.read(path, as_version=4)
+    assert saved.cells[0].metadata == {"tags": ["explorer"]}
+    assert saved.cells[0].outputs[0].data == {"text/plain": "slider"}
+    first = path.read_bytes()
+    notebooks.write(path, nbformat.read(path, as_version=4))
+    assert path.read_bytes() == first
 
 
-@each
-def test_explorer_has_a_static_twin(path):
-    explorers = [cell for cell in code(path) if "explorer" in cell["tags"]]
-    assert explorers, "no code cell has the tag `explorer`"
-    assert any("sl.plots.explorer" in cell["source"] for cell in explorers)
-    static = "\n".join(cell["source"] for cell in code(path) if "explorer" not in cell["tags"])
-    for cell in explorers:
-        assert cell["tags"] & IGNORED, (
-            "the view of a widget is not comparable: add the tag nbval-ignore-output"
-        )
-        drawn = set(re.findall(r"\bplot_\w+", cell["source"]))
-        assert drawn, "an explorer names the plot_… function it draws with"
-        assert drawn & set(re.findall(r"\bplot_\w+", static)), f"no static cell calls one of {drawn}"
-
-
-@each
-def test_exercises_are_those_of_the_engine_unsolved(path):
-    number = path.name[:2]
-    asked = []
-    for cell in code(path):
-        for call in calls(cell["source"], "check"):
-            (id,) = [
-                arg.value for arg in call.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)
-            ]
-            asked.append(id)
-            assert re.search(r"(^|[^.])\.\.\.", cell["source"]), f"{id} has no placeholder ..."
-            assert f'# hint("{id}")' in cell["source"], f"{id} does not offer its hints"
-            assert f'# solution("{id}")' in cell["source"], f"{id} does not offer its solution, commented out"
-            assert f"{id}: not answered yet" in printed(cell), f"{id} is not saved unanswered"
-            assert f"Exercise {id}" in markdown(path), f"no text announces Exercise {id}"
-    assert asked == [exercise.id for exercise in exercises.notebook_exercises(number)]
-    assert len(asked) >= 3
-
-
-@each
-def test_claims_hold(path):
-    claims = [call for cell in code(path) for call in calls(cell["source"], "claim")]
-    assert len(claims) >= 2
-    verdicts = re.findall(r"^CLAIM ([A-Z ]+):", "\n".join(printed(cell) for cell in code(path)), re.MULTILINE)
-    assert len(verdicts) >= len(claims) and set(verdicts) == {"HOLDS"}
-    assert any({"margin", "spread"} <= {word.arg for word in call.keywords} for call in claims)
-    assert any(calls(cell["source"], "evidence") for cell in code(path)), (
-        "the numbers are shown by evidence()"
+def nbval(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "--nbval",
+            "--nbval-current-env",
+            ".",
+        ],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
-    for cell in code(path):
-        if calls(cell["source"], "claim"):
-            assert not cell["tags"] & IGNORED, "a claim stands in a cell that is compared"
-        if calls(cell["source"], "evidence"):
-            assert cell["tags"] & IGNORED, (
-                "evidence() differs between machines: add the tag nbval-ignore-output"
-            )
 
 
-@each
-def test_every_code_cell_was_run_in_order(path):
-    counts = [cell["execution_count"] for cell in code(path) if "nbval-skip" not in cell["tags"]]
-    assert counts == list(range(1, len(counts) + 1))
+def test_nbval_compares_claims_and_not_their_evidence(tmp_path):
+    setup = (
+        "import random\nfrom scalept_lab.course.exercises import claim, evidence\ngain = 1 + random.random()"
+    )
+    show = "# NBVAL_IGNORE_OUTPUT\nevidence()"
+    path = make(tmp_path / "a.ipynb", setup, "claim('more helps', gain > 1, margin=gain, spread=.1)", show)
+    result = notebooks.run_notebook(path, save=True)
+    assert result["ok"], result["error"]
+    done = nbval(tmp_path)
+    assert done.returncode == 0, done.stdout
+    path.write_text(path.read_text().replace("gain > 1,", "gain > 3,"))
+    done = nbval(tmp_path)
+    assert done.returncode == 1 and "CLAIM FAILS: more helps" in done.stdout and "1 failed" in done.stdout
 
 
-@each
-def test_cells_that_print_have_outputs(path):
-    """nbval passes a notebook with stripped outputs without comparing anything."""
-    for cell in code(path):
-        names = ("print", "display", "claim", "check", "evidence")
-        if any(calls(statement, name) for statement in _top_level(cell["source"]) for name in names):
-            assert cell["outputs"], f"no output saved: {cell['source'][:80]!r}"
-
-
-def _top_level(source: str) -> list[str]:
-    """Statements that run with the cell, without the bodies of functions and branches."""
-    tree = ast.parse(re.sub(r"^\s*[%!].*$", "", source, flags=re.MULTILINE))
-    return [ast.unparse(node) for node in tree.body if isinstance(node, (ast.Expr, ast.Assign))]
-
-
-@each
-def test_no_errors_and_nothing_on_stderr(path):
-    for cell in code(path):
-        for output in cell["outputs"]:
-            assert output["output_type"] != "error" or "raises-exception" in cell["tags"]
-            assert output.get("name") != "stderr", printed(cell)[:200]
-
-
-@each
-def test_figures_have_alternative_text_and_are_no_svg(path):
-    pictures = 0
-    for cell in code(path):
-        for output in cell["outputs"]:
-            assert "image/svg+xml" not in output.get("data", {}), "SVG carries a time stamp"
-            if "image/png" in output.get("data", {}):
-                pictures += 1
-                alt = output["metadata"].get("image/png", {}).get("alt", "")
-                assert len(alt) >= 20, f"a figure without alternative text: {cell['source'][:80]!r}"
-    assert pictures, "no figure"
-
-
-@each
-def test_code_cells_are_short(path):
-    for cell in code(path):
-        assert len(cell["source"].splitlines()) <= 30, f"too long: {cell['source'][:80]!r}"
-
-
-@each
-def test_nothing_that_breaks_a_comparison(path):
-    for cell in code(path):
-        if cell["source"] == BOOTSTRAP_CELL:
-            continue
-        assert not re.search(r"^\s*[%!]", cell["source"], re.MULTILINE), "no magics"
-        assert "clear_output" not in cell["source"] and "display_id" not in cell["source"]
-        assert not re.search(r"from tqdm import|import tqdm$", cell["source"], re.MULTILINE), "use tqdm.auto"
-
-
-@each
-def test_outputs_name_no_folder_of_one_machine(path):
-    for cell in code(path):
-        for output in cell["outputs"]:
-            found = re.search(
-                r"(?<![\w./:])/(work|home|root|Users|tmp|opt|var|mnt)/[\w.-]+", without_images(output)
-            )
-            assert not found, f"{found.group()} in the output of {cell['source'][:80]!r}"
-
-
-@each
-def test_metadata_is_clean(path):
-    assert not metadata_problems(path)
-
-
-@each
-def test_file_is_small_enough_to_be_shown(path):
-    assert path.stat().st_size < 2_000_000
+def test_limits_are_printed_and_fail_the_session(tmp_path):
+    notebooks.run_notebook(make(tmp_path / "a.ipynb", "import time\ntime.sleep(1.2)"), save=True)
+    plugin = (ROOT / "conftest.py").read_text(encoding="utf-8")
+    (tmp_path / "conftest.py").write_text(plugin.replace("\nMEASURED", "\nLIMIT_SECONDS = 0.1\nMEASURED", 1))
+    done = nbval(tmp_path)
+    assert done.returncode == 1 and "1 passed" in done.stdout
+    assert "a.ipynb" in done.stdout and "OVER THE LIMIT" in done.stdout
+    assert nbval(tmp_path, SCALEPT_LIMITS="warn").returncode == 0

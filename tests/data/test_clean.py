@@ -1,13 +1,11 @@
-"""Each filter drops what it is for and nothing ordinary; redaction; exact and near duplicates against a slow twin."""
+"""Each filter drops what it is for and nothing ordinary; redaction; a report that adds up."""
 
-import itertools
 import random
+import zlib
 
-import numpy as np
-import pandas as pd
 import pytest
 
-from scalept_lab.data import clean, duplicates, sources
+from scalept_lab.data import clean, sources
 from scalept_lab.errors import InputError
 
 ORDINARY = '''"""Shortest paths in a weighted graph."""
@@ -87,6 +85,7 @@ def test_report_adds_up():
     assert report.examples("near_copy")[0]["of"] == "p/0.py"
     table = report.table()
     assert table["documents"].sum() == len(data) - 1 and table.loc["exact_copy", "example"] == "p/9.py"
+    assert table.loc["exact_copy", "share"] == len(copy.encode()) / report.bytes_before
     assert report.summary()["removed"]["noise"]["documents"] == 1
 
 
@@ -124,44 +123,6 @@ def test_ordinary_code_is_left_alone(text):
     assert clean.redact(text) == (text, {})
 
 
-def variants(seed=0):
-    """Texts with every degree of overlap: each a mixture of one common and one own list of words."""
-    rng = random.Random(seed)
-    words = [f"word{i}" for i in range(3000)]
-    base = rng.choices(words, k=400)
-    texts = []
-    for keep in [1.0, 0.97, 0.95, 0.93, 0.9, 0.85, 0.8, 0.6, 0.4, 0.2, 0.0] * 3:
-        cut = int(keep * 400)
-        texts.append(" ".join(base[:cut] + rng.choices(words, k=400 - cut)))
-    return texts
-
-
-def test_shingles_are_the_five_word_runs():
-    a, b = "one two three four five six seven", "ONE two three four five six"
-    runs = {tuple(a.split()[i : i + 5]) for i in range(3)}
-    assert len(duplicates.shingles(a)) == len(runs) == 3
-    # one run in common of four
-    assert duplicates.jaccard(duplicates.shingles(a), duplicates.shingles(b)) == pytest.approx(1 / 4)
-    assert len(duplicates.shingles("two words")) == 1 and len(duplicates.shingles("")) == 0
-    assert duplicates.jaccard(duplicates.shingles(""), duplicates.shingles("")) == 0
-
-
-def test_words_are_those_of_any_script():
-    """Two sentences with one link are not copies; one long text with a character changed is."""
-    link = " https://example.org/a/long/path/to/some/page/of/this/site"
-    assert (
-        duplicates.near_duplicates(["北京今天晴朗无云适合出门" + link, "上海连日小雨气温逐渐下降" + link])
-        == []
-    )
-    assert len(duplicates.shingles("可扩展预训练")) == 2  # six characters, two runs of five
-    assert len(duplicates.shingles("один два три четыре пять шесть")) == 2
-    rng = random.Random(0)
-    text = "".join(chr(rng.randrange(0x4E00, 0x9FA5)) for _ in range(200))
-    found = duplicates.near_duplicates([text, text[:100] + "一" + text[101:]])
-    assert [(copy, original) for copy, original, _ in found] == [(1, 0)]
-    assert found[0][2] == pytest.approx(191 / 201)  # 196 runs each; five of them hold the changed character
-
-
 def test_secrets_go_before_copies_are_looked_for():
     """Two texts that differ in an address alone are one text once the addresses are gone."""
     data = corpus_of(*(ORDINARY + f"# written by {name}@example.org\n" for name in ("ada", "grace")))
@@ -172,53 +133,33 @@ def test_secrets_go_before_copies_are_looked_for():
     assert report.removed[0]["bytes"] == report.bytes_after  # counted after the address was replaced
 
 
-def test_near_duplicates_agree_with_all_pairs():
-    """The slow twin compares every pair with sets of word tuples, hashing nothing."""
-    texts, threshold = variants(), 0.7
-    sets = [{tuple(t.split()[i : i + 5]) for i in range(len(t.split()) - 4)} for t in texts]
-    kept: list[int] = []
-    slow = set()
-    for i, own in enumerate(sets):
-        if any(len(own & sets[k]) / len(own | sets[k]) >= threshold for k in kept):
-            slow.add(i)
-        else:
-            kept.append(i)
-    fast = duplicates.near_duplicates(texts, threshold)
-    assert {removed for removed, _, _ in fast} == slow and len(slow) > 5
-    for removed, original, similarity in fast:
-        assert original in kept
-        assert similarity == pytest.approx(
-            len(sets[removed] & sets[original]) / len(sets[removed] | sets[original]), abs=1e-6
-        )
-    remaining = [i for i in range(len(texts)) if i not in slow]
-    assert all(
-        duplicates.jaccard(duplicates.shingles(texts[i]), duplicates.shingles(texts[j])) < threshold
-        for i, j in itertools.combinations(remaining, 2)
-    )
+def test_measures_of_a_text_by_hand():
+    # letters: a, b, and the two bytes of é, of seven bytes that are seen
+    assert clean.letter_fraction("a b\n1,é!".encode()) == pytest.approx(4 / 7)
+    assert clean.letter_fraction(b" \n") == 0
+    assert clean._longest_line(b"abc\nde\n\n") == 3 and clean._longest_line(b"ab\ncdef") == 4
+    assert clean.literal_lines(b"x = [\n  1, 2,\n  'a',\n]\n") == 2 / 4
+    data = random.Random(1).randbytes(262_144) + bytes(100_000)
+    assert clean.compression_ratio(data) == len(zlib.compress(data[:262_144], 1)) / 262_144 > 1
+    assert clean.compression_ratio(b"") == len(zlib.compress(b"", 1))
 
 
-def test_shares_are_of_bytes_not_of_characters():
-    data = pd.concat([corpus_of(*["数据"] * 60, package="a"), corpus_of(*["texts."] * 60, package="b")])
-    mixed = sources.mix(data.reset_index(drop=True), {"a": 2, "b": 1}, total_bytes=270)
-    assert mixed["package"].value_counts().to_dict() == {"a": 30, "b": 15}  # six bytes each
+@pytest.mark.parametrize(("rule", "kept", "dropped"), [
+    ("too_short", "x" * 200, " " + "x" * 199 + " "),
+    ("generated", "." * 990 + "do not edit", "." * 989 + "do not edit"),
+    ("long_lines", "x" * 1000 + "\n" * 20, "x" * 1001 + "\n" * 20),
+    ("long_lines", ("x" * 99 + "\n") * 9 + "x" * 100, ("x" * 99 + "\n") * 9 + "x" * 101),
+    ("few_letters", "aaaa......", "aaa......."),
+    ("data_table", "1,\n" * 3 + "x = 2\n" * 2, "1,\n" * 4 + "x = 2\n" * 2),
+])  # fmt: skip
+def test_where_a_rule_begins(rule, kept, dropped):
+    (one,) = [one for one in clean.CODE_RULES if one.name == rule]
+    assert not one.drops(kept, kept.encode()) and one.drops(dropped, dropped.encode())
 
 
-def test_mix_meets_its_shares():
-    rng = np.random.default_rng(0)
-    parts = [corpus_of(*["x" * int(n) for n in rng.integers(50, 150, 400)], package=p) for p in "abc"]
-    data = pd.concat(parts, ignore_index=True)
-    mixed = sources.mix(data, {"a": 3, "b": 1}, total_bytes=40_000, seed=1)
-    size = {
-        p: sum(len(t) for t, q in zip(mixed["text"], mixed["package"], strict=True) if q == p) for p in "abc"
-    }
-    assert size["c"] == 0 and abs(size["a"] - 30_000) < 150 and abs(size["b"] - 10_000) < 150
-    assert mixed.equals(sources.mix(data, {"a": 3, "b": 1}, total_bytes=40_000, seed=1))
-    assert not mixed.equals(sources.mix(data, {"a": 3, "b": 1}, total_bytes=40_000, seed=2))
-    assert len(set(mixed["path"])) == len(mixed)
-    largest = sources.mix(data, {"a": 1, "b": 1, "c": 1})
-    assert sum(map(len, largest["text"])) > 0.95 * sum(map(len, data["text"]))
-    for wrong in ({}, {"a": 0}, {"a": float("nan")}, {"nothing": 1}):
-        with pytest.raises(InputError):
-            sources.mix(data, wrong)
-    with pytest.raises(InputError, match="without repeating"):
-        sources.mix(data, {"a": 1}, total_bytes=10**9)
+def test_examples_are_the_largest_first():
+    report = clean.CleaningReport()
+    report._step("rule", "why")
+    for path, size in (("b", 5), ("a", 5), ("c", 9), ("d", 1)):
+        report._remove("rule", path, size)
+    assert [example["path"] for example in report.examples("rule", 3)] == ["c", "a", "b"]

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from scalept_lab.data import cards, corpora, documents, sources, tokens, wheels
+from scalept_lab.data import cards, corpora, sources, tokens
 from scalept_lab.errors import InputError
 
 
@@ -182,11 +182,6 @@ def test_bad_input(tmp_path):
     )
 
 
-def test_a_handful_of_documents_still_has_two_sides():
-    sides = documents.split(["a", "b", "c"], ["x/1", "x/2", "x/3"], heldout=1e-9)
-    assert sorted(map(len, sides)) == [1, 2]
-
-
 @pytest.mark.slow
 def test_default_corpus_is_the_published_one(tmp_path):
     """Built from nothing: the same bytes on every machine."""
@@ -196,17 +191,3 @@ def test_default_corpus_is_the_published_one(tmp_path):
     assert prepared.sha256 == corpora.FINGERPRINTS["python"]
     assert cards.data_card([prepared.card])  # and it can be told
     assert 20e6 < len(prepared.train) < 30e6 and prepared.card["build_seconds"] < 120
-
-
-def test_cards_are_up_to_date():
-    """data/README.md is written by `python -m scalept_lab.data.corpora`; what it says of the pins is what the code
-    says."""
-    text = (sources.Path(__file__).parents[2] / "data" / "README.md").read_text(encoding="utf-8")
-    for sha in corpora.FINGERPRINTS.values():
-        assert sha in text
-    for source in wheels.SOURCES.values():
-        assert (
-            f"{source.package} {source.version}" in text
-            and source.licence in text
-            and source.wheel_sha256 in text
-        )

@@ -99,3 +99,10 @@ def test_bad_input(language):
             Language(0, **wrong)
     with pytest.raises(InputError, match="at least 1"):
         language.sample(0)
+
+
+def test_favourites_follow_zipf():
+    """Nearly all slots at level 2: the likeliest of 40 letters has 1 / Σ k^-1.5 = 0.4345 of them, the next 2^-1.5 of that."""
+    flat = Language(0, slots=(40, 1, 215), favourites=(1, 1))
+    share = [(1 + 215 * p) / 256 for p in (0.4345, 0.4345 * 2**-1.5)]
+    assert flat.P.mean(0)[:2] == pytest.approx(share, abs=0.03)

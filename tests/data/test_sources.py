@@ -1,47 +1,15 @@
-"""Where text comes from: pins, the wheel path, the fallback, local files in the hub's formats. No
-network."""
+"""Where text comes from: wheels, the fallback, local files in the hub's formats; and mixtures. No network."""
 
-import dataclasses
-import hashlib
 import json
-import shutil
 import subprocess
-import zipfile
 
 import datasets
+import numpy as np
+import pandas as pd
 import pytest
 
 from scalept_lab.data import sources, wheels
 from scalept_lab.errors import InputError
-
-
-def make_wheel(folder, extra=b""):
-    files = {
-        "nosuchpackage/__init__.py": b"",
-        "nosuchpackage/core.py": b"def f():\n    return '\xff'\n" + extra,
-        "nosuchpackage/tests/test_core.py": b"assert True\n",
-        "nosuchpackage/data.txt": b"no Python",
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    wheel = folder / "nosuchpackage-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(wheel, "w") as archive:
-        for name in reversed(files):  # out of order on purpose
-            archive.writestr(zipfile.ZipInfo(name), files[name])
-    return wheel
-
-
-@pytest.fixture
-def source(tmp_path, monkeypatch):
-    """A pinned package that nobody has installed, its wheel in the cache."""
-    wheel = make_wheel(tmp_path / "wheels")
-    pin = wheels.Source(
-        "nosuchpackage", "1.0", "MIT", wheel.name, hashlib.sha256(wheel.read_bytes()).hexdigest(), ""
-    )
-    with zipfile.ZipFile(wheel) as archive:
-        files = [(n, archive.read(n)) for n in sorted(archive.namelist()) if pin.selects(n)]
-    pin = dataclasses.replace(pin, content_sha256=wheels.content_hash(files))
-    monkeypatch.setitem(wheels.SOURCES, "nosuchpackage", pin)
-    return pin
 
 
 def no_index(*_):
@@ -56,32 +24,6 @@ def test_wheel_is_read_without_installing(source, tmp_path):
     assert data["text"][1] == "def f():\n    return '\ufffd'\n" and data["licence"][0] == "MIT"
 
 
-def test_wheel_is_downloaded_once_and_checked(source, tmp_path, monkeypatch):
-    cached = tmp_path / "wheels" / source.wheel
-    outside = shutil.move(cached, tmp_path / "elsewhere.whl")
-    calls = []
-    monkeypatch.setattr(
-        wheels, "_pip_download", lambda s, folder: calls.append(shutil.copy(outside, folder / s.wheel))
-    )
-    for _ in range(2):
-        assert len(sources.collect(["nosuchpackage"], tmp_path)) == 2
-    assert len(calls) == 1 and cached.exists()
-    cached.unlink()
-    make_wheel(tmp_path / "bad", extra=b"import os\n")
-    monkeypatch.setattr(
-        wheels, "_pip_download", lambda s, folder: shutil.copy(tmp_path / "bad" / s.wheel, folder / s.wheel)
-    )
-    with pytest.raises(InputError, match=r"downloaded sha256 .* is not the pinned"):
-        sources.collect(["nosuchpackage"], tmp_path)
-    assert not cached.exists()
-
-
-def test_wrong_wheel_in_the_cache_is_refused(source, tmp_path):
-    make_wheel(tmp_path / "wheels", extra=b"import os\n")
-    with pytest.raises(InputError, match="delete the file"):
-        sources.collect(["nosuchpackage"], tmp_path)
-
-
 def test_without_wheel_the_standard_library_serves_with_one_warning(source, tmp_path, monkeypatch):
     (tmp_path / "wheels" / source.wheel).unlink()
     monkeypatch.setattr(wheels, "_pip_download", no_index)
@@ -91,36 +33,9 @@ def test_without_wheel_the_standard_library_serves_with_one_warning(source, tmp_
     assert "stdlib/heapq.py" in set(data["path"]) and not any("/test/" in p for p in data["path"])
 
 
-@pytest.mark.parametrize("name", sorted(wheels.SOURCES))
-def test_pins_are_what_is_installed(name):
-    """constraints.txt installs exactly the pins, so that nothing is downloaded."""
-    files = wheels.installed_files(wheels.SOURCES[name])
-    if files is None:
-        pytest.skip(
-            f"{name} {wheels.SOURCES[name].version} is not installed here; the wheel would be downloaded"
-        )
-    assert [p for p, _ in files] == sorted(p for p, _ in files) and len(files) > 40
-
-
-def test_other_version_or_changed_file_is_not_the_pin(monkeypatch):
-    pin = wheels.SOURCES["mpmath"]
-    assert wheels.installed_files(dataclasses.replace(pin, version="0.1")) is None
-    assert wheels.installed_files(dataclasses.replace(pin, content_sha256="0" * 64)) is None
-
-
 def test_unknown_source():
     with pytest.raises(InputError, match="unknown source 'numpy'"):
         sources.collect(["numpy"])
-
-
-@pytest.mark.slow
-def test_real_wheel_is_the_installed_one(tmp_path):
-    """Needs a package index."""
-    pin = wheels.SOURCES["mpmath"]
-    files = wheels.wheel_files(pin, tmp_path)
-    if files is None:
-        pytest.skip("no package index in reach")
-    assert files == wheels.installed_files(pin)
 
 
 # ---------------------------------------------------------------- local files
@@ -228,3 +143,43 @@ def test_empty_and_broken_files(tmp_path):
         with pytest.raises(InputError, match="cannot be read") as caught:
             sources.collect_from(str(tmp_path / name))
         assert "\n" not in str(caught.value)
+
+
+def corpus_of(*texts, package="p"):
+    return sources.table((text, package, "m", f"{package}/{i}.py", "MIT") for i, text in enumerate(texts))
+
+
+def test_shares_are_of_bytes_not_of_characters():
+    data = pd.concat([corpus_of(*["数据"] * 60, package="a"), corpus_of(*["texts."] * 60, package="b")])
+    mixed = sources.mix(data.reset_index(drop=True), {"a": 2, "b": 1}, total_bytes=270)
+    assert mixed["package"].value_counts().to_dict() == {"a": 30, "b": 15}  # six bytes each
+
+
+def test_mix_meets_its_shares():
+    rng = np.random.default_rng(0)
+    parts = [corpus_of(*["x" * int(n) for n in rng.integers(50, 150, 400)], package=p) for p in "abc"]
+    data = pd.concat(parts, ignore_index=True)
+    mixed = sources.mix(data, {"a": 3, "b": 1}, total_bytes=40_000, seed=1)
+    size = {
+        p: sum(len(t) for t, q in zip(mixed["text"], mixed["package"], strict=True) if q == p) for p in "abc"
+    }
+    assert size["c"] == 0 and abs(size["a"] - 30_000) < 150 and abs(size["b"] - 10_000) < 150
+    assert mixed.equals(sources.mix(data, {"a": 3, "b": 1}, total_bytes=40_000, seed=1))
+    assert not mixed.equals(sources.mix(data, {"a": 3, "b": 1}, total_bytes=40_000, seed=2))
+    assert len(set(mixed["path"])) == len(mixed)
+    largest = sources.mix(data, {"a": 1, "b": 1, "c": 1})
+    assert sum(map(len, largest["text"])) > 0.95 * sum(map(len, data["text"]))
+    for wrong in ({}, {"a": 0}, {"a": float("nan")}, {"nothing": 1}):
+        with pytest.raises(InputError):
+            sources.mix(data, wrong)
+    with pytest.raises(InputError, match="without repeating"):
+        sources.mix(data, {"a": 1}, total_bytes=10**9)
+
+
+def test_the_largest_mix_by_hand():
+    """Ten documents of 6 bytes, three of 4: at 2 to 1, the 12 bytes of b allow 36, of which 24 are four documents of a."""
+    data = pd.concat([corpus_of(*["texts."] * 10, package="a"), corpus_of(*["text"] * 3, package="b")])
+    mixed = sources.mix(data.reset_index(drop=True), {"a": 2, "b": 1})
+    assert mixed["package"].tolist() == ["a"] * 4 + ["b"] * 3
+    with pytest.raises(InputError, match=r"total_bytes 37: these weights allow 1 to 36 "):
+        sources.mix(data, {"a": 2, "b": 1}, total_bytes=37)

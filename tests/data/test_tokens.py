@@ -9,6 +9,7 @@ from scalept_lab.data import tokens
 from scalept_lab.errors import InputError
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_bytes_come_back(text):
     tokenizer = tokens.ByteTokenizer()
@@ -49,6 +50,7 @@ def test_bpe_size_has_limits(size):
         tokens.train_bpe(["text"], size)
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=8), st.integers(0, 3))
 def test_packing_keeps_every_document(texts, seed):
     texts = [t for t in (t.replace("\0", "").encode("utf-8", errors="replace").decode() for t in texts) if t]
@@ -72,6 +74,7 @@ def windows_of(stream, **arguments):
     return np.concatenate([x[:, 0] for x, _ in tokens.batches(stream, **arguments)])
 
 
+@settings(deadline=None)
 @given(st.integers(10, 300), st.integers(1, 9), st.integers(1, 7), st.integers(0, 5))
 def test_every_window_once_per_epoch(length, context, batch, seed):
     stream = np.arange(length, dtype=np.uint16)
@@ -85,6 +88,7 @@ def test_every_window_once_per_epoch(length, context, batch, seed):
         assert sorted(drawn[epoch * count : (epoch + 1) * count]) == list(range(0, count * context, context))
 
 
+@settings(deadline=None)
 @given(st.integers(1, 12), st.integers(0, 5))
 def test_repetition_repeats_a_nested_choice(unique, seed):
     stream, context = np.arange(101, dtype=np.uint16), 5
@@ -152,6 +156,7 @@ def test_batches_want_enough_tokens():
         tokens.eval_windows(stream, 50, 4)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 20), st.integers(1, 30))
 def test_eval_windows_are_disjoint_and_fixed(context, wanted):
     stream = np.arange(200, dtype=np.uint16)

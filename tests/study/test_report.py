@@ -219,3 +219,22 @@ def test_only_lost_runs(tmp_path):
             study.store.path(record.id).unlink()
     seen = Page(write_report(study, tmp_path / "r.html").read_text(encoding="utf-8"))
     assert "No law" in seen.text and "at least one finished run" in seen.text
+
+
+def test_numbers_of_the_page_by_hand():
+    assert [report._flops(value) for value in (3e11, 1e10, 1.25e9, 0, float("nan"))] == [
+        "3\xa0×\xa010<sup>11</sup>", "10<sup>10</sup>", "1.25\xa0×\xa010<sup>9</sup>", "0", "0",
+    ]  # fmt: skip
+    assert [report._duration(s) for s in (119.4, 120, 7199, 7200)] == ["119 s", "2 min", "120 min", "2.0 h"]
+    assert report._span([3e4, 2e3, 5e3]) == "2k to 30k" and report._span([7.0, 7.0]) == "7"
+
+
+def test_the_extent_of_a_study_by_hand():
+    runs = [synthetic.record(synthetic.config_at(32, C)) for C in (1e10, 1e11)]
+    lost = synthetic.record(synthetic.config(64, 1e6), status="diverged", C=1e12)
+    untrained = synthetic.record(synthetic.config(48, 1e6), status="failed", C=0, D=0)
+    found = report._extent([*runs, lost, untrained], None)
+    assert (found["finished"], found["lost"], found["times"]) == (2, "1 diverged, 1 failed", 1.0)
+    assert found["decades"] == pytest.approx(2, abs=0.02)
+    assert (found["smallest"], found["largest"]) == (runs[0].C, 1e12)
+    assert found["corpora"] == "python" and report._extent([untrained], None)["decades"] == 0

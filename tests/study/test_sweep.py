@@ -20,7 +20,8 @@ from scalept_lab.config import Curriculum, ModelConfig, TrainConfig, recommend
 from scalept_lab.costs import counts
 from scalept_lab.errors import InputError
 from scalept_lab.runs import Store, parse_record, read_records
-from scalept_lab.study.sweep import Sweep, at_flops, flops_of, run_all
+from scalept_lab.study.study import Study
+from scalept_lab.study.sweep import Sweep, at_flops, flops_of, prepare_corpora, run_all, train_and_save
 
 TINY = ModelConfig(width=16, context=16, heads=2)
 
@@ -370,3 +371,67 @@ def test_a_run_on_text_that_has_changed_is_trained_again_and_the_old_one_kept_as
     assert new.id == old.id and new.corpus != old.corpus and new.L != old.L
     aside = store.folder / f"{old.id}.json.{old.corpus[:12]}"
     assert parse_record(aside.read_text()) == old and store.records() == [new]
+
+
+def test_threads(sweep, losses, refuses, tmp_path):
+    import torch
+
+    store = Store(tmp_path / "runs")
+    with futures.ThreadPoolExecutor(2, initializer=torch.set_num_threads, initargs=(1,)) as executor:
+        records = run_all(sweep, store, executor, progress=False)
+    assert [record.L for record in records] == losses
+    assert run_all(sweep, store, refuses, progress=False) == records
+
+
+def test_dask(sweep, losses, refuses, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    study = Study("mine", budget_flops=1e9, folder=tmp_path / "mine")
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        records = study.run(sweep, executor=client.get_executor(pure=False), progress=False)
+    assert [record.L for record in records] == losses
+    assert {record.provenance["threads"] for record in records} == {1}
+    assert study.spent == pytest.approx(sweep.flops)
+    assert study.run(sweep, executor=refuses, progress=False) == records  # what Dask trained, anybody finds
+
+
+@pytest.mark.parametrize("cluster", ["debug", "local"])
+def test_submitit(cluster, sweep, losses, refuses, tmp_path):
+    submitit = pytest.importorskip("submitit")
+    study = Study("mine", budget_flops=1e9, folder=tmp_path / "mine")
+    assert study.estimate(sweep, workers=2).fits
+    prepare_corpora(sweep)
+    executor = submitit.AutoExecutor(folder=tmp_path / "logs", cluster=cluster)
+    assert not isinstance(executor, futures.Executor)  # hence map_array, and not study.run(sweep, executor)
+    executor.update_parameters(timeout_min=5)
+    jobs = executor.map_array(train_and_save, sweep, [str(study.store.folder)] * len(sweep))
+    assert [job.result() for job in jobs] == [config.id() for config in sweep]
+    assert [record.L for record in study.run(sweep, executor=refuses, progress=False)] == losses
+
+
+def test_the_largest_run_starts_first(sweep, tmp_path, monkeypatch):
+    asked = []
+
+    class Notes(futures.Executor):
+        def submit(self, work, config, folder):
+            asked.append(config.tokens)
+            done = futures.Future()
+            done.set_result(config.id())
+            return done
+
+    monkeypatch.setattr(scalept_lab.study.sweep, "prepare_corpora", lambda configs: None)
+    mixed = [sweep.configs[0].replace(tokens=n) for n in (1600, 4800, 3200)]
+    assert run_all(mixed, Store(tmp_path / "runs"), Notes(), progress=False) == []
+    assert asked == [4800, 3200, 1600]
+
+
+def test_the_share_of_a_run_is_what_its_worker_wrote_last(sweep, tmp_path):
+    store, config = Store(tmp_path), sweep.configs[0]
+    assert scalept_lab.study.sweep._share(store, config) == 0
+    beat = tmp_path / ".progress" / config.id()
+    beat.parent.mkdir()
+    for text, share in (("0.25", 0.25), ("1.5", 1.0), ("0.2x", 0.0), ("", 0.0)):
+        beat.write_text(text)
+        assert scalept_lab.study.sweep._share(store, config) == share

@@ -1,108 +1,14 @@
-"""Masking, pre-training, fine-tuning and what is measured of them, on a made-up task that a tiny BERT learns in seconds."""
+"""What is measured of pre-training and fine-tuning: records, going on, disturbed pairs."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
-
-import numpy as np
 import pytest
-import torch
 
 from scalept_lab.config import run_id
 from scalept_lab.errors import InputError
-from scalept_lab.transfer import bert, finetuning, measure, pairs
-from scalept_lab.transfer.bert import Shape
+from scalept_lab.transfer import bert, finetuning, measure
 from scalept_lab.transfer.finetuning import FineTuning
 from scalept_lab.transfer.measure import Start
-from tests.transfer.test_pairs import MANY
-
-TINY = Shape(depth=1, width=16, heads=2, vocab_size=300)
-
-
-@pytest.fixture(scope="module")
-def small() -> measure.Task:
-    found = pairs.functions(MANY)
-    parts = pairs.build_task(found, "corpus")
-    texts = bert.segments(parts["pretrain"])
-    tokenizer = bert.make_tokenizer((" ".join(text) for text in texts), TINY.vocab_size)
-    heldout = {"old": texts[:20], "new": texts[20:40]}
-    return measure.Task(
-        texts[20:], texts[:20], heldout, parts["train"], parts["test"], tokenizer, "0" * 64, found, "corpus"
-    )
-
-
-@pytest.fixture(scope="module")
-def shape(small) -> Shape:
-    return replace(TINY, vocab_size=len(small.tokenizer))
-
-
-@pytest.fixture(scope="module")
-def checkpoint(small, shape, tmp_path_factory):
-    return measure.pretrained(Start(shape, 640), small, cache=tmp_path_factory.mktemp("cache"))
-
-
-# --- masking ----------------------------------------------------------------------------------------------------------
-
-
-def test_masking_chooses_and_corrupts_as_bert_does():
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(5, 1000, (200, 64), generator=generator)
-    special = torch.zeros_like(ids, dtype=torch.bool)
-    special[:, 0] = True
-    corrupted, labels = bert.mask(ids, special, 1000, generator)
-    chosen = labels != bert.IGNORED
-    assert not chosen[:, 0].any() and torch.equal(labels[chosen], ids[chosen])
-    assert torch.equal(corrupted[~chosen], ids[~chosen])
-    assert chosen[:, 1:].float().mean().item() == pytest.approx(0.15, abs=0.01)
-    became_mask = (corrupted == bert.SPECIAL.index("[MASK]"))[chosen].float().mean().item()
-    stayed = (corrupted == ids)[chosen].float().mean().item()
-    assert became_mask == pytest.approx(0.8, abs=0.03) and stayed == pytest.approx(0.1, abs=0.03)
-
-
-def test_masked_loss_is_the_sum_by_hand(small, checkpoint):
-    from transformers import BertForMaskedLM, BertForPreTraining
-
-    model = BertForPreTraining.from_pretrained(checkpoint)
-    texts = small.heldout["old"]
-    first, second = (bert.encode(small.tokenizer, [text[i] for text in texts]) for i in (0, 1))
-    batch = bert.join(first, second)
-    special = batch["input_ids"] < len(bert.SPECIAL)
-    generator = torch.Generator().manual_seed(0)
-    ids, labels = bert.mask(batch["input_ids"], special, model.config.vocab_size, generator)
-    with torch.no_grad():
-        logits = model(**{**batch, "input_ids": ids}).prediction_logits
-    nats = [
-        -math.log(torch.softmax(logits[i, j].double(), -1)[labels[i, j]])
-        for i, j in (labels != bert.IGNORED).nonzero().tolist()
-    ]
-    assert bert.masked_loss(model, small.tokenizer, texts) == pytest.approx(sum(nats) / len(nats), rel=1e-4)
-    other = BertForMaskedLM.from_pretrained(checkpoint).eval()
-    with torch.no_grad():
-        theirs = other(**{**batch, "input_ids": ids}, labels=labels).loss.item()
-    assert theirs == pytest.approx(sum(nats) / len(nats), rel=1e-4)
-
-
-def test_joined_pairs_are_those_of_the_tokenizer(small):
-    sentences, codes = ([text[i] for text in small.texts[:8]] for i in (0, 1))
-    ours = bert.join(bert.encode(small.tokenizer, sentences), bert.encode(small.tokenizer, codes))
-    theirs = small.tokenizer(sentences, codes, padding=True, return_tensors="pt")
-    for name, values in ours.items():
-        assert torch.equal(values, theirs[name]), name
-
-
-def test_segments_use_the_name_where_there_is_no_sentence():
-    found = [
-        pairs.Function("p", "m", "add_edges", "add the given edges", "def add edges graph edges graph add"),
-        pairs.Function("p", "m", "to_DiGraph", "", "def to di graph self return 1"),
-        pairs.Function("p", "m", "run", "", "def run self return 1 + 2"),
-        pairs.Function("p", "m", "__init__", "", "def init self a b c"),
-    ]
-    assert bert.segments(found) == [(found[0].sentence, found[0].code)]
-    assert bert.segments(found, undocumented=True) == [
-        ("add the given edges", "def add edges graph edges graph add"),
-        ("to di graph", "self return 1"),
-    ]
 
 
 def test_pretraining_lowers_the_loss_and_is_the_same_again(small, shape, checkpoint, tmp_path):
@@ -119,37 +25,6 @@ def test_pretraining_lowers_the_loss_and_is_the_same_again(small, shape, checkpo
     assert start.name != Start(shape, 640, seed=1).name
 
 
-# --- fine-tuning ------------------------------------------------------------------------------------------------------
-
-
-def test_scores_by_hand():
-    labels, told = [1] * 40 + [0] * 160, [1] * 30 + [0] * 10 + [1] * 20 + [0] * 140
-    assert finetuning.scores(labels, told) == pytest.approx(
-        {"accuracy": 0.85, "precision": 0.6, "recall": 0.75, "f1": 2 / (1 / 0.6 + 1 / 0.75)}
-    )
-    assert finetuning.scores([0, 1], [0, 0])["f1"] == 0.0
-
-
-def test_the_path_of_the_hub_on_local_files(small, checkpoint, tmp_path):
-    """A checkpoint folder in the hub's layout and a data set in MRPC's: load, fine-tune, score, and read the log."""
-    small.train.to_parquet(tmp_path / "train-00000-of-00001.parquet")
-    small.test.to_parquet(tmp_path / "validation-00000-of-00001.parquet")
-    train, test = (pairs.load_pairs(str(tmp_path), split) for split in ("train", "validation"))
-    model, tokenizer = finetuning.load_checkpoint(checkpoint)
-    before = finetuning.evaluate(model, tokenizer, test)
-    found = finetuning.finetune(
-        model, tokenizer, train, test, FineTuning(lr=3e-3, epochs=30), logs=tmp_path / "logs"
-    )
-    assert found.loss < before.loss or found.accuracy > before.accuracy
-    assert finetuning.scores(test["label"], found.predictions) == pytest.approx(
-        {name: getattr(found, name) for name in finetuning.METRICS}
-    )
-    steps, losses = finetuning.read_events(tmp_path / "logs")
-    assert steps[-1] <= FineTuning(epochs=30).steps(len(train)) and losses[-5:].mean() < losses[:5].mean()
-    with pytest.raises(InputError, match=r"curve: expected one of .*train/.*, got 'nothing'"):
-        finetuning.read_events(tmp_path / "logs", "nothing")
-
-
 def test_measure_gives_a_record(small, shape, monkeypatch, tmp_path):
     monkeypatch.setenv("SCALEPT_CACHE", str(tmp_path))
     plan = FineTuning(least_steps=4, epochs=1)
@@ -161,96 +36,13 @@ def test_measure_gives_a_record(small, shape, monkeypatch, tmp_path):
     from transformers import BertModel
 
     real = sum(p.numel() for p in BertModel(shape.config()).parameters())
-    assert record.N_total == real and record.N < real
-
-
-def test_bad_checkpoints_are_refused_in_one_line(small, shape, checkpoint, tmp_path, monkeypatch):
-    from transformers import BertForPreTraining
-
-    monkeypatch.setattr(finetuning, "hub_reachable", lambda: False)
-    with pytest.raises(InputError, match="bert-base-uncased: no such folder, and the hub cannot be reached"):
-        finetuning.load_checkpoint("bert-base-uncased")
-    with pytest.raises(InputError, match="no such folder"):
-        finetuning.load_checkpoint(str(tmp_path / "nothing"))
-    with pytest.raises(InputError, match=r"config\.json"):
-        finetuning.load_checkpoint(tmp_path)
-    BertForPreTraining(replace(shape, vocab_size=shape.vocab_size + 7).config()).save_pretrained(tmp_path)
-    small.tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(
-        InputError, match=rf"{shape.vocab_size + 7} rows and its tokenizer {shape.vocab_size}"
-    ) as error:
-        finetuning.load_checkpoint(tmp_path)
-    assert "\n" not in str(error.value)
-    model, tokenizer = finetuning.load_checkpoint(checkpoint)
-    with pytest.raises(InputError, match="two classes"):
-        finetuning.finetune(model, tokenizer, small.train.filter(lambda row: row["label"] == 0), small.test)
-    with pytest.raises(InputError, match="expected the columns"):
-        finetuning.finetune(model, tokenizer, small.train.remove_columns("label"), small.test)
-
-
-def test_the_hub_gets_the_same_call(checkpoint, monkeypatch):
-    """With a network, a name that is no folder goes to transformers as it is."""
-    import transformers
-
-    asked = []
-    real = transformers.AutoTokenizer.from_pretrained
-    monkeypatch.setattr(finetuning, "hub_reachable", lambda: True)
-    monkeypatch.setattr(
-        transformers.AutoTokenizer,
-        "from_pretrained",
-        lambda name: asked.append(name) or real(str(checkpoint)),
-    )
-    build = transformers.AutoModelForSequenceClassification.from_pretrained
-    monkeypatch.setattr(
-        transformers.AutoModelForSequenceClassification,
-        "from_pretrained",
-        lambda name, **more: asked.append(name) or build(str(checkpoint), **more),
-    )
-    finetuning.load_checkpoint("bert-base-uncased")
-    assert asked == ["bert-base-uncased"] * 2
-
-
-# --- looking inside, going on, and disturbing -------------------------------------------------------------------------
-
-
-def test_attention_is_the_formula(small, checkpoint):
-    model, tokenizer = finetuning.load_checkpoint(checkpoint)
-    sentence, code = small.texts[0]
-    tokens, weights = finetuning.attention(model, tokenizer, sentence, code)
-    assert (
-        weights.shape == (1, 2, len(tokens), len(tokens))
-        and tokens[0] == "[CLS]"
-        and tokens.count("[SEP]") == 2
-    )
-    assert np.allclose(weights.sum(-1), 1, atol=1e-5)
-    encoded = tokenizer(sentence, code, return_tensors="pt")
-    with torch.no_grad():
-        x_LxD = model.bert.embeddings(encoded["input_ids"], encoded["token_type_ids"])[0]
-        layer = model.bert.encoder.layer[0].attention.self
-        q, k = (part(x_LxD).view(len(tokens), 2, 8).transpose(0, 1) for part in (layer.query, layer.key))
-        by_hand = torch.softmax(q @ k.transpose(1, 2) / math.sqrt(8), -1)
-    assert np.allclose(weights[0], by_hand.numpy(), atol=1e-5)
-
-
-def test_a_model_with_fewer_positions_gets_shorter_pairs(small, shape):
-    """24 positions, where a plan asks for 64 or more: fine-tuning, scoring, attention and pre-training cut to what fits."""
-    from transformers import BertForPreTraining, BertForSequenceClassification
-
-    config = shape.config(num_labels=2)
-    config.max_position_embeddings = 24
-    model = BertForSequenceClassification(config)
-    long = "to di graph from node add " * 10
-    tokens, weights = finetuning.attention(model, small.tokenizer, long, long)
-    assert len(tokens) == 24 and weights.shape == (1, 2, 24, 24)
-    pairs_of_two = small.train.select(range(8)).map(lambda row: {"sentence1": long, "sentence2": long})
-    score = finetuning.finetune(
-        model, small.tokenizer, pairs_of_two, pairs_of_two, FineTuning(epochs=1, least_steps=1, length=128)
-    )
-    assert math.isfinite(score.loss)
-    pretraining = BertForPreTraining(config)
-    plan = bert.Pretraining(sequences=32, batch=16)
-    bert.pretrain(pretraining, small.tokenizer, [(long, long)] * 4, plan)
-    assert math.isfinite(bert.masked_loss(pretraining, small.tokenizer, [(long, long)] * 4))
+    assert record.N_total == real
+    # one block of width 16 (attention 4 x 272, MLP 1088 + 1040, two norms of 32), the pooler 272, and the tables' norm
+    assert record.N == 4 * 272 + 1088 + 1040 + 2 * 32 + 272 + 32
+    # four steps of 32 pairs
+    test = small.test.select(range(30))
+    lengths = [len(small.tokenizer(row["sentence1"], row["sentence2"])["input_ids"]) for row in test]
+    assert record.D == round(4 * 32 * sum(lengths) / 30) and record.C == 6 * record.N * record.D
 
 
 def test_going_on_learns_the_new_text(small, shape, monkeypatch, tmp_path):
@@ -294,3 +86,42 @@ def test_the_recorded_runs_are_all_there():
     assert all(sorted(seeds) == [0, 1, 2] for seeds in cells.values())
     sizes = sorted({size for *_, size in cells})
     assert len(sizes) >= 5 and sizes[-1] / sizes[0] > 10**1.5
+
+
+@pytest.mark.parametrize(("replay", "share"), [(0.0, 0), (0.25, 1 / 3), (0.75, 3)])
+def test_replay_is_a_share_of_what_is_read(small, shape, monkeypatch, tmp_path, replay, share):
+    """A quarter of all is a third of the new."""
+    monkeypatch.setenv("SCALEPT_CACHE", str(tmp_path))
+    read = []
+    monkeypatch.setattr(measure, "pretrain", lambda model, tokenizer, texts, plan: read.append((texts, plan)))
+    measure.continued(Start(shape, 0), small, replay, sequences=77, seed=5, lr=0.25)
+    ((texts, plan),) = read
+    new = len(small.new)
+    assert texts[:new] == small.new and len(texts) - new == round(new * share)
+    assert set(texts[new:]) <= set(small.texts)
+    assert (plan.sequences, plan.seed, plan.lr) == (77, 5, 0.25)
+
+
+def test_disturbed_by_hand(small):
+    one = small.test.select([0])
+    for column in ("sentence1", "sentence2"):
+        one = one.remove_columns(column)
+    one = one.add_column("sentence1", ["abcd abc wxyz"]).add_column(
+        "sentence2", ["def f a b2 f return a + 1"]
+    )
+    assert measure.rename(one, 1.0)["sentence2"][0] == "def v0 v1 b2 v0 return v1 + 1"
+    swaps = {
+        word: {word[:i] + word[i + 1] + word[i] + word[i + 2 :] for i in range(3)}
+        for word in ("abcd", "wxyz")
+    }
+    seen = {"abcd": set(), "wxyz": set()}
+    for seed in range(40):
+        first, short, last = measure.misspell(one, 1.0, seed)["sentence1"][0].split()
+        assert short == "abc"
+        seen["abcd"].add(first)
+        seen["wxyz"].add(last)
+    assert seen == swaps
+    changed = sum(
+        measure.misspell(one, 0.25, seed)["sentence1"][0].split()[0] != "abcd" for seed in range(200)
+    )
+    assert 30 < changed < 75

@@ -161,3 +161,38 @@ def test_the_name_on_the_hub(monkeypatch):
     monkeypatch.setattr(datasets, "load_dataset", load)
     assert len(pairs.load_pairs("glue/mrpc", "validation"))
     assert asked == {"path": "nyu-mll/glue", "name": "mrpc", "split": "validation"}
+
+
+def test_subsets_keep_the_shares_of_unequal_classes():
+    import datasets
+
+    labels = [0] * 30 + [1] * 10
+    names = [str(i) for i in range(40)]
+    made = datasets.Dataset.from_dict(
+        {"sentence1": names, "sentence2": names, "label": labels, "idx": range(40)}
+    )
+    assert Counter(pairs.subset(made, 8)["label"]) == {0: 6, 1: 2}
+    assert Counter(pairs.subset(made, 40)["label"]) == {0: 30, 1: 10}
+
+
+def test_sentences_and_code_have_a_fewest_and_a_most():
+    def of(words: int, code: int) -> list[pairs.Function]:
+        said = " ".join(f"{'abcdefghijklmnopqr'[i]}x" for i in range(words))
+        body = " + ".join(["z"] * (code - 2)) if code > 2 else ""
+        text = f'def f(b):\n    """{said}."""\n    return {body}\n'
+        return pairs.functions([{"text": text, "package": "p", "module": "m"}])
+
+    assert [bool(of(words, 9)[0].sentence) for words in (3, 4, 16, 17)] == [False, True, True, False]
+    # def f b return z: five words; def f b return: four, too few
+    assert not of(5, 2) and of(5, 3)[0].code == "def f b return z"
+    assert len(of(5, 40)[0].code.split()) == 32
+
+
+def test_a_first_sentence_ends_at_its_dot_or_its_paragraph():
+    assert pairs.first_sentence("Take x.y apart. And more.") == "take x y apart"
+    assert pairs.first_sentence("\n  No dot here\n\nParameters.") == "no dot here"
+
+
+def test_parts_have_their_shares():
+    found = Counter(pairs.part_of(f"m{i}", {"a": 0.5, "b": 0.2, "c": 0.3}) for i in range(4000))
+    assert [found[name] / 4000 for name in "abc"] == pytest.approx([0.5, 0.2, 0.3], abs=0.03)

@@ -8,13 +8,17 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from refusals import one_line
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from scalept_lab import runs
 from scalept_lab.config import parse
 from scalept_lab.errors import InputError
 from scalept_lab.model.transformer import norm
-from scalept_lab.vla import demos, worlds
+from scalept_lab.vla import demos, model, worlds
 from scalept_lab.vla.model import SYMBOLS, Policy, PolicyConfig, clone_loss, parameters
+from scalept_lab.vla.rollouts import actor, rollout
 
 
 def random_policy(seed: int = 0, **changes) -> Policy:
@@ -184,3 +188,85 @@ def test_shapes_that_do_not_fit_are_refused(changes, words):
     with pytest.raises(InputError) as error:
         parse(PolicyConfig, changes)
     assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_it_comes_back_as_it_went(tmp_path):
+    policy = Policy(PolicyConfig.family(8, chunk=2, history=2))
+    for block in policy.blocks:
+        torch.nn.init.normal_(block.out.weight)
+    model.save(policy, tmp_path / "p.safetensors")
+    found = model.load(tmp_path / "p.safetensors")
+    rng = np.random.default_rng(0)
+    image = torch.from_numpy(rng.integers(0, 3, (3, 7, 7, 3), dtype=np.uint8))
+    mission = torch.from_numpy(rng.integers(1, 30, (3, 6), dtype=np.uint8))
+    history = torch.full((3, 2), len(worlds.ACTIONS))
+    assert found.config == policy.config
+    assert torch.equal(found(image, mission, history), policy(image, mission, history))
+
+
+def test_what_is_no_policy_is_one_line(tmp_path):
+    path, policy = tmp_path / "p.safetensors", Policy(PolicyConfig.family(8))
+
+    def refused(*words: str) -> None:
+        one_line(lambda: model.load(path), path.name, *words)
+
+    refused("expected a saved policy")
+    model.save(policy, path)
+    whole = path.read_bytes()
+    for kept in (whole[:-10], whole[:100], whole[:5], b"", b"x" * 500):
+        path.write_bytes(kept)
+        refused("none or a damaged one")
+    path.unlink()
+    path.mkdir()
+    refused("none or a damaged one")
+    path.rmdir()
+
+    save_file(policy.state_dict(), path)
+    refused("without a config")
+    for config in ("{}x", '{"width": -3}', '{"wings": 2}', '{"width": 25, "heads": 3}'):
+        save_file(policy.state_dict(), path, metadata={"config": config})
+        refused("expected the config of a policy")
+    save_file(policy.state_dict(), path, metadata={"config": PolicyConfig.family(16).model_dump_json()})
+    refused("the weights that its config asks for")
+
+
+def test_a_policy_of_another_vocabulary_is_refused(tmp_path):
+    path, words = tmp_path / "p.safetensors", ("<pad>", "go", "to", "it")
+    model.save(Policy(PolicyConfig.family(8, words=words)), path)
+    with pytest.raises(
+        InputError, match=r"vocabulary in use \(34 words\), got one for 4 other words"
+    ) as error:
+        model.load(path)
+    assert "\n" not in str(error.value)
+    assert model.load(path, words=words).config.words == words
+    with safe_open(path, "pt") as file:
+        assert "words" in file.metadata()["config"]
+
+
+def test_the_same_policy_reads_them():
+    """One patch per cell, in the same place: and it acts on pictures in its worlds."""
+    config = PolicyConfig(width=8, heads=2, view="pixels", tile=8, patch=8)
+    policy = Policy(config)
+    episode = worlds.demonstrate("GoToLocalS8N4", 0)
+    picture = worlds.render_steps(episode.image_Tx7x7x3)
+    patches = policy.cut(torch.from_numpy(picture))
+    assert patches.shape == (len(episode), 49, 8 * 8 * 3)
+    top_right = (picture[0, :8, 48:].reshape(-1) / 255 - 0.25) * 10 / 192
+    assert np.allclose(patches[0, 6].numpy(), top_right, atol=1e-7)
+    found = rollout(actor(policy), "GoToLocalS8N4", range(demos.TEST, demos.TEST + 4), see=worlds.view, cap=3)
+    assert found.length.max() <= 3
+
+
+def test_pixels_speak_about_as_loudly_as_symbols():
+    """Else one of the two would need rates of its own: the spread of a patch's tokens over real views, at the beginning."""
+    steps = demos.steps(demos.read(runs.data_folder() / "demonstrations/GoToLocalS8N4/00000000.parquet"))
+    spread = {}
+    for view, images in (
+        ("symbols", steps.image_Sx7x7x3),
+        ("pixels", worlds.render_steps(steps.image_Sx7x7x3)),
+    ):
+        torch.manual_seed(0)
+        policy = Policy(PolicyConfig(view=view, patch=8 if view == "pixels" else 1))
+        tokens = policy.patch(policy.cut(torch.from_numpy(np.array(images[:200]))))
+        spread[view] = float(tokens.detach().std(dim=(0, 1)).mean())
+    assert 0.3 < spread["pixels"] / spread["symbols"] < 3

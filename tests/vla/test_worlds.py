@@ -85,7 +85,7 @@ def test_an_episode_is_made_again_from_its_seed_bit_for_bit():
         assert np.array_equal(rows["direction"], episode.direction_T)
         assert all(worlds.decode(np.array(words)) == episode.mission for words in rows["mission"])
     code = (
-        "import test_worlds as t, scalept_lab.vla.worlds as b; "
+        "from tests.vla import test_worlds as t; import scalept_lab.vla.worlds as b; "
         "print(*(t.digest(b.demonstrate('GoToLocalS8N4', seed)) for seed in (613, 500, 749)))"
     )
     done = subprocess.run(
@@ -128,3 +128,45 @@ def test_which_object_a_mission_names():
         assert worlds.named_object(worlds.encode(mission)) == (worlds.KINDS.index(kind), number)
     with pytest.raises(InputError, match="expected one that names an object, got 'go to the red'"):
         worlds.named_object(worlds.encode("go to the red"))
+
+
+@pytest.mark.parametrize(
+    ("level", "tile"), [("GoToLocalS8N4", 8), ("UnlockLocal", 8), ("PutNextLocalS5N3", 5), ("GoTo", 14)]
+)
+def test_drawn_from_symbols_or_from_the_world_it_is_the_wrappers_picture(level, tile):
+    """Doors, walls, carried objects, cells out of sight, every direction: the bot's whole way."""
+    from minigrid.utils.baby_ai_bot import BabyAIBot
+    from minigrid.wrappers import RGBImgPartialObsWrapper
+
+    env = worlds.make(level)
+    wrapper = RGBImgPartialObsWrapper(env, tile_size=tile)
+    pictures, symbols, carried, unseen = [], [], 0, 0
+    for seed in range(3):
+        worlds.reset(env, seed)
+        bot, over = BabyAIBot(env), False
+        while not over and len(pictures) < 90:
+            seen = env.gen_obs()
+            symbols.append(seen["image"])
+            pictures.append(wrapper.observation(seen)["image"])
+            assert np.array_equal(worlds.view(env, tile), pictures[-1])
+            carried += env.carrying is not None
+            unseen += (seen["image"][..., 0] == 0).any()
+            _, _, terminated, truncated, _ = env.step(int(bot.replan()))
+            over = terminated or truncated
+    found = worlds.render_steps(np.stack(symbols), tile)
+    assert found.dtype == np.uint8 and np.array_equal(found, np.stack(pictures))
+    assert carried or "GoTo" in level
+    assert unseen
+
+
+def test_other_views_are_refused_in_one_line():
+    for image, tile in (
+        (np.zeros((2, 5, 5, 3), np.uint8), 8),
+        (np.zeros((7, 7, 3), np.uint8), 8),
+        (np.zeros((2, 7, 7, 3), np.uint8), 0),
+        (np.full((2, 7, 7, 3), 99, np.uint8), 8),
+    ):
+        with pytest.raises(InputError, match="pixels: expected") as error:
+            worlds.render_steps(image, tile)
+        assert "\n" not in str(error.value)
+    assert worlds.render_steps(np.zeros((0, 7, 7, 3), np.uint8)).shape == (0, 56, 56, 3)

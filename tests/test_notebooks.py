@@ -1,0 +1,246 @@
+"""The notebook contract: what every notebook has, and what none may have. Reads files, runs nothing."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scalept_lab.course import exercises
+from scalept_lab.course.notebooks import BOOTSTRAP_CELL, metadata_problems
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+PATHS = sorted(FOLDER.glob("*.ipynb"))
+IGNORED = {"nbval-ignore-output", "nbval-skip"}
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
+each = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+
+
+@cache
+def cells(path: Path) -> list[dict[str, Any]]:
+    found = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    for cell in found:
+        cell["source"] = "".join(cell["source"])
+        cell["tags"] = set(cell["metadata"].get("tags", ()))
+    return found
+
+
+def code(path: Path) -> list[dict[str, Any]]:
+    return [cell for cell in cells(path) if cell["cell_type"] == "code"]
+
+
+def markdown(path: Path) -> str:
+    return "\n\n".join(cell["source"] for cell in cells(path) if cell["cell_type"] == "markdown")
+
+
+def headings(path: Path) -> list[str]:
+    return [line.lstrip("# ").strip() for line in re.findall(r"^#{1,6} .*", markdown(path), re.MULTILINE)]
+
+
+def calls(source: str, name: str) -> list[ast.Call]:
+    source = re.sub(r"^\s*[%!].*$", "", source, flags=re.MULTILINE)  # magics are no Python
+    found = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    return [call for call in found if isinstance(call.func, ast.Name) and call.func.id == name]
+
+
+def printed(cell: dict[str, Any]) -> str:
+    return "".join("".join(output.get("text", ())) for output in cell["outputs"])
+
+
+def without_images(output: dict[str, Any]) -> str:
+    data = {kind: value for kind, value in output.get("data", {}).items() if not kind.startswith("image/")}
+    return json.dumps({**output, "data": data}, ensure_ascii=False)
+
+
+def test_there_are_notebooks_and_every_set_of_exercises_has_one():
+    assert PATHS
+    assert set(exercises.notebook_numbers()) == {path.name[:2] for path in PATHS}
+
+
+@each
+def test_the_map_and_the_readme_lead_to_it(path):
+    start = FOLDER / "00_start_here.ipynb"
+    assert path == start or f"({path.name})" in markdown(start), "notebook 00's map does not link it"
+    assert f"(notebooks/{path.name})" in (FOLDER.parent / "README.md").read_text(encoding="utf-8")
+
+
+@each
+def test_first_cell_is_the_bootstrap(path):
+    assert cells(path)[0]["cell_type"] == "code"
+    assert cells(path)[0]["source"] == BOOTSTRAP_CELL
+
+
+@each
+def test_opening(path):
+    opening = ""
+    for cell in cells(path)[1:]:
+        if cell["cell_type"] == "code":
+            break
+        opening += cell["source"] + "\n"
+    assert opening.startswith("# "), "a title follows the first cell"
+    for wanted in (r"able to", r"Prerequisites", r"\d+ minutes", r"Key terms"):
+        assert re.search(wanted, opening, re.IGNORECASE), f"the opening lacks {wanted!r}"
+    assert len(CHINESE.findall(opening)) >= 6, "key terms carry their Chinese names"
+
+
+@each
+def test_body_predicts_and_looks_at_scale(path):
+    assert re.search(r"\bpredict", markdown(path), re.IGNORECASE)
+    assert any("at scale" in heading.lower() for heading in headings(path))
+
+
+@each
+def test_closing_headings_in_order(path):
+    closing = [
+        heading for heading in headings(path) if heading in ("Summary", "Pitfalls", "Further reading", "Next")
+    ]
+    assert closing == ["Summary", "Pitfalls", "Further reading", "Next"]
+
+
+@each
+def test_two_imports_reach_the_whole_kit(path):
+    """`import scalept_lab as sl` and `from scalept_lab.course import …`; the first cell is the bootstrap."""
+    source = "\n".join(cell["source"] for cell in code(path)[1:])
+    imports = [
+        line.strip() for line in source.splitlines() if re.match(r"\s*(from|import) scalept_lab", line)
+    ]
+    assert all(
+        re.match(r"import scalept_lab as sl$|from scalept_lab\.course import ", line) for line in imports
+    )
+    assert "import scalept_lab as sl" in imports
+
+
+@each
+def test_explorer_has_a_static_twin(path):
+    explorers = [cell for cell in code(path) if "explorer" in cell["tags"]]
+    assert explorers, "no code cell has the tag `explorer`"
+    assert any("sl.plots.explorer" in cell["source"] for cell in explorers)
+    static = "\n".join(cell["source"] for cell in code(path) if "explorer" not in cell["tags"])
+    for cell in explorers:
+        assert cell["tags"] & IGNORED, (
+            "the view of a widget is not comparable: add the tag nbval-ignore-output"
+        )
+        drawn = set(re.findall(r"\bplot_\w+", cell["source"]))
+        assert drawn, "an explorer names the plot_… function it draws with"
+        assert drawn & set(re.findall(r"\bplot_\w+", static)), f"no static cell calls one of {drawn}"
+
+
+@each
+def test_exercises_are_those_of_the_engine_unsolved(path):
+    number = path.name[:2]
+    asked = []
+    for cell in code(path):
+        for call in calls(cell["source"], "check"):
+            (id,) = [
+                arg.value for arg in call.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)
+            ]
+            asked.append(id)
+            assert re.search(r"(^|[^.])\.\.\.", cell["source"]), f"{id} has no placeholder ..."
+            assert f'# hint("{id}")' in cell["source"], f"{id} does not offer its hints"
+            assert f'# solution("{id}")' in cell["source"], f"{id} does not offer its solution, commented out"
+            assert f"{id}: not answered yet" in printed(cell), f"{id} is not saved unanswered"
+            assert f"Exercise {id}" in markdown(path), f"no text announces Exercise {id}"
+    assert asked == [exercise.id for exercise in exercises.notebook_exercises(number)]
+    assert len(asked) >= 3
+
+
+@each
+def test_claims_hold(path):
+    claims = [call for cell in code(path) for call in calls(cell["source"], "claim")]
+    assert len(claims) >= 2
+    verdicts = re.findall(r"^CLAIM ([A-Z ]+):", "\n".join(printed(cell) for cell in code(path)), re.MULTILINE)
+    assert len(verdicts) >= len(claims) and set(verdicts) == {"HOLDS"}
+    assert any({"margin", "spread"} <= {word.arg for word in call.keywords} for call in claims)
+    assert any(calls(cell["source"], "evidence") for cell in code(path)), (
+        "the numbers are shown by evidence()"
+    )
+    for cell in code(path):
+        if calls(cell["source"], "claim"):
+            assert not cell["tags"] & IGNORED, "a claim stands in a cell that is compared"
+        if calls(cell["source"], "evidence"):
+            assert cell["tags"] & IGNORED, (
+                "evidence() differs between machines: add the tag nbval-ignore-output"
+            )
+
+
+@each
+def test_every_code_cell_was_run_in_order(path):
+    counts = [cell["execution_count"] for cell in code(path) if "nbval-skip" not in cell["tags"]]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+@each
+def test_cells_that_print_have_outputs(path):
+    """nbval passes a notebook with stripped outputs without comparing anything."""
+    for cell in code(path):
+        names = ("print", "display", "claim", "check", "evidence")
+        if any(calls(statement, name) for statement in _top_level(cell["source"]) for name in names):
+            assert cell["outputs"], f"no output saved: {cell['source'][:80]!r}"
+
+
+def _top_level(source: str) -> list[str]:
+    """Statements that run with the cell, without the bodies of functions and branches."""
+    tree = ast.parse(re.sub(r"^\s*[%!].*$", "", source, flags=re.MULTILINE))
+    return [ast.unparse(node) for node in tree.body if isinstance(node, (ast.Expr, ast.Assign))]
+
+
+@each
+def test_no_errors_and_nothing_on_stderr(path):
+    for cell in code(path):
+        for output in cell["outputs"]:
+            assert output["output_type"] != "error" or "raises-exception" in cell["tags"]
+            assert output.get("name") != "stderr", printed(cell)[:200]
+
+
+@each
+def test_figures_have_alternative_text_and_are_no_svg(path):
+    pictures = 0
+    for cell in code(path):
+        for output in cell["outputs"]:
+            assert "image/svg+xml" not in output.get("data", {}), "SVG carries a time stamp"
+            if "image/png" in output.get("data", {}):
+                pictures += 1
+                alt = output["metadata"].get("image/png", {}).get("alt", "")
+                assert len(alt) >= 20, f"a figure without alternative text: {cell['source'][:80]!r}"
+    assert pictures, "no figure"
+
+
+@each
+def test_code_cells_are_short(path):
+    for cell in code(path):
+        assert len(cell["source"].splitlines()) <= 30, f"too long: {cell['source'][:80]!r}"
+
+
+@each
+def test_nothing_that_breaks_a_comparison(path):
+    for cell in code(path):
+        if cell["source"] == BOOTSTRAP_CELL:
+            continue
+        assert not re.search(r"^\s*[%!]", cell["source"], re.MULTILINE), "no magics"
+        assert "clear_output" not in cell["source"] and "display_id" not in cell["source"]
+        assert not re.search(r"from tqdm import|import tqdm$", cell["source"], re.MULTILINE), "use tqdm.auto"
+
+
+@each
+def test_outputs_name_no_folder_of_one_machine(path):
+    for cell in code(path):
+        for output in cell["outputs"]:
+            found = re.search(
+                r"(?<![\w./:])/(work|home|root|Users|tmp|opt|var|mnt)/[\w.-]+", without_images(output)
+            )
+            assert not found, f"{found.group()} in the output of {cell['source'][:80]!r}"
+
+
+@each
+def test_metadata_is_clean(path):
+    assert not metadata_problems(path)
+
+
+@each
+def test_file_is_small_enough_to_be_shown(path):
+    assert path.stat().st_size < 2_000_000
