@@ -88,7 +88,7 @@ def test_a_rank_that_waits_for_ever_is_named_with_its_place():
     text = str(caught.value)
     assert "not finished after 2 s" in text and "same collective calls" in text
     if hasattr(signal, "SIGUSR1"):
-        assert text.count("in hangs") == 2 and "test_launch.py" in text
+        assert text.count("in hangs") == 2 and "test_launcher.py" in text
 
 
 def test_a_killed_rank_is_told_from_those_that_lost_their_partner():
