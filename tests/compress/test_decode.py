@@ -53,3 +53,15 @@ def test_what_cannot_be_decoded(config, shape, new, message):
     with pytest.raises(InputError, match=message) as found:
         decode.generate(untrained.model(config), torch.zeros(shape, dtype=torch.long), new)
     assert "\n" not in str(found.value)
+
+
+def test_a_text_may_fill_the_context_and_need_not_grow():
+    model, x = untrained.model(), untrained.tokens(2, 8)
+    assert decode.generate(model, x, 40).shape == (2, 48)
+    assert torch.equal(decode.generate(model, x, 0), x)
+
+
+def test_bytes_of_a_cache_by_hand():
+    """Keys and values, 2 blocks, 3 texts of 5 tokens, 32 numbers of 2 bytes each."""
+    assert decode.cache_bytes(untrained.SMALL, 3, 5, number_bytes=2) == 2 * 2 * 3 * 5 * 32 * 2
+    assert decode.Cache(untrained.model(), 3, 5).used == 0

@@ -95,12 +95,31 @@ def test_the_student_follows_the_text_by_a_quarter_and_the_teacher_by_three(tiny
         assert torch.allclose(own, twin, atol=1e-6)
 
 
-def test_a_student_pays_for_its_teachers_forward_passes(tiny_corpus):
-    """Two blocks of 12·32² weights and a head of 32·256, two FLOPs each; attention 4·48·32 in each block."""
-    forward = 2 * (2 * 12 * 32**2 + 32 * 256) + 2 * 4 * 48 * 32
-    config = STUDENT.replace(corpus=tiny_corpus, tokens=5 * 4 * 48)
-    _, record = distill.fit_student(config, untrained.model(), corpus=prepare(tiny_corpus))
-    assert record.C == flops_of(config) + 5 * 4 * 48 * forward
+@pytest.mark.parametrize("context", [48, 24])
+def test_a_student_pays_for_its_teachers_forward_passes(word_corpus, context):
+    """Two blocks of 12·32² weights and a head of 32·256, two FLOPs each; attention 4·context·32 in each block.
+
+    The teacher could read 48 tokens, but is shown what the student reads.
+    """
+    forward = 2 * (2 * 12 * 32**2 + 32 * 256) + 2 * 4 * context * 32
+    model = STUDENT.model.replace(context=context)
+    config = STUDENT.replace(corpus="words", model=model, tokens=5 * 4 * context)
+    _, record = distill.fit_student(config, untrained.model(), corpus=word_corpus)
+    assert record.C == flops_of(config) + 5 * 4 * context * forward
+
+
+def test_a_fingerprint_is_of_names_shapes_and_values():
+    layer = torch.nn.Linear(2, 3, bias=False)
+    mark = distill.fingerprint(layer)
+    assert len(mark) == 16 and int(mark, 16) >= 0
+    assert distill.fingerprint(layer.double()) == mark
+    turned = torch.nn.Linear(3, 2, bias=False)
+    turned.weight.data = layer.weight.data.view(2, 3)
+    assert len({mark, distill.fingerprint(turned), distill.fingerprint(torch.nn.Sequential(layer))}) == 3
+
+
+def test_a_student_as_large_as_its_teacher_may_learn():
+    distill.check(STUDENT.replace(model=untrained.SMALL), untrained.model(), temperature=0.5, weight=1.0)
 
 
 def test_logits_of_two_vocabularies():

@@ -13,7 +13,9 @@ from torch import nn
 from scalept_lab.compress import prune, quantize
 from scalept_lab.config import ModelConfig, TrainConfig
 from scalept_lab.data.corpora import prepare
+from scalept_lab.data.tokens import batches
 from scalept_lab.errors import InputError
+from scalept_lab.model.transformer import cross_entropy
 from scalept_lab.train import timing
 from scalept_lab.train.loop import evaluate, fit_model
 
@@ -75,6 +77,41 @@ def test_fine_tuning_keeps_the_zeros_and_lowers_the_loss(tiny_corpus):
     prune.made_permanent(made)
     assert evaluate(made, corpus, 32) < before
     assert prune.sparsity(made) == pytest.approx(0.8, abs=1e-3)
+
+
+def test_the_smallest_heads_and_units_go_and_one_may_be_left():
+    """A quarter of four heads is one, seven eighths of 128 units are 112: those of the smallest norm, the others in order."""
+    model = untrained.model()
+    fewer, thinner = prune.fewer_heads(model, 0.25), prune.fewer_units(model, 0.875)
+    for old, new, thin in zip(model.blocks, fewer.blocks, thinner.blocks, strict=True):
+        heads = old.attention.out.weight.detach().split(8, dim=1)
+        norms = [head.norm().item() for head in heads]
+        kept = [i for i in range(4) if i != norms.index(min(norms))]
+        assert torch.equal(new.attention.out.weight, torch.cat([heads[i] for i in kept], 1))
+        qkv = old.attention.qkv.weight.detach().view(3, 4, 8, 32)
+        assert torch.equal(new.attention.qkv.weight, qkv[:, kept].reshape(3 * 3 * 8, 32))
+        sizes = old.mlp.up.weight.detach().norm(dim=1)
+        largest = [i for i in range(128) if (sizes > sizes[i]).sum() < 16]
+        assert torch.equal(thin.mlp.up.weight, old.mlp.up.weight[largest])
+        assert torch.equal(thin.mlp.down.weight, old.mlp.down.weight[:, largest])
+    assert prune.fewer_heads(model, 0.75).blocks[0].attention.out.weight.shape == (32, 8)
+    assert prune.fewer_units(model, 0.99).blocks[0].mlp.up.out_features == 1
+
+
+def test_fine_tuning_is_adamw_at_a_rate_that_falls_to_zero(word_corpus):
+    """Three steps and a part of a fourth, which is not taken, against the same by hand."""
+    ours, twin = untrained.model(), untrained.model()
+    prune.fine_tune(ours, word_corpus, 3.9 * 2 * 48, lr=0.02, batch=2, seed=5)
+    optimizer = torch.optim.AdamW(twin.parameters(), betas=(0.9, 0.99), weight_decay=0.0)
+    stream = batches(word_corpus.train, batch=2, context=48, steps=3, seed=5)
+    for (x, y), rate in zip(stream, (0.02, 0.02 * 2 / 3, 0.02 / 3), strict=True):
+        optimizer.param_groups[0]["lr"] = rate
+        cross_entropy(twin(torch.from_numpy(x)), torch.from_numpy(y)).backward()
+        assert nn.utils.clip_grad_norm_(twin.parameters(), 1.0) > 1, "clipping counts"
+        optimizer.step()
+        optimizer.zero_grad()
+    for own, other in zip(ours.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("share", [-0.1, 1, 1.0, 1.5, math.nan, "half", None, True])

@@ -65,3 +65,23 @@ def test_bad_input():
         )
     one_line(lambda: quantize.rounded(nn.LayerNorm(4), 4, "row"), "granularity: expected one of tensor")
     one_line(lambda: quantize.int8(untrained.model(), "int4"), "method: expected one of weights")
+
+
+def test_bytes_of_a_small_layer_by_hand():
+    """Two rows of three 8-bit weights and a zero point each, 4 bytes of scale a row; a bias keeps its 8 bytes."""
+    layer = nn.Linear(3, 2)
+    made, stored = quantize.rounded(layer, 8)
+    assert stored == 2 * (3 + 1) + 2 * 4 + 2 * 4
+    assert torch.equal(made.bias, layer.bias) and not torch.equal(made.weight, layer.weight)
+
+
+def test_embeddings_are_rounded_unless_asked_not_to():
+    model = untrained.model(untrained.SMALL.replace(positions="learned"))
+    made, stored = quantize.rounded(model, 8, "tensor")
+    matrices = [p.numel() for p in model.parameters()]
+    assert stored == sum(n + 1 + 4 for n in matrices)
+    assert not torch.equal(made.position.weight, model.position.weight)
+    whole, more = quantize.rounded(model, 8, "tensor", embeddings=False)
+    assert torch.equal(whole.position.weight, model.position.weight)
+    tables = (256 + 48) * 32
+    assert more - stored == 4 * tables - (tables + 2 * 5)

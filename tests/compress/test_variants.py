@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
 
 import pytest
 import torch
 import untrained
+from refusals import one_line
 
 from scalept_lab.compress import prune, quantize, variants
 from scalept_lab.config import ModelConfig, TrainConfig
@@ -80,3 +82,52 @@ def test_recorded_variants_are_found_by_what_was_done():
         variants.gaps(runs, kind="int8")
     with pytest.raises(InputError, match="got 0"):
         variants.gaps(runs, kind="int2")
+
+
+def test_the_teacher_is_the_run_that_the_notebook_names():
+    config = variants.teacher_config(3)
+    assert (config.model.width, config.tokens, config.seed, config.eval_windows) == (128, 400_000, 3, 256)
+
+
+def test_weights_or_record_alone_are_not_enough(tmp_path, word_corpus):
+    config = TrainConfig(model=untrained.SMALL, corpus="words", tokens=1_000, eval_windows=8)
+    model, record = variants.trained(config, word_corpus, tmp_path)
+    for kind in ("*.pt", "*.json"):
+        (kept,) = tmp_path.rglob(kind)
+        kept.unlink()
+        again, other = variants.trained(config, word_corpus, tmp_path)
+        assert kept.is_file() and not again.training
+        assert torch.equal(again.head.weight, model.head.weight) and other.L == record.L
+
+
+def test_windows_are_measured_in_pieces_of_any_size(word_corpus):
+    model = untrained.model()
+    whole, pieces = (variants.window_losses(model, word_corpus, 40, chunk=chunk) for chunk in (64, 7))
+    assert whole.shape == (40,) and torch.allclose(whole, pieces, atol=1e-5) and len(whole.unique()) == 40
+
+
+def test_what_is_timed_is_a_batch_of_contexts(word_corpus, monkeypatch):
+    seen, real = [], variants.forward_pass
+    monkeypatch.setattr(
+        variants, "forward_pass", lambda model, x: seen.append(tuple(x.shape)) or real(model, x)
+    )
+    models = {"a": untrained.model(), "b": untrained.model(untrained.SMALL.replace(context=32))}
+    found = variants.measured(models, "b", word_corpus, batch=3, rounds=2, windows=8)
+    assert seen == [(3, 32)] * 2 and found[1].ratio.median == 1
+    assert [v.bytes for v in found] == [quantize.saved_bytes(model) for model in models.values()]
+
+
+def recorded_variant(seed: int, loss: float | None, **what) -> SimpleNamespace:
+    return SimpleNamespace(config={"seed": seed, "compress": what}, L=loss, metrics={"base": 1.5})
+
+
+def test_gaps_by_hand():
+    runs = [
+        recorded_variant(seed, loss, kind="int8", bits=8) for seed, loss in ((2, 1.75), (0, 1.5), (1, 1.25))
+    ]
+    runs += [
+        recorded_variant(0, 9.0, kind="int4", bits=4),
+        SimpleNamespace(config={"seed": 0}, L=1.0, metrics={}),
+    ]
+    assert variants.gaps(runs, kind="int8") == [0.0, -0.25, 0.25]
+    one_line(lambda: variants.gaps([*runs, recorded_variant(3, None, kind="int8")], kind="int8"), "got 4")

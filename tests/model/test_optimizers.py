@@ -225,3 +225,8 @@ def test_other_bad_input_is_refused_in_one_line(make):
     with pytest.raises(InputError) as error:
         make([nn.Parameter(torch.ones(2, 2))])
     assert "expected" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_newton_schulz_of_zeros_is_zero():
+    """A gradient that has vanished must not divide by its norm."""
+    assert not optimizers.newton_schulz(torch.zeros(3, 2)).any()

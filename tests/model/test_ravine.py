@@ -55,3 +55,23 @@ def test_the_ravine_refuses_bad_input_in_one_line(fields):
     with pytest.raises(InputError) as error:
         ravine.descend(**fields)
     assert "expected" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_path_that_is_lost_is_followed_to_a_million_times_its_start():
+    """Rate 0.2 across a curvature of 25: each step multiplies θ₂ by 1 − 5, so its part of J by 16, from 12.5 of 20.5 on.
+
+    12.5·16ᵗ > 20.5·10⁶ from t = 6 on.
+    """
+    path = ravine.descend("SGD", rate=0.2, curvature=25.0, steps=60)
+    assert path.diverged and path.points.shape == (7, 2)
+    assert path.points[2].tolist() == pytest.approx([-4 * 0.8**2, 16.0])
+    assert path.loss[1] == pytest.approx(0.5 * (3.2**2 + 25 * 4**2))
+
+
+def test_the_surface_by_hand_and_a_walk_as_it_comes():
+    assert ravine.surface(np.array([[3.0, 2.0], [0.0, -1.0]]), 5.0).tolist() == [14.5, 2.5]
+    plain = ravine.descend()
+    assert len(plain.loss) == 61 and not plain.diverged
+    # Rate 0.05, curvature 25: (1 − 0.05)·(−4) along, (1 − 1.25)·1 across.
+    assert plain.points[1].tolist() == pytest.approx([-3.8, -0.25])
+    assert len(ravine.descend(steps=1, momentum=0.0).loss) == 2
