@@ -5,11 +5,15 @@ from __future__ import annotations
 import sys
 
 import pytest
+import torch
+import torch.distributed as dist
 from strategies import STEPS, STRATEGIES, alone, parallel
 
-from scalept_lab.config import ModelConfig, TrainConfig
+from scalept_lab.config import ModelConfig, Parallel, TrainConfig
 from scalept_lab.costs import planner
+from scalept_lab.costs.layouts import Layout
 from scalept_lab.parallel import ledger
+from scalept_lab.parallel.launcher import launch
 from scalept_lab.train.trials import trial
 
 
@@ -56,3 +60,59 @@ def test_wire_bytes_are_the_payload_s_share_and_gloo_s_detour(tiny_corpus):
         gradients = 4 * sum(whole.numel() for whole in found.parameters.values())
         expected = wire + extra * gradients / 2
         assert all(expected <= sent < 1.05 * expected for sent in found.wire)
+
+
+@pytest.mark.parametrize(
+    ("given", "ranks", "batch", "expected"),
+    [
+        (Parallel(strategy="ddp"), 4, 10, Layout(data=4, micro_batch=2)),
+        (Parallel(strategy="zero1"), 4, 8, Layout(data=4, zero=1, micro_batch=2)),
+        (Parallel(strategy="zero2"), 2, 8, Layout(data=2, zero=2, micro_batch=4)),
+        (Parallel(strategy="fsdp"), 8, 24, Layout(data=8, zero=3, micro_batch=3)),
+        (Parallel(strategy="fsdp_tensor", tensor=2), 8, 24, Layout(data=4, tensor=2, zero=3, micro_batch=6)),
+        (Parallel(strategy="tensor"), 4, 8, Layout(tensor=4, micro_batch=8)),
+        (Parallel(strategy="sequence"), 4, 8, Layout(tensor=4, sequence=True, micro_batch=8)),
+        (Parallel(strategy="pipeline", microbatches=4), 2, 9, Layout(pipeline=2, micro_batch=3)),
+        (
+            Parallel(strategy="pipeline", schedule="interleaved", microbatches=4),
+            2,
+            8,
+            Layout(pipeline=2, micro_batch=2, interleave=2),
+        ),
+    ],
+)
+def test_a_strategy_in_the_planners_terms(given, ranks, batch, expected):
+    assert ledger.layout(given, ranks, batch) == expected
+
+
+def test_rows_of_one_kind_are_added():
+    rows = [("all_reduce", 2, 10.4), ("send", 1, 7.0), ("all_reduce", 3, 5.6)]
+    found = ledger.by_kind(
+        [{"kind": kind, "calls": calls, "payload": payload} for kind, calls, payload in rows]
+    )
+    assert found == {"all_reduce": (5, 16), "send": (1, 7)}
+
+
+def every_collective():
+    """Ten numbers of 4 bytes all-reduced twice, five of each rank gathered, ten scattered, one broadcast of 2 bytes each."""
+    with ledger.Ledger() as seen:
+        for _ in range(2):
+            dist.all_reduce(torch.ones(10))
+        dist.all_gather_into_tensor(torch.empty(10), torch.ones(5))
+        dist.reduce_scatter_tensor(torch.empty(5), torch.ones(10))
+        dist.broadcast(torch.ones(3, dtype=torch.bfloat16), src=0)
+        dist.all_reduce(torch.ones(1))
+        if dist.get_rank() == 0:
+            dist.send(torch.ones(7), 1)
+        else:
+            dist.recv(torch.empty(7), 0)
+    dist.all_reduce(torch.ones(10))  # after it, nothing is counted
+    return seen.rows
+
+
+def test_every_kind_is_counted_with_its_bytes():
+    common = {
+        "all_reduce": (2, 80), "all_gather": (1, 40), "reduce_scatter": (1, 40), "broadcast": (1, 6),
+        ledger.ONE_NUMBER: (1, 4),
+    }  # fmt: skip
+    assert launch(every_collective, 2) == [common | {"point_to_point": (1, 28)}, common]

@@ -105,6 +105,38 @@ def test_a_run_that_cannot_be_shared_is_refused_before_it_starts(tiny_corpus, ch
     spread.check(given, 1)  # alone, every strategy runs
 
 
+@pytest.mark.parametrize(
+    ("changes", "ranks"),
+    [
+        ({"batch": 6, "accumulate": 3}, 2),
+        ({"batch": 4, "accumulate": 2, "parallel": Parallel(strategy="fsdp_tensor", tensor=2)}, 4),
+        ({"batch": 4, "parallel": Parallel(strategy="pipeline", schedule="1f1b", microbatches=4)}, 4),
+        ({"batch": 4, "parallel": Parallel(strategy="pipeline", schedule="gpipe", microbatches=1)}, 4),
+        ({"parallel": Parallel(strategy="pipeline"), "curriculum": Curriculum(order="easy")}, 2),
+        ({"parallel": Parallel(strategy="sequence")}, 4),
+        ({"parallel": Parallel(strategy="tensor"), "batch": 1}, 4),
+        ({"dtype": "float16", "optimizer": "muon"}, 2),
+    ],
+)
+def test_what_just_fits_may_start(changes, ranks):
+    spread.check(config("words").replace(**changes), ranks)
+
+
+def test_shares_of_a_batch_and_rows_of_heads_by_hand():
+    rows = torch.arange(5)
+    assert [spread.Ranks(data=2, data_rank=rank).share(rows).tolist() for rank in (0, 1)] == [
+        [0, 1, 2],
+        [3, 4],
+    ]
+    assert spread.ALONE.share(rows) is rows
+    # Two heads of one row: q0 q1, k0 k1, v0 v1. A rank gets q, k and v of its own head.
+    weight = torch.arange(6.0)[:, None].repeat(1, 2)
+    spread._reorder_heads(weight, 2)
+    assert weight[:, 0].tolist() == [0, 2, 4, 1, 3, 5]
+    spread._reorder_heads(weight, 2, back=True)
+    assert weight[:, 1].tolist() == [0, 1, 2, 3, 4, 5]
+
+
 def test_an_unknown_strategy_is_refused():
     with pytest.raises(InputError, match="strategy: Input should be 'ddp', 'zero1'"):
         TrainConfig().replace(parallel={"strategy": "magic"})

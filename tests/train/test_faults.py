@@ -107,3 +107,22 @@ def test_figures_draw():
                  lambda: training.plot_left_out(curve, {}, 1)):  # fmt: skip
         with pytest.raises(InputError):
             call()
+
+
+def test_the_last_words_are_the_commands_own_else_an_error_else_the_last_line(tmp_path):
+    log = tmp_path / "log"
+    for lines, told in (
+        (["scalept train: bad width", "RuntimeError: later", "bye"], "scalept train: bad width"),
+        (["an Error: x", "a KeyError: y", " ", "bye"], "a KeyError: y"),
+        (["one", "  two  ", ""], "two"),
+        ([], "nothing"),
+    ):
+        log.write_text("\n".join(lines))
+        assert faults._last_words(tmp_path) == told
+
+
+def test_steps_saved_are_those_of_the_newest_checkpoint(tmp_path):
+    assert faults._saved(tmp_path) == 0
+    for name in ("step-00000016", "step-00000032", "step-00000048.tmp"):
+        (tmp_path / name).mkdir()
+    assert faults._saved(tmp_path) == 32

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from strategies import ROTARY, STEPS, alone, config
 
 from scalept_lab.config import Curriculum
 from scalept_lab.train.loop import train
-from scalept_lab.train.trials import largest_difference, trial
+from scalept_lab.train.trials import Trial, largest_difference, trial
 
 
 def test_two_optimizers_in_one_are_looked_at_as_any(tiny_corpus):
@@ -35,3 +36,16 @@ def test_a_trial_reads_what_the_run_reads(tiny_corpus, changes):
     given = config(tiny_corpus, eval_windows=8, **changes)
     curve = [loss for *_, loss in train(given).curve]
     assert trial(given, 1, STEPS).losses == pytest.approx(curve, abs=1e-5)
+
+
+def test_the_largest_difference_by_hand():
+    """Of losses 0.25. Of matrices √(0² + 1²)/√(3² + 4²) and 0.5/1."""
+    a, b = torch.tensor([[3.0, 4.0]]), torch.tensor([[1.0, 0.0]])
+    one = Trial([1.0, 2.0], {"a": a, "b": b}, {}, [], [])
+    other = Trial([1.125, 1.75], {"a": a + torch.tensor([[0.0, 1.0]]), "b": b}, {}, [], [])
+    assert largest_difference(one, other) == pytest.approx((0.25, 0.2))
+    other.parameters["b"] = torch.tensor([[1.0, -0.5]])
+    assert largest_difference(one, other) == pytest.approx((0.25, 0.5))
+    del other.parameters["b"]
+    with pytest.raises(ValueError, match=r"other parameters: \['b'\]"):
+        largest_difference(one, other)
