@@ -52,3 +52,33 @@ def test_no_times_and_no_machines_are_refused():
     one_line(lambda: failures.goodput(60, 5, 1e4, -1), "restart: expected a number of at least 0")
     one_line(lambda: failures.simulate(60, 5, 1e4, 10, 0), "intervals: expected a whole number of at least 1")
     one_line(lambda: failures.machine_mtbf(1e6, 0), "gpus")
+
+
+def test_youngs_interval_is_the_best_where_saving_is_cheap():
+    cost, mtbf = 10.0, 1e6
+    grid = np.geomspace(100, 1e5, 20_001)
+    best = grid[np.argmax(failures.goodput(grid, cost, mtbf))]
+    assert (
+        failures.best_interval(cost, mtbf) == pytest.approx(math.sqrt(2e7)) == pytest.approx(best, rel=0.01)
+    )
+    # To first order, saving costs δ/τ, and doing half an interval again τ/2M: there, as much.
+    lost = cost / best + best / (2 * mtbf)
+    assert lost == pytest.approx(math.sqrt(2 * cost / mtbf), rel=1e-3)
+    assert 1 - failures.goodput(best, cost, mtbf) == pytest.approx(lost, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [((0, 1, 1), "interval"), ((1, 0, 1), "cost"), ((1, 1, -1), "mtbf"), ((1, 1, 1, -1), "restart")],
+)
+def test_bad_numbers(arguments, text):
+    with pytest.raises(InputError, match=text):
+        failures.goodput(*arguments)
+
+
+@pytest.mark.parametrize(("mtbf", "published"), [(24 * 60, 117), (6 * 60, 57), (15, 9.1)])
+def test_the_best_interval_is_that_of_daly(mtbf, published):
+    """Daly 2006, figures 3 to 5: M = 24 h, 6 h and 15 min, R = 10 min, δ = 5 min; here all in minutes."""
+    grid = np.geomspace(1, 500, 20_001)
+    best = grid[np.argmax(failures.goodput(grid, 5, mtbf, 10))]
+    assert best == pytest.approx(published, rel=0.01)

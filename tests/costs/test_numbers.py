@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
+from refusals import one_line
 
 from scalept_lab.costs import numbers as formats
 from scalept_lab.costs.numbers import FORMATS, lost_to_zero, rounded
@@ -99,6 +102,70 @@ def test_table_has_every_format():
     row = formats.table()[-1]
     # Micikevicius 2022, table 1
     assert (row["largest"], row["smallest normal"], row["smallest"]) == (448, 2**-6, 2**-9)
+
+
+@pytest.mark.parametrize("bits", range(2, 9))
+@pytest.mark.parametrize("granularity", ["tensor", "channel"])
+def test_affine_equals_torchs_fake_quantization(bits, granularity):
+    x = torch.randn(6, 64, generator=torch.Generator().manual_seed(bits)) * torch.logspace(-2, 0, 6)[:, None]
+    x[3] += 4  # a row that does not cross zero
+    made = formats.quantize(x.numpy(), bits, granularity)
+    scale, zero = (torch.from_numpy(part[:, 0]) for part in (made.scale.astype(np.float32), made.zero))
+    if granularity == "tensor":
+        twin = torch.fake_quantize_per_tensor_affine(x, scale.item(), int(zero.item()), 0, 2**bits - 1)
+    else:
+        twin = torch.fake_quantize_per_channel_affine(x, scale, zero.int(), 0, 0, 2**bits - 1)
+    np.testing.assert_allclose(made.values(), twin.numpy(), atol=1e-5)
+
+
+def test_zero_is_exact_and_the_error_at_most_half_a_step():
+    x = np.random.default_rng(0).standard_normal((4, 64))
+    x[1, 5], x[2] = 0.0, 0.0
+    for granularity in formats.GRANULARITIES:
+        made = formats.quantize(x, 5, granularity)
+        assert made.values()[1, 5] == 0 and not made.values()[2].any()
+        assert (np.abs(made.values() - x) <= 1.01 * made.scale.max()).all()
+        inside = formats.quantize(x, 8, granularity)
+        assert np.median(np.abs(inside.values() - x)) <= inside.scale.max() / 2
+
+
+def test_theory_of_the_error_and_six_decibels_a_bit():
+    x = np.random.default_rng(1).uniform(-1, 1, (8, 4096))
+    for bits in (3, 4, 6, 8):
+        measured, theory = formats.error(x, bits, "channel")
+        assert measured == pytest.approx(theory, rel=0.05)
+    gained = formats.error(x, 6)[0] / formats.error(x, 7)[0]
+    assert 10 * math.log10(gained) == pytest.approx(6.02, abs=0.2)
+
+
+def test_finer_pieces_err_less_and_cost_more():
+    x = np.random.default_rng(2).standard_normal((16, 128)) * np.geomspace(0.01, 1, 16)[:, None]
+    errors = [formats.error(x, 4, granularity)[0] for granularity in formats.GRANULARITIES]
+    sizes = [formats.quantize(x, 4, granularity).stored_bytes for granularity in formats.GRANULARITIES]
+    assert errors == sorted(errors, reverse=True) and sizes == sorted(sizes)
+    assert sizes[0] == math.ceil(4 * (x.size + 1) / 8) + 4
+
+
+@pytest.mark.parametrize("bits", [0, 1, 9, 16, 4.5, True, "8", None])
+def test_bits_outside_two_to_eight(bits):
+    one_line(
+        lambda: formats.quantize(np.ones(4), bits),
+        "bits: expected a whole number from 2 to 8, got",
+        "use bf16",
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: formats.quantize(np.ones(4), 8, "row"), "granularity: expected one of tensor"),
+        (lambda: formats.quantize(np.array([1.0, np.nan])), "finite numbers"),
+        (lambda: formats.quantize(np.ones((2, 0))), "finite numbers"),
+        (lambda: formats.quantize(np.ones((2, 40)), 4, "group"), "length is a multiple, got 40"),
+    ],
+)
+def test_what_cannot_be_quantized(call, says):
+    one_line(call, says)
 
 
 def test_lost_to_zero_counts_what_was_not_zero_before():

@@ -63,6 +63,16 @@ def test_cosine_is_at_half_height_half_way():
     assert optim.learning_rate(55, config) == pytest.approx(0.5)
 
 
+def test_rates_by_hand():
+    """Cosine, a third of the way down: (1 + cos 60°)/2. One step is all warm-up; two leave one for the peak."""
+    assert optim.learning_rate(40, run(schedule="cosine", warmup=0.1)) == pytest.approx(0.75)
+    assert rates(run(tokens=16)) == [0.5]
+    for schedule in ("linear", "wsd", "cosine", "constant"):
+        assert rates(run(tokens=32, schedule=schedule, warmup=0.0)) == [0.5, 1.0]
+    assert rates(run(tokens=160, warmup=0.3))[:4] == [0.25, 0.5, 0.75, 1.0]
+    assert rates(run(tokens=160, schedule="constant", warmup=0.3))[3:] == [1.0] * 7
+
+
 def test_wsd_keeps_the_peak_and_falls_in_a_line_over_the_last_fifth():
     found = rates(run(schedule="wsd", warmup=0.1))
     assert found[10:81] == [1.0] * 71
@@ -145,6 +155,25 @@ def test_a_step_moves_wide_and_narrow_models_alike_only_under_mup(name, lr):
     growth = {name: moved(256, name) / moved(32, name) for name in ("mup", "standard")}
     assert 0.4 < growth["mup"] < 2.5
     assert growth["standard"] > 2 * growth["mup"]
+
+
+@pytest.mark.parametrize(
+    ("name", "mup", "standard"),
+    [
+        ("adamw", (0.1, 0.005, 0.015), (0.1, 0.01, 0.03)),
+        ("muon", (0.1, 0.02, 0.015), (0.1, 0.02, 0.03)),
+        ("sgd", (0.02, 0.01, 0.005), (0.01, 0.01, 0.01)),
+        ("momentum", (0.02, 0.01, 0.005), (0.01, 0.01, 0.01)),
+    ],
+)
+def test_the_rates_of_embeddings_matrices_and_output_by_hand(name, mup, standard):
+    """Of 0.01 at twice the base width. Factors 10, 1, 3 for AdamW, 10, 2, 3 with Muon."""
+    wide = ModelConfig(width=64, heads=2, positions="learned")
+    names = ("position.weight", "blocks.1.mlp.up.weight", "head.weight")
+    for parametrization, expected in (("mup", mup), ("standard", standard)):
+        found = by_name(run(model=wide, optimizer=name, lr=0.01, parametrization=parametrization))
+        assert [found[key] for key in names] == pytest.approx(list(expected))
+        assert found["embed.weight"] == found["position.weight"]
 
 
 # --- the optimizers by name
@@ -279,6 +308,17 @@ def test_the_state_of_a_pair_is_numbered_through_and_complete():
     inside = sum(p.numel() for name, p in model.named_parameters() if name.startswith("blocks."))
     total = sum(p.numel() for p in model.parameters())
     assert floats == inside + 2 * (total - inside)  # Muon keeps one number for each weight, AdamW two
+
+
+def test_a_vector_inside_a_block_goes_to_adamw_at_the_blocks_rate():
+    model = Transformer(SMALL)
+    gain = model.blocks[0].gain = nn.Parameter(torch.ones(16))
+    pair = optim.make_optimizer(model, run(optimizer="muon", lr=0.01, weight_decay=0.3))
+    adamw, muon = pair.both
+    (mine,) = [group for group in adamw.param_groups if any(p is gain for p in group["params"])]
+    assert mine["params"] == [gain] and mine["peak"] == mine["lr"] == pytest.approx(0.02)
+    assert mine["weight_decay"] == muon.param_groups[0]["weight_decay"] == 0.3
+    assert all(p.ndim == 2 for group in muon.param_groups for p in group["params"])
 
 
 def test_a_state_of_other_groups_is_refused():

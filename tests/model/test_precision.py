@@ -1,8 +1,6 @@
-"""Loss scaling against torch.amp.GradScaler, master weights, parts of a batch, what autocast does, and the figures."""
+"""Loss scaling against torch.amp.GradScaler, master weights, parts of a batch, and what autocast does."""
 
 from __future__ import annotations
-
-import statistics
 
 import numpy as np
 import pytest
@@ -11,7 +9,6 @@ from torch import nn
 
 from scalept_lab.config import ModelConfig, TrainConfig
 from scalept_lab.errors import InputError
-from scalept_lab.model import precision
 from scalept_lab.model.optim import make_optimizer
 from scalept_lab.model.precision import (
     LossScaler,
@@ -22,8 +19,6 @@ from scalept_lab.model.precision import (
     observed,
 )
 from scalept_lab.model.transformer import Transformer, cross_entropy
-from scalept_lab.plots import explorers, numbers
-from scalept_lab.train import timing
 from scalept_lab.train.loop import train_step
 
 SMALL = ModelConfig(width=16, depth=2, heads=2, context=16)
@@ -186,75 +181,6 @@ def test_mean_of_means_is_another_gradient():
     assert shares == [2 / 6, 2 / 6, 1 / 6, 1 / 6] and sum(shares) == pytest.approx(1)
 
 
-# --- speed ------------------------------------------------------------------------------------------------------------
-
-
-def test_arms_take_turns_and_the_first_round_does_not_count():
-    order: list[str] = []
-
-    def arm(name):
-        return lambda: order.append(name) or float(len(order))
-
-    seconds = timing.in_turns({"a": arm("a"), "b": arm("b")}, rounds=2)
-    assert order == ["a", "b"] * 3
-    assert seconds == {"a": [3.0, 5.0], "b": [4.0, 6.0]}
-
-
-def test_instructions_are_named():
-    assert set(timing.instructions()) == set(timing.INSTRUCTIONS)
-    assert all(isinstance(there, bool) for there in timing.instructions().values())
-
-
-def test_speedups_and_utilisation_have_their_columns():
-    (row,) = timing.speedups([8], ("bfloat16", "float16"), batch=1, context=16, rounds=3, device="cpu")
-    assert row["width"] == 8 and row["bfloat16 low"] <= row["bfloat16"] <= row["bfloat16 high"]
-    assert row["float16"] > 0
-    found = timing.utilisation(TrainConfig(model=SMALL), rounds=3, device="cpu")
-    assert 0 < found["utilisation"] < 1
-    assert found["FLOP/s"] / found["peak"] == pytest.approx(found["utilisation"])
-
-
-@pytest.mark.timing
-def test_fp16_gains_less_from_this_cpu_than_bf16_where_it_has_bf16_instructions():
-    found = timing.instructions()
-    if not (found["AVX512-BF16"] or found["AMX-BF16"]) or found["AVX512-FP16"] or found["AMX-FP16"]:
-        pytest.skip("needs a processor with bf16 and without fp16 instructions")
-    speed = {
-        d: statistics.median(timing.product_flops(d, 256, 0.1, "cpu") for _ in range(3))
-        for d in precision.DTYPES
-    }
-    assert speed["bfloat16"] > 2 * speed["float16"]
-
-
-# --- figures ----------------------------------------------------------------------------------------------------------
-
-
-def test_figures_are_drawn_and_their_titles_tell():
-    def title(fig):
-        return fig.axes[0].get_title(loc="left")
-
-    assert title(numbers.plot_rounding(0.1)) == "0.1 in six formats"
-    texts = {text.get_text() for text in numbers.plot_rounding(70000.0).axes[0].texts}
-    assert {"infinity: overflow", "448, off by 99.4%", "70000, exactly"} <= texts
-    assert numbers.plot_formats(mark=1e-8).axes
-    values = np.array([1e-9, 1.0, 0.0, 1e-3, 2.0])
-    assert "25.0% of them become 0 in fp16" in title(numbers.plot_gradients(values))
-    assert "0.0% of them" in title(numbers.plot_gradients(values, scale=2.0**12))
-    assert numbers.plot_speedup(
-        {"bf16": [1, 2]}, {"bf16": [0.5, 2.0]}, {"bf16": [(0.4, 0.6), (1.9, 2.1)]}
-    ).axes
-    assert "Width 64" in title(numbers.plot_footprint(width=64))
-
-
-def test_explorers_draw_with_their_twins():
-    box = explorers.rounding_explorer()
-    box.controls["value"].value = 3e-8
-    assert "3e-08 in six formats" in box.picture.value
-    box = explorers.footprint_explorer()
-    box.controls["accumulate"].value = 64  # more parts than the 16 sequences
-    assert "cannot be cut into 64 parts" in box.message.value
-
-
 # --- bad input --------------------------------------------------------------------------------------------------------
 
 
@@ -270,15 +196,6 @@ def test_explorers_draw_with_their_twins():
         (lambda: LossScaler(growth_interval=0), "growth_interval: expected a whole number of at least 1, got 0"),
         (lambda: micro_batches(*batch(), parts=7), "parts: expected a whole number from 1 to 6, got 7"),
         (lambda: micro_batches(*batch(), parts=0), "parts: expected a whole number from 1 to 6, got 0"),
-        (lambda: timing.in_turns({}), "arms: expected at least one"),
-        (lambda: numbers.plot_rounding("x"), "value: expected a number, got 'x'"),
-        (lambda: numbers.plot_rounding(float("nan")), "value: expected a finite number, got nan"),
-        (lambda: numbers.plot_gradients([0.0]), "values: expected gradients, got only zeros"),
-        (lambda: numbers.plot_gradients([1.0], scale=0), "scale: expected a positive number, got 0"),
-        (lambda: numbers.plot_gradients([1.0], format="fp9"), "format: expected one of fp32, .*, got 'fp9'"),
-        (lambda: numbers.plot_memory_parts({}), "rows: expected at least one, got none"),
-        (lambda: numbers.plot_speedup({"a": [1]}, {"a": []}), "a: expected a speed-up for each of 1 widths, got 0"),
-        (lambda: numbers.plot_footprint(width=0), "width"),
     ],
 )  # fmt: skip
 def test_bad_input_says_so_in_one_line(call, line):

@@ -296,3 +296,17 @@ def test_what_one_rank_finds_is_raised_on_all(saved):
     (saved / "__0_0.distcp").unlink()
     with pytest.raises(InputError, match="missing"):
         launch(load_damaged, 2, saved, seconds=60)
+
+
+def test_heads_are_put_in_the_order_of_as_many_ranks_as_there_are_now():
+    """Four heads of one row each; q 0 to 3, k 4 to 7, v 8 to 11. Laid out for two ranks, for four, for one."""
+    two, four = [0, 1, 4, 5, 8, 9, 2, 3, 6, 7, 10, 11], [0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11]
+
+    def moved(rows, then, now):
+        return checkpoint._heads_in_order(torch.tensor(rows)[:, None], then, now)[:, 0].tolist()
+
+    assert (
+        moved(two, 2, 4) == four
+        and moved(four, 4, 1) == list(range(12))
+        and moved(list(range(12)), 1, 2) == two
+    )

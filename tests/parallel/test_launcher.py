@@ -18,6 +18,7 @@ import torch.distributed as dist
 
 from scalept_lab.config import ModelConfig, TrainConfig
 from scalept_lab.errors import InputError
+from scalept_lab.parallel import launcher
 from scalept_lab.parallel.launcher import RankError, launch, tell
 from scalept_lab.train.trials import trial
 
@@ -88,7 +89,7 @@ def test_a_rank_that_waits_for_ever_is_named_with_its_place():
     text = str(caught.value)
     assert "not finished after 2 s" in text and "same collective calls" in text
     if hasattr(signal, "SIGUSR1"):
-        assert text.count("in hangs") == 2 and "test_launch.py" in text
+        assert text.count("in hangs") == 2 and "test_launcher.py" in text
 
 
 def test_a_killed_rank_is_told_from_those_that_lost_their_partner():
@@ -189,3 +190,12 @@ def test_an_interrupt_ends_the_ranks(tmp_path):
     assert process.wait(30) == 7
     time.sleep(0.5)
     assert not [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
+
+
+@pytest.mark.parametrize(
+    ("told", "share"), [("3 4", 0.75), ("5 4", 1.0), ("1 0", 0.0), ("x", 0.0), (None, 0.0)]
+)
+def test_the_share_that_is_done(tmp_path, told, share):
+    if told:
+        (tmp_path / "progress").write_text(told)
+    assert launcher._share(tmp_path) == share

@@ -6,9 +6,13 @@ import itertools
 from collections import Counter
 
 import pytest
+import torch
+import untrained
 
 from scalept_lab.costs.traffic import bubble, idle_share
 from scalept_lab.errors import InputError
+from scalept_lab.model.transformer import cross_entropy
+from scalept_lab.parallel import pipeline
 from scalept_lab.parallel.pipeline import measured_timeline
 
 
@@ -44,3 +48,32 @@ def test_gpipe_runs_all_forward_first_and_1f1b_does_not():
 def test_too_few_microbatches_are_refused():
     with pytest.raises(InputError, match=r"parallel\.microbatches: 1f1b needs at least one per rank"):
         measured_timeline(4, 2)
+
+
+@pytest.mark.parametrize("positions", ["rotary", "learned"])
+def test_stages_one_after_the_other_are_the_model(positions):
+    model = untrained.model(untrained.SMALL.replace(depth=4, positions=positions))
+    parts = [
+        pipeline.Stage(model, first, last, pipeline.FULL_PRECISION)
+        for first, last in ((0, 1), (1, 3), (3, 4))
+    ]
+    assert [list(part.blocks) for part in parts] == [["0"], ["1", "2"], ["3"]]
+    x = tokens_BxL = untrained.tokens(2, 9)
+    for part in parts:
+        x = part(x)
+    assert torch.equal(x, model(tokens_BxL))
+    union = pipeline._union(parts)
+    assert dict(union.named_parameters()).keys() == dict(model.named_parameters()).keys()
+
+
+def test_rows_that_fill_up_the_last_microbatch_count_for_nothing():
+    """Five rows in four micro-batches: eight, and the mean is over the five."""
+    pipe = object.__new__(pipeline.Pipeline)
+    pipe.microbatches, pipe.cast, pipe._tokens = 4, pipeline.FULL_PRECISION, 5 * 3
+    torch.manual_seed(0)
+    logits, targets = torch.randn(8, 3, 6), torch.randint(6, (5, 3))
+    filled = pipe._filled(targets, pipeline.IGNORED)
+    assert torch.equal(filled[:5], targets) and filled[5:].tolist() == [[pipeline.IGNORED] * 3] * 3
+    assert torch.equal(pipe._filled(filled, 0), filled)
+    parts = [pipe._loss(*both) for both in zip(logits.split(2), filled.split(2), strict=True)]
+    assert torch.stack(parts).sum().item() == pytest.approx(cross_entropy(logits[:5], targets).item())

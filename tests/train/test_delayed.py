@@ -225,3 +225,17 @@ def test_bad_input(corpus):
         parse(Delayed, {"method": "averaging"})
     with pytest.raises(InputError, match="every"):
         parse(Delayed, {"every": 0})
+
+
+def test_the_mean_and_the_bytes_by_hand():
+    assert delayed.average([torch.tensor([1.0, 4.0]), torch.tensor([2.0, 8.0])], 2).tolist() == [1.5, 6.0]
+    plan = Delayed(method="local", every=5)
+    assert [delayed.payload(plan, 7, steps) for steps in (4, 5, 6, 12)] == [28, 28, 56, 84]
+    assert delayed.payload(Delayed(), 7, 12) == 12 * 7 * 4
+
+
+def test_the_curve_counts_from_the_first_step_and_is_the_mean_of_the_workers(corpus):
+    """Before anything is learned every worker's loss is the log of the vocabulary."""
+    _, curve, _ = run(config(), Delayed(workers=4), corpus)
+    assert [point[:2] for point in curve] == [(k, k * BATCH * 16) for k in range(1, STEPS + 1)]
+    assert curve[0][2] == pytest.approx(5.545177, abs=1e-5)

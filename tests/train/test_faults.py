@@ -1,6 +1,5 @@
-"""Killed runs: they go on, and end where the undisturbed run ends. What failures cost: formulas against made-up machines."""
+"""Killed runs: they go on, and end where the undisturbed run ends."""
 
-import math
 import shutil
 import time
 
@@ -8,7 +7,6 @@ import numpy as np
 import pytest
 
 from scalept_lab.config import Parallel, recommend
-from scalept_lab.costs import failures
 from scalept_lab.errors import InputError
 from scalept_lab.parallel import checkpoint
 from scalept_lab.parallel.launcher import launch
@@ -90,38 +88,6 @@ def test_a_run_that_ends_before_its_kill_says_so_at_once(tmp_path, monkeypatch):
     assert time.monotonic() - started < 4
 
 
-def test_goodput_is_what_a_simulated_machine_keeps():
-    for interval, cost, mtbf, restart in ((600, 30, 7200, 0), (900, 60, 3600, 300), (300, 120, 1800, 600)):
-        simulated = failures.simulate(interval, cost, mtbf, restart, intervals=20_000)
-        assert failures.goodput(interval, cost, mtbf, restart) == pytest.approx(simulated, rel=0.02)
-
-
-def test_youngs_interval_is_the_best_where_saving_is_cheap():
-    cost, mtbf = 10.0, 1e6
-    grid = np.geomspace(100, 1e5, 20_001)
-    best = grid[np.argmax(failures.goodput(grid, cost, mtbf))]
-    assert (
-        failures.best_interval(cost, mtbf) == pytest.approx(math.sqrt(2e7)) == pytest.approx(best, rel=0.01)
-    )
-    # To first order, saving costs δ/τ, and doing half an interval again τ/2M: there, as much.
-    lost = cost / best + best / (2 * mtbf)
-    assert lost == pytest.approx(math.sqrt(2 * cost / mtbf), rel=1e-3)
-    assert 1 - failures.goodput(best, cost, mtbf) == pytest.approx(lost, rel=0.01)
-
-
-def test_more_gpus_fail_more_often():
-    assert failures.machine_mtbf(1000.0, 10) == 100.0
-
-
-@pytest.mark.parametrize(
-    ("arguments", "text"),
-    [((0, 1, 1), "interval"), ((1, 0, 1), "cost"), ((1, 1, -1), "mtbf"), ((1, 1, 1, -1), "restart")],
-)
-def test_bad_numbers(arguments, text):
-    with pytest.raises(InputError, match=text):
-        failures.goodput(*arguments)
-
-
 def test_figures_draw():
     from scalept_lab.plots import training
 
@@ -143,9 +109,20 @@ def test_figures_draw():
             call()
 
 
-@pytest.mark.parametrize(("mtbf", "published"), [(24 * 60, 117), (6 * 60, 57), (15, 9.1)])
-def test_the_best_interval_is_that_of_daly(mtbf, published):
-    """Daly 2006, figures 3 to 5: M = 24 h, 6 h and 15 min, R = 10 min, δ = 5 min; here all in minutes."""
-    grid = np.geomspace(1, 500, 20_001)
-    best = grid[np.argmax(failures.goodput(grid, 5, mtbf, 10))]
-    assert best == pytest.approx(published, rel=0.01)
+def test_the_last_words_are_the_commands_own_else_an_error_else_the_last_line(tmp_path):
+    log = tmp_path / "log"
+    for lines, told in (
+        (["scalept train: bad width", "RuntimeError: later", "bye"], "scalept train: bad width"),
+        (["an Error: x", "a KeyError: y", " ", "bye"], "a KeyError: y"),
+        (["one", "  two  ", ""], "two"),
+        ([], "nothing"),
+    ):
+        log.write_text("\n".join(lines))
+        assert faults._last_words(tmp_path) == told
+
+
+def test_steps_saved_are_those_of_the_newest_checkpoint(tmp_path):
+    assert faults._saved(tmp_path) == 0
+    for name in ("step-00000016", "step-00000032", "step-00000048.tmp"):
+        (tmp_path / name).mkdir()
+    assert faults._saved(tmp_path) == 32

@@ -151,3 +151,28 @@ def test_a_grown_run_spends_its_flops_and_its_record_says_so(run):
 def test_bad_input(run, make, words):
     with pytest.raises(InputError, match=words):
         make(run)
+
+
+def test_padding_puts_the_old_weights_in_the_corner_of_each_part(run):
+    wide, old = growth.widen(run.model, 48, "pad").state_dict(), run.model.state_dict()
+    qkv = wide["blocks.1.attention.qkv.weight"]
+    for part in range(3):  # queries, keys, values
+        mine = old["blocks.1.attention.qkv.weight"][part * 16 : part * 16 + 16]
+        assert torch.equal(qkv[part * 48 : part * 48 + 16, :16], mine)
+        assert not qkv[part * 48 + 16 : part * 48 + 48].any()
+    assert not qkv[:, 16:].any()
+    assert (
+        torch.equal(wide["head.weight"][:, :16], old["head.weight"]) and not wide["head.weight"][:, 16:].any()
+    )
+
+
+def test_noise_is_as_large_as_asked_cancels_over_copies_and_spares_tables(run):
+    """A fresh weight that reads 48 channels has variance 1/48; less the mean of three copies, two thirds of that."""
+    plain, noisy = (growth.widen(run.model, 48, noise=noise, seed=3).state_dict() for noise in (0.0, 0.5))
+    assert torch.equal(plain["embed.weight"], noisy["embed.weight"])
+    for name in ("blocks.0.mlp.up.weight", "blocks.1.attention.qkv.weight", "head.weight"):
+        added = noisy[name] - plain[name]
+        assert added.std().item() == pytest.approx(0.5 * (2 / 3 / 48) ** 0.5, rel=0.05)
+        assert added.unflatten(1, (3, 16)).sum(1).abs().max() < 1e-5
+    other = growth.widen(run.model, 48, noise=0.5, seed=4).state_dict()
+    assert not torch.equal(other["head.weight"], noisy["head.weight"])

@@ -246,6 +246,32 @@ def test_a_run_goes_on_from_its_checkpoint_as_if_nothing_had_happened(tiny_corpu
     assert again.L == straight.L and again.curve == straight.curve and again.seconds > first_life
 
 
+def test_checkpoints_come_after_so_many_steps_and_at_the_end(word_corpus, tmp_path):
+    given = TrainConfig(model=TINY, corpus="words", tokens=47 * 64, eval_windows=8)
+    seen = []
+    train(
+        given,
+        corpus=word_corpus,
+        keep=Keep(tmp_path, every=10),
+        progress=lambda step: seen.append(checkpoint.latest(tmp_path)),
+    )
+    assert [int(path.name[5:]) for path in seen[10:] if path] == [step // 10 * 10 for step in range(10, 47)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000040", "step-00000047"]
+
+
+def test_a_step_takes_the_middle_of_those_timed(run, monkeypatch):
+    """The first is left out; of 4, 1, 3 and 2 seconds the upper middle one counts."""
+
+    class Fake:
+        def step(self, x, y):
+            assert x.shape == (4, 16)
+            return torch.zeros(())
+
+    monkeypatch.setattr(loop, "set_up", lambda *_: Fake())
+    monkeypatch.setattr(loop.time, "perf_counter", iter([0, 9, 0, 4, 0, 1, 0, 3, 0, 2]).__next__)
+    assert seconds_per_step(run(), steps=4) == 3
+
+
 def test_a_run_does_not_go_on_with_text_that_has_changed(word_corpus, tmp_path):
     given = TrainConfig(model=TINY, corpus="words", tokens=40 * 64, eval_windows=8)
     train(given, corpus=word_corpus, keep=Keep(tmp_path, every=10))

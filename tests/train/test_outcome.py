@@ -180,3 +180,46 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_built(monkeypatch)
 
 def test_fine_tuning_that_diverges_says_so(words):
     one_line(lambda: fine_tune(teacher(), words, 2_000, lr=1e30), "left the range of a model at step")
+
+
+def test_speed_and_costs_of_a_record_by_hand(words):
+    """3 steps of 64 tokens in 2 seconds."""
+    run = config(tokens=9 * 64)
+    watch = Watch.of(run)
+    watch.go_on_from(0, {"curve": [], "seconds": 2.0})
+    for loss in (3.0, 4.0, 5.0):
+        watch.note(torch.tensor(loss))
+    made = outcome(run, "ab" * 32, watch, 2.5, metrics={"mine": 7.0, "lost": math.inf})
+    per_token = counts.flops_per_token(MODEL)
+    assert (made.D, made.C, made.L, made.seconds) == (192, 192 * per_token, 2.5, 2.0)
+    assert made.metrics == {"tokens_per_second": 96.0, "flops_per_second": 96 * per_token, "mine": 7.0}
+    assert (made.N, made.N_total) == (12 * 16**2, 12 * 16**2 + 2 * 256 * 16)
+    assert made.curve == [(1, 64, 3.0), (2, 128, 4.0), (3, 192, 5.0)]
+    told = made.provenance
+    assert (told["world_size"], told["dtype"], told["strategy"]) == (1, "float32", "one process")
+    assert outcome(run, "ab" * 32, watch, 2.5, C=11.0).C == 11.0
+
+
+@pytest.mark.parametrize(("loss", "ok"), [(8.317, True), (8.318, False), (math.nan, False)])
+def test_a_held_out_loss_out_of_range_is_no_result(loss, ok):
+    watch = Watch.of(config())
+    watch.note(torch.tensor(3.0))
+    made = outcome(config(), "ab" * 32, watch, loss)
+    assert (made.L == loss) == ok and made.status == ("ok" if ok else "diverged")
+    assert (
+        made.error is None
+        if ok
+        else made.error == "the loss left the range of a model at step 1; take a lower rate"
+    )
+
+
+def test_seconds_of_all_lives_add_up(monkeypatch):
+    clock = iter([10.0, 13.0, 20.0, 21.5])
+    monkeypatch.setattr("scalept_lab.train.outcome.time.perf_counter", lambda: next(clock))
+    watch = Watch(steps=4, per_step=1, choices=256)
+    watch.start()
+    watch.stop()
+    assert watch.seconds == 3.0
+    watch.start()
+    watch.stop()
+    assert watch.state() == {"curve": [], "seconds": 4.5}

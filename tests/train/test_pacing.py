@@ -4,20 +4,14 @@ import pytest
 from scalept_lab.config import Curriculum, ModelConfig, TrainConfig
 from scalept_lab.costs.counts import flops_per_token
 from scalept_lab.data import difficulty, tokens
-from scalept_lab.data.corpora import Prepared
 from scalept_lab.errors import InputError
 from scalept_lab.train import pacing, stepwise
 from scalept_lab.train.loop import Keep, train
 
 
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    random = np.random.default_rng(0)
-    words = random.integers(97, 123, (40, 5)).astype(np.uint8)
-    stream = words[random.integers(0, 40, 6000)].reshape(-1)
-    return Prepared(
-        "words", stream[:25_000], stream[25_000:], 256, "0" * 64, {}, tmp_path_factory.mktemp("w")
-    )
+@pytest.fixture
+def corpus(word_corpus):
+    return word_corpus
 
 
 def config(plan=None, **changes):
@@ -209,6 +203,11 @@ def test_a_sorted_run_does_not_end_in_silence_when_it_is_stepped_too_far(corpus)
     run = stepwise.go_on(stepwise.start(config(Curriculum(order="sorted")), corpus), [0.5] * 40)
     with pytest.raises(InputError, match="steps: expected at most 40, as sorted data are read once"):
         stepwise.go_on(run, [0.5])
+
+
+def test_the_shortest_windows_have_eight_tokens():
+    lengths = pacing.schedule(config(Curriculum(start=1 / 32)))
+    assert [lengths(step) for step in (0, 6, 7, 19, 20)] == [8, 8, 16, 16, 32] and lengths.ends() == 20
 
 
 def test_a_run_without_a_curriculum_has_no_schedule():
