@@ -9,6 +9,7 @@ import pytest
 from refusals import one_line
 
 from scalept_lab.costs import failures
+from scalept_lab.errors import InputError
 
 
 def test_by_hand():
