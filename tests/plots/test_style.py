@@ -16,6 +16,11 @@ from PIL import Image
 from scalept_lab.errors import InputError
 from scalept_lab.plots import charts, frontier, laws, runs, style
 
+NAMES = [
+    "sweep", "isoflop", "frontier", "curves", "guess", "against", "bars", "cleaning", "memory", "optimal", "surface",
+    "power", "residuals", "parameters", "bootstrap",
+]  # fmt: skip
+
 
 def every_figure(law, power_law) -> dict[str, Figure]:
     seeds = np.array([[2.0, 2.1], [1.8, 1.9], [1.7, np.nan]])
@@ -44,20 +49,21 @@ def made(law, power_law):
     return every_figure(law, power_law)
 
 
-def test_every_figure_is_labelled_drawn_and_readable(made):
-    for name, fig in made.items():
-        ax = main_axes(fig)
-        assert ax.get_xlabel(), name
-        assert ax.get_ylabel() or len(ax.get_yticklabels()) > 0, name
-        sizes = [text.get_fontsize() for text in fig.findobj(lambda artist: hasattr(artist, "get_fontsize"))]
-        assert min(sizes) >= 8.3, name
-        image = Image.open(io.BytesIO(style.png(fig, dpi=70)))
-        assert image.format == "PNG" and image.width == 490
-        margin = np.asarray(image.convert("L"))[:, [0, -1]]
-        assert margin.min() > 200, f"{name}: something is cut at the side"
+@pytest.mark.parametrize("name", NAMES)
+def test_every_figure_is_labelled_drawn_and_readable(made, name):
+    fig = made[name]
+    ax = main_axes(fig)
+    assert ax.get_xlabel() and (ax.get_ylabel() or len(ax.get_yticklabels()) > 0)
+    sizes = [text.get_fontsize() for text in fig.findobj(lambda artist: hasattr(artist, "get_fontsize"))]
+    assert min(sizes) >= 8.3
+    image = Image.open(io.BytesIO(style.png(fig, dpi=70)))
+    assert image.format == "PNG" and image.width == 490
+    margin = np.asarray(image.convert("L"))[:, [0, -1]]
+    assert margin.min() > 200, "something is cut at the side"
 
 
 def test_units_on_the_axes(made):
+    assert list(made) == NAMES
     units = {
         "sweep": ("tokens", "nats per token"), "isoflop": ("parameters", "nats per token"),
         "frontier": ("FLOPs", "nats per token"), "curves": ("tokens", "nats per token"),
