@@ -50,6 +50,15 @@ def test_isoflop_marks_the_minimum_and_says_where_it_is_an_edge():
     assert all(line.get_ydata()[0] < 1.7 for line in hollow)
 
 
+def test_isoflop_says_what_its_lines_are(law):
+    without, beside = (
+        main_axes(runs.plot_isoflop(ISO, given)).get_title(loc="left") for given in (None, law)
+    )
+    assert without == "solid: parabolas; diamonds: their minima (hollow: at an edge)"
+    assert beside == without + "; dashed: the law"
+    assert main_axes(runs.plot_isoflop(ISO[:2])).get_title(loc="left") == "Runs of equal compute"
+
+
 def test_isoflop_without_three_sizes_has_points_only():
     ax = main_axes(runs.plot_isoflop(ISO[:2]))
     assert dots(ax) == 2 and dots(ax, "D") == 0
