@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 import synthetic
 from figures import FAILED, GRID, ISO, LOST, dots, lines, main_axes, texts
+from matplotlib.figure import Figure
 
 from scalept_lab.errors import InputError
 from scalept_lab.laws import formulas
@@ -76,6 +78,22 @@ def test_no_finished_run_is_one_clear_line(plot):
     for records in ([], [LOST, FAILED]):
         with pytest.raises(InputError, match="at least one finished run"):
             plot(records)
+
+
+def test_runs_of_nearly_equal_tokens_are_joined_at_their_mean():
+    ax = Figure().subplots()
+    N, D, L = (np.array(values) for values in ([10, 10, 20, 10], [1000.0, 1005, 1000, 5000], [3.0, 4, 5, 2]))
+    runs.draw_sizes(ax, N, D, L, limits=(1, 7))
+    first, second = lines(ax), [line for line in ax.lines if line.get_marker() == "o"]
+    assert first[0].get_xydata().tolist() == [[1002.5, 3.5], [5000, 2]] and dots(ax) == 4
+    assert second[1].get_xydata().tolist() == [[1000, 5]] and ax.get_ylim() == (1, 7)
+    assert ax.get_xscale() == ax.get_yscale() == "log"
+    ax = Figure().subplots()
+    runs.draw_sizes(ax, N, D, L, law=lambda n, d: n + d)
+    along = lines(ax)[0].get_xydata()
+    assert along[0] == pytest.approx([1002.5 / 1.15, 10 + 1002.5 / 1.15]) and along[-1][0] == pytest.approx(
+        5000 * 1.15
+    )
 
 
 def test_many_sizes_stay_legible():
