@@ -79,10 +79,13 @@ def test_speed_by_hand(monkeypatch):
     clock = itertools.count()
     monkeypatch.setattr(machine, "device", lambda: "cpu")
     monkeypatch.setattr(machine.time, "perf_counter", lambda: next(clock) / 100)
+    threads: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
     with FlopCounterMode(display=False) as counter:
         found = machine.gflops(size=8, seconds=0.035)
     assert found == pytest.approx(3 * 2 * 8**3 / 0.05 / 1e9)
     assert counter.get_total_flops() == 4 * 2 * 8**3  # one to warm up
+    assert threads == [1, torch.get_num_threads()]
 
 
 def test_the_memory_of_the_device(monkeypatch):

@@ -116,6 +116,17 @@ def test_own_model_counts_and_flops_are_exact(changes):
     assert counts.flops_per_token(config, "6N") == 6 * blocks
 
 
+def test_width_and_depth_are_enough_for_our_own_model():
+    """256 bytes in and out, and 12 · 64² in each of 4 blocks; with tied tables they count once."""
+    assert counts.count_params({"width": 64, "depth": 4}) == {
+        "total": 2 * 256 * 64 + 4 * 12 * 64**2, "non_embedding": 4 * 12 * 64**2, "embedding": 2 * 256 * 64,
+    }  # fmt: skip
+    tied = {"width": 64, "depth": 4, "tie_embeddings": True, "positions": "learned", "context": 10}
+    assert counts.count_params(tied)["embedding"] == 256 * 64 + 10 * 64
+    with pytest.raises(InputError, match="width and depth, got neither"):
+        counts.count({"width": 64})
+
+
 def test_gpt2_flops_by_hand():
     weights = 12 * 12 * 768**2 + 50257 * 768
     assert counts.count("gpt2")["flops_per_token"] == 6 * weights + 12 * 12 * 768 * 1024

@@ -40,6 +40,9 @@ def test_what_hardly_ever_gets_done_is_zero_and_no_overflow():
 def test_a_made_up_machine_gets_what_the_formula_says(interval, cost, mtbf, restart):
     found = failures.simulate(interval, cost, mtbf, restart, 8000, seed=3)
     assert found == pytest.approx(failures.goodput(interval, cost, mtbf, restart), rel=0.03)
+    assert failures.simulate(interval, cost, mtbf, restart, 50) == failures.simulate(
+        interval, cost, mtbf, restart, 50, seed=0
+    )
     assert found != failures.simulate(interval, cost, mtbf, restart, 8000, seed=4)
 
 

@@ -161,6 +161,7 @@ def test_toy_states_by_hand():
 
 def test_toy_traffic_is_what_torch_issues():
     """Counted in real runs of this model on 4 ranks with gloo (8 sequences of 32, one step): calls and payload bytes."""
+    assert rows_of(Layout(zero=1, micro_batch=8)) == rows_of(Layout(zero=3, micro_batch=8)) == []
     assert rows_of(Layout(4, micro_batch=2)) == [("all_reduce", 1, 851968)]
     assert rows_of(Layout(4, zero=1, micro_batch=2), tensors=18)[1] == ("broadcast", 18, 851968)
     assert rows_of(Layout(4, zero=2, micro_batch=2)) == [

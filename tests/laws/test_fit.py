@@ -180,6 +180,7 @@ def test_the_optimum_says_which_of_both_lies_outside():
     """6/√N = 12/√D at the optimum: D = 4 N, so that 6·N·D = 24 N²."""
     law = by_hand()
     assert (law.a, law.b) == (0.5, 0.5) and law.optimal(24 * 25).N == pytest.approx(5)
+    assert law.optimal(24 * 25).tokens_per_param == pytest.approx(4) and law.optimal(24 * 25).C == 600
     assert law.optimal(24 * 25).status == fit.INSIDE
     assert law.optimal(24 * 2).status == "D = 5.66 lies outside the sampled range 10 to 40"
     assert law.optimal(24 * 0.81).status == "N = 0.9 lies outside the sampled range 1 to 8"

@@ -83,6 +83,7 @@ def test_the_one_variable_of_a_power_law():
     assert name == "flops" and X == pytest.approx(42 * six**2)
     assert variable(check_points(six, np.full(6, 5.0), L, form="power"))[0] == "params"
     assert variable(check_points(None, six, L, form="power"))[0] == "tokens"
+    assert len(variable(check_points([1, 2, 3, 1, 2, 3], None, L, form="power"))[1]) == 6
     with pytest.raises(InputError, match="neither params nor tokens varies"):
         variable(check_points(np.full(6, 5.0), None, L, form="power"))
     with pytest.raises(InputError, match="params: expected at least three different values, got 2"):

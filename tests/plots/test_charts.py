@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from figures import main_axes, texts
 
 from scalept_lab.errors import InputError
 from scalept_lab.laws import formulas
+from scalept_lab.plots import charts
 from scalept_lab.plots.charts import plot_repeats
 
 
@@ -32,3 +34,43 @@ def test_measured_points_are_drawn():
 def test_refusals(bad):
     with pytest.raises(InputError):
         plot_repeats(**bad)
+
+
+def test_seeds_mean_and_interval():
+    runs = np.array([[2.0, 2.2, 2.1], [1.8, 1.9, np.nan]])
+    fig = charts.plot_loss_against([1e5, 1e6], {"a": runs, "b": [1.5, 1.4]}, xlabel="tokens", lowest=True)
+    ax = main_axes(fig)
+    means = [line for line in ax.lines if line.get_linestyle() == "-" and len(line.get_xdata()) == 2]
+    assert means[0].get_ydata() == pytest.approx([2.1, 1.85])
+    assert means[1].get_ydata() == pytest.approx([1.5, 1.4])
+    bar = ax.containers[0][2][0].get_segments()[0]
+    # t(2 df) = 4.3027
+    assert (bar[1, 1] - bar[0, 1]) / 2 == pytest.approx(4.3027 * 0.1 / np.sqrt(3), rel=1e-4)
+    assert {"a", "b"} <= set(texts(fig).split("\n"))
+    with pytest.raises(InputError, match="expected 2 values"):
+        charts.plot_loss_against([1, 2], [1.0], xlabel="x")
+    with pytest.raises(InputError, match="missing"):
+        charts.plot_loss_against([1, 2], [np.nan, np.nan], xlabel="x")
+
+
+def test_bars_and_cleaning():
+    fig = charts.plot_bars(["a", "b", "c"], [3, 1, float("nan")], xlabel="x (s)", reference=("limit", 9.0))
+    ax = main_axes(fig)
+    assert len(ax.patches) == 3 and "not measured" in texts(fig) and "limit" in texts(fig)
+    assert ax.get_xlim()[0] == 0 and ax.get_xlim()[1] > 9
+    with pytest.raises(InputError):
+        charts.plot_bars(["a"], [1, 2], xlabel="x")
+    pd = pytest.importorskip("pandas")
+    table = pd.DataFrame(
+        {"documents": [3, 40], "bytes": [1e5, 2e6], "share": [0.01, 0.2]}, index=["too_short", "copy"]
+    )
+    shown = texts(charts.plot_cleaning(table))
+    assert "too short" in shown and "40 documents, 2 MB" in shown
+
+
+def test_memory_is_that_of_the_paper():
+    shown = texts(charts.plot_memory(7.5e9, 64, 1))
+    assert all(f"{number} GB" in shown for number in ("120", "31.4", "16.6", "1.88"))
+    assert "31.4 GB each, fits" in shown
+    with pytest.raises(InputError):
+        charts.plot_memory(zero=4)

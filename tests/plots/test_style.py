@@ -1,0 +1,147 @@
+"""What all figures have in common: labels, units, sizes that can be read, nothing changed; and the numbers on their axes."""
+
+from __future__ import annotations
+
+import copy
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import synthetic
+from figures import GRID, ISO, LOST, Shot, main_axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from scalept_lab.errors import InputError
+from scalept_lab.plots import charts, frontier, laws, runs, style
+
+NAMES = [
+    "sweep", "isoflop", "frontier", "curves", "guess", "against", "bars", "cleaning", "memory", "optimal", "surface",
+    "power", "residuals", "parameters", "bootstrap",
+]  # fmt: skip
+
+
+def every_figure(law, power_law) -> dict[str, Figure]:
+    seeds = np.array([[2.0, 2.1], [1.8, 1.9], [1.7, np.nan]])
+    cleaning = {"too_short": {"documents": 12, "bytes": 5e5, "share": 0.1}}
+    return {
+        "sweep": runs.plot_sweep([*ISO, LOST], law),
+        "isoflop": runs.plot_isoflop([*ISO, LOST], law),
+        "frontier": frontier.plot_frontier([*ISO, LOST], law, Shot, 1.457),
+        "curves": runs.plot_curves([*ISO, LOST]),
+        "guess": runs.plot_guess(ISO),
+        "against": charts.plot_loss_against([1e5, 2e5, 4e5], seeds, xlabel="training tokens D"),
+        "bars": charts.plot_bars(["a", "b"], [1.0, 2.0], [0.1, 0.2], xlabel="loss (nats per token)"),
+        "cleaning": charts.plot_cleaning(cleaning),
+        "memory": charts.plot_memory(),
+        "optimal": laws.plot_optimal(5.76e23),
+        "surface": laws.plot_law_surface("hoffmann"),
+        "power": laws.plot_power_fit(power_law, until=1e8, measured=(5e7, 1.25)),
+        "residuals": laws.plot_residuals(law),
+        "parameters": laws.plot_parameters(law, synthetic.PLANTED),
+        "bootstrap": laws.plot_bootstrap(law),
+    }
+
+
+@pytest.fixture(scope="module")
+def made(law, power_law):
+    return every_figure(law, power_law)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_figure_is_labelled_drawn_and_readable(made, name):
+    fig = made[name]
+    ax = main_axes(fig)
+    assert ax.get_xlabel() and (ax.get_ylabel() or len(ax.get_yticklabels()) > 0)
+    sizes = [text.get_fontsize() for text in fig.findobj(lambda artist: hasattr(artist, "get_fontsize"))]
+    assert min(sizes) >= 8.3
+    image = Image.open(io.BytesIO(style.png(fig, dpi=70)))
+    assert image.format == "PNG" and image.width == 490
+    margin = np.asarray(image.convert("L"))[:, [0, -1]]
+    assert margin.min() > 200, "something is cut at the side"
+
+
+def test_units_on_the_axes(made):
+    assert list(made) == NAMES
+    units = {
+        "sweep": ("tokens", "nats per token"), "isoflop": ("parameters", "nats per token"),
+        "frontier": ("FLOPs", "nats per token"), "curves": ("tokens", "nats per token"),
+        "memory": ("stage", "GB"), "optimal": ("parameters", "nats per token"), "surface": ("parameters", "tokens"),
+        "power": ("tokens", "nats per token"), "residuals": ("parameters", "%"), "cleaning": ("%", ""),
+        "bootstrap": ("nats per token", "α"),
+    }  # fmt: skip
+    for name, (x, y) in units.items():
+        ax = main_axes(made[name])
+        assert x in ax.get_xlabel() and y in ax.get_ylabel(), name
+    for name in ("sweep", "isoflop", "frontier", "curves", "optimal", "surface", "power"):
+        assert main_axes(made[name]).get_xscale() == "log", name
+
+
+def test_nothing_is_changed_and_pyplot_stays_out(law, power_law):
+    records, before = [*ISO, LOST], copy.deepcopy([*ISO, LOST])
+    samples = {name: values.copy() for name, values in law.samples.items()}
+    first = every_figure(law, power_law)
+    second = frontier.plot_frontier([*ISO, LOST], law, Shot, 1.457)
+    assert records == before
+    assert all(np.array_equal(samples[name], law.samples[name]) for name in samples)
+    assert style.png(first["frontier"], 60) == style.png(second, 60)
+    sources = Path(style.__file__).parent.glob("*.py")
+    assert not any("import matplotlib.pyplot" in source.read_text(encoding="utf-8") for source in sources)
+
+
+def test_short_sizes():
+    known = {
+        6144: "6.1k",
+        999: "999",
+        999_999: "1M",
+        124.4e6: "124M",
+        4.04e10: "40B",
+        1.5e12: "1.5T",
+        12.3: "12.3",
+    }
+    assert {value: style.short(value) for value in known} == known
+
+
+def test_numbers_as_they_are_spoken_and_written():
+    assert (style.percent(-0.214), style.percent(3)) == ("−0.21\xa0%", "+3.00\xa0%")
+    assert (style.power_of_ten(3e11), style.power_of_ten(1e-5), style.power_of_ten(0)) == (
+        r"$3\times10^{11}$", "$10^{-5}$", "0",
+    )  # fmt: skip
+    assert style.power_of_ten(2.54e3) == r"$2.5\times10^{3}$"
+
+
+def test_room_at_the_end_of_an_axis_by_hand():
+    """A fifth of the axis: 1 to 1e4 on a log scale becomes 1 to 1e5, 0 to 8 becomes 0 to 10."""
+    fig = Figure()
+    ax = fig.subplots()
+    ax.set_xscale("log")
+    ax.set_xlim(1, 1e4)
+    style.widen(ax, 0.2)
+    assert ax.get_xlim() == pytest.approx((1, 1e5))
+    ax.set_xscale("linear")
+    ax.set_xlim(0, 8)
+    style.widen(ax, 0.2, log=False)
+    assert ax.get_xlim() == pytest.approx((0, 10))
+
+
+def test_points_of_runs_that_finished_of_a_law_and_of_points(law):
+    N, D, L = style.arrays([*ISO, LOST])
+    assert (len(N), N[3], D[3], L[3]) == (len(ISO), ISO[3].N, ISO[3].D, ISO[3].L)
+    assert [values.tolist() for values in style.arrays(law)] == [values.tolist() for values in (N, D, L)]
+    with pytest.raises(InputError, match="at least one finished run"):
+        style.arrays([LOST])
+
+
+def test_show_publishes_png_with_alternative_text_only(monkeypatch):
+    import IPython.display
+
+    sent = {}
+    monkeypatch.setattr(IPython.display, "display", lambda data, **more: sent.update(data=data, **more))
+    alt = "Loss against tokens falls along a straight line."
+    style.show(runs.plot_sweep(GRID), alt)
+    assert set(sent["data"]) == {"image/png", "text/plain"} and sent["raw"]
+    assert sent["data"]["text/plain"] == "<Picture size 700x420 with 1 Axes>"
+    assert sent["metadata"] == {"image/png": {"alt": alt, "width": 700, "height": 420}}
+    with pytest.raises(InputError, match="alt"):
+        style.show(runs.plot_sweep(GRID), "a plot")
