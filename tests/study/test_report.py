@@ -238,3 +238,16 @@ def test_the_extent_of_a_study_by_hand():
     assert found["decades"] == pytest.approx(2, abs=0.02)
     assert (found["smallest"], found["largest"]) == (runs[0].C, 1e12)
     assert found["corpora"] == "python" and report._extent([untrained], None)["decades"] == 0
+
+
+def test_the_exponents_stand_below_the_parameters_where_they_are_known(whole):
+    study, _ = whole
+    law, bare = (study.fit(bootstrap=count) for count in (20, 0))
+    rows = report._parameters(law)
+    assert [symbol for symbol, *_ in rows] == ["E", "A", "B", "α", "β", "a", "b"]
+    assert [(value, interval) for _, value, interval, _ in rows[5:]] == [
+        (law.a, law.interval95["a"]), (law.b, law.interval95["b"]),
+    ]  # fmt: skip
+    assert [(symbol, interval) for symbol, _, interval, _ in report._parameters(bare)] == [
+        (symbol, None) for symbol in ("E", "A", "B", "α", "β")
+    ]

@@ -6,8 +6,9 @@ import pytest
 import synthetic
 from refusals import one_line
 
+from scalept_lab.laws import fit
 from scalept_lab.laws.fit import fit_law
-from scalept_lab.study import standard
+from scalept_lab.study import standard, study, sweep
 from scalept_lab.study.study import Score
 from scalept_lab.study.sweep import Sweep
 
@@ -28,10 +29,10 @@ def test_whole_slices_from_the_smallest_up():
 
 
 def test_what_was_found_is_told(tmp_path):
-    study = synthetic.study(tmp_path / "planted")
-    records = study.store.records()
+    made = synthetic.study(tmp_path / "planted")
+    records = made.store.records()
     law = fit_law(**synthetic.points(records), bootstrap=50)
-    (score,) = study.scores()
+    (score,) = made.scores()
     figures = standard.save_figures(tmp_path, records, law, score)
     assert [path.name for path in figures] == ["frontier.png", "sweep.png", "isoflop.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in figures)
@@ -47,3 +48,52 @@ def test_what_was_found_is_told(tmp_path):
     row = next(record for record in records if record.ok)
     assert any(f"{row.N:,}" in line and f"{row.D:,}" in line and f"{row.L:.4f}" in line for line in lines)
     assert sum("diverged" in line for line in lines) == 1 and "OUTSIDE" in str(done)
+
+
+@pytest.fixture
+def planted(monkeypatch) -> list[bool]:
+    """Instead of training, a run leaves the record of the planted law; one of the smallest slice diverges.
+
+    Lists which calls were to show their progress.
+    """
+    shown = []
+
+    def pretend(configs, store, executor=None, progress=True):
+        shown.append(progress)
+        for config in configs:
+            lost = config.model.width == 24 and sweep.flops_of(config) < 2e10
+            if store.get(config.id()) is None:
+                store.save(synthetic.record(config, status="diverged" if lost else "ok"))
+        return [store.get(config.id()) for config in configs]
+
+    monkeypatch.setattr(study, "run_all", pretend)
+    monkeypatch.setattr(study, "prepare_corpora", lambda configs: None)
+    for module in (study, sweep):
+        monkeypatch.setattr(module, "prepared_sha256", lambda config: synthetic.PROVENANCE["corpus_sha256"])
+    monkeypatch.setattr("scalept_lab.train.loop.seconds_per_step", lambda config: 0.01)
+    quick = fit.fit_records
+    monkeypatch.setattr(study, "fit_records", lambda runs, **more: quick(runs, **{**more, "bootstrap": 20}))
+    monkeypatch.setattr(standard, "save_figures", lambda *_: [])
+    monkeypatch.setattr(study.Study, "report", lambda self, **_: self.folder / "report.html")
+    return shown
+
+
+def test_the_study_is_told_step_by_step(planted, tmp_path, capsys):
+    """16 runs, one diverged; the 13 from 3e10 FLOPs on are fitted, and the hero has five times the compute of the largest."""
+    done = standard.run_standard_study(tmp_path / "s")
+    told = capsys.readouterr().out
+    for line in ("1. plan     16 runs (0 done already)", "1 of 16 runs diverged", "2. fit      13 runs from 3e+10 FLOPs on",
+                 "3. predict  width", "4. score    predicted"):  # fmt: skip
+        assert line in told
+    assert len(done.records) == 16
+    assert done.score.shot.flops == pytest.approx(5 * max(record.C for record in done.records), rel=0.01)
+    assert study.Study("s", folder=tmp_path / "s").budget == 6e12
+    again = standard.run_standard_study(tmp_path / "s", quiet=True)
+    assert capsys.readouterr().out == "" and again.score == done.score
+    assert planted == [True, True, False, False]
+
+
+def test_the_budget_given_is_the_studys_from_then_on(planted, tmp_path):
+    for budget in (7e12, None):
+        standard.run_standard_study(tmp_path / "s", budget, quiet=True)
+        assert study.Study("s", folder=tmp_path / "s").budget == 7e12

@@ -435,12 +435,12 @@ def test_a_study_from_plan_to_score(tmp_path, tiny_corpus, monkeypatch, text):
             return scalept_lab.study.sweep.run_all(configs, store, one, progress=False)
 
     monkeypatch.setattr(study, "run_all", in_a_thread)
-    sweep = Sweep(width=[16, 24, 32], tokens=[1e4, 2e4, 4e4], corpus=tiny_corpus, eval_windows=32)
+    sweep = Sweep(width=[8, 16, 24], tokens=[4e3, 8e3, 16e3], corpus=tiny_corpus, eval_windows=8)
     made = Study("small", budget_flops=sweep.flops * 1.01, folder=tmp_path / "small")
     assert made.estimate(sweep).fits
     records = made.run(sweep)
     assert len(records) == 9 and all(record.ok for record in records)
-    shot = made.call_shot(2 * max(record.C for record in records), made.fit(bootstrap=100))
+    shot = made.call_shot(2 * max(record.C for record in records), made.fit(bootstrap=20))
     score = made.run_hero(shot)
     hero = made.heroes.get(shot.id)
     assert hero is not None and score.measured == hero.L and hero.C == shot.flops

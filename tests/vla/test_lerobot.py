@@ -133,6 +133,17 @@ def test_the_hub_out_of_reach_is_one_line(monkeypatch):
     refused("lerobot/pusht", "not a folder", "offline")
 
 
+def test_what_the_hub_says_is_cut_to_its_first_line(monkeypatch):
+    import huggingface_hub
+
+    def gone(*_, **__):
+        raise OSError("\n" + "x" * 120 + "\nand much more")
+
+    monkeypatch.setattr(lerobot, "hub_reachable", lambda: True)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", gone)
+    refused("lerobot/pusht", f"on the hub ({'x' * 100});")
+
+
 def test_from_the_hub_only_meta_and_data_are_fetched(tmp_path, monkeypatch):
     import huggingface_hub
 
