@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from functools import cache
 
+import pytest
+
 from scalept_lab.config import ModelConfig, Parallel, TrainConfig
+from scalept_lab.parallel.launcher import launch
+from scalept_lab.train import trials
 from scalept_lab.train.trials import Trial, trial
 
 STEPS = 8
@@ -30,3 +34,32 @@ def config(corpus: str, model: ModelConfig = ROTARY, batch: int = 5, **changes) 
 @cache
 def alone(given: TrainConfig) -> Trial:
     return trial(given, 1, STEPS)
+
+
+def spread_over(ranks: int, name: str, given: TrainConfig, steps: int = STEPS) -> Trial:
+    """`trial` of `given` by a strategy, or a skipped test where the ranks are too many for it."""
+    if (name, ranks) == ("interleaved", 4):
+        pytest.skip("8 stages of 4 blocks: refused")
+    data = ("ddp", "zero1", "zero2", "fsdp")
+    some = (
+        data if name in data else tuple(other for other in STRATEGIES if other not in (*data, "interleaved"))
+    )
+    return _together(ranks, (name,) if name == "interleaved" else some, given, steps)[name]
+
+
+@cache
+def _together(ranks: int, names: tuple[str, ...], given: TrainConfig, steps: int) -> dict[str, Trial]:
+    """Several strategies in one process group, one after the other: to start one takes longer than the steps."""
+    configs = [given.replace(parallel=parallel(name)) for name in names]
+    parts = zip(*launch(_one_by_one, ranks, configs, steps), strict=True)
+    return {name: _trial(part) for name, part in zip(names, parts, strict=True)}
+
+
+def _one_by_one(configs: list[TrainConfig], steps: int) -> list[dict]:
+    return [trials._steps(config, steps) for config in configs]
+
+
+def _trial(found: tuple[dict, ...]) -> Trial:
+    first = found[0]
+    held, wire = ([one[name] for one in found] for name in ("held", "wire"))
+    return Trial(first["losses"], first["parameters"], first["rows"], wire, held)

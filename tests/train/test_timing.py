@@ -7,6 +7,7 @@ import statistics
 import pytest
 import torch
 from refusals import one_line
+from torch.utils.flop_counter import FlopCounterMode
 
 from scalept_lab.config import ModelConfig, TrainConfig
 from scalept_lab.costs import counts
@@ -61,11 +62,24 @@ def test_a_products_flops_and_repeated_work_by_a_wound_clock(monkeypatch):
     now = iter(range(1000))
     monkeypatch.setattr(timing.time, "process_time", lambda: next(now) / 4)
     monkeypatch.setattr(timing.torch.cuda, "is_available", lambda: False)
-    assert timing.product_flops("float32", 64, device="cpu") == 2 * 64**3 / 0.25
+    for seconds, products in ((1.0, 4), (0.1, 3)):  # at least three; one more warms up
+        with FlopCounterMode(display=False) as counter:
+            assert timing.product_flops("float32", 64, seconds, device="cpu") == 2 * 64**3 / 0.25
+        assert counter.get_total_flops() == (1 + products) * 2 * 64**3
     done = []
     assert timing.timed(lambda: done.append(1), repeat=5)() == 0.05 and len(done) == 5
     monkeypatch.setattr(timing.time, "perf_counter", iter([0, 50, 0, 50, 0, 50, 0, 3, 0, 1, 0, 2]).__next__)
     assert timing.by_threads(lambda: None, [1], rounds=3) == {1: 2}
+
+
+def test_a_forward_pass_is_timed_as_often_as_asked_without_gradients():
+    class Watched(torch.nn.Module):
+        def forward(self, x):
+            seen.append((x.tolist(), self.training, torch.is_inference_mode_enabled()))
+
+    seen: list = []
+    timing.forward_pass(Watched(), torch.tensor([3, 1]), repeat=3)()
+    assert seen == [([3, 1], False, True)] * 3
 
 
 def test_speedups_and_utilisation_have_their_columns():
