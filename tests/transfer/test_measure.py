@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from scalept_lab.config import run_id
+from scalept_lab.data import sources
 from scalept_lab.errors import InputError
-from scalept_lab.transfer import bert, finetuning, measure
+from scalept_lab.transfer import bert, finetuning, measure, pairs
 from scalept_lab.transfer.finetuning import FineTuning
 from scalept_lab.transfer.measure import Start
+from tests.transfer.test_pairs import MANY, module
 
 
 def test_pretraining_lowers_the_loss_and_is_the_same_again(small, shape, checkpoint, tmp_path):
@@ -125,3 +127,38 @@ def test_disturbed_by_hand(small):
         measure.misspell(one, 0.25, seed)["sentence1"][0].split()[0] != "abcd" for seed in range(200)
     )
     assert 30 < changed < 75
+
+
+def test_the_task_keeps_the_new_package_and_the_test_modules_out_of_pretraining(monkeypatch, tmp_path):
+    found = pairs.functions([*MANY, *(module(f"q{i}.part", 3, measure.NEW) for i in range(30))])
+    monkeypatch.setenv("SCALEPT_CACHE", str(tmp_path))
+    monkeypatch.setattr(measure, "_functions", lambda: found)
+    task = measure.task.__wrapped__("corpus")
+    of = {f.sentence: f for f in found}
+
+    def whence(texts):
+        return {(of[sentence].package, pairs.part_of(of[sentence].module)) for sentence, _ in texts}
+
+    assert whence(task.texts) == {("p", "pretrain")} and whence(task.new) == {(measure.NEW, "pretrain")}
+    assert whence(task.heldout["old"]) == {("p", "test")} and whence(task.heldout["new"]) == {
+        (measure.NEW, "test")
+    }
+    assert (task.functions, task.negatives, len(task.sha256)) == (found, "corpus", 64)
+    monkeypatch.setattr(measure, "make_tokenizer", None)  # made once, then read
+    again = measure.task.__wrapped__("module")
+    assert again.tokenizer.get_vocab() == task.tokenizer.get_vocab() and again.sha256 == task.sha256
+
+
+def test_the_functions_of_the_corpus_are_parsed_once(monkeypatch, tmp_path):
+    rows = [
+        (one["text"], one["package"], one["module"], f"p/{i}.py", "MIT") for i, one in enumerate(MANY[:3])
+    ]
+    monkeypatch.setenv("SCALEPT_CACHE", str(tmp_path))
+    monkeypatch.setattr(measure, "collect", lambda names: sources.table(rows))
+    found = measure._functions()
+    assert found == pairs.functions(MANY[:3]) and len(found) == 12
+    monkeypatch.setattr(measure, "functions", None)
+    assert measure._functions() == found
+    rows.append(("def f(a): return a + a", "p", "m", "p/9.py", "MIT"))
+    with pytest.raises(TypeError):  # other files: parsed anew
+        measure._functions()
