@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.context import BaseContext
 
+from scalept_lab.runs import discard_drafts
+
 # Imported once, by the server that all workers are forked from: they start in a tenth of a second and share its memory.
 PRELOADED = ["scalept_lab.train.loop", "torch.distributed.fsdp", "torch.distributed.tensor.parallel"]
 
@@ -32,7 +34,7 @@ def context() -> BaseContext:
 def local_processes(workers: int) -> Iterator[futures.ProcessPoolExecutor]:
     """Worker processes with one thread each, ended when the block is left by an error or an interrupt."""
     before = set(multiprocessing.active_children())
-    pool = futures.ProcessPoolExecutor(workers, mp_context=context(), initializer=become_worker)
+    pool = futures.ProcessPoolExecutor(workers, mp_context=context(), initializer=_become_writer)
     try:
         yield pool
     except BaseException:
@@ -54,6 +56,17 @@ def become_worker() -> None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
 
 
+def _become_writer() -> None:
+    """A worker that leaves no half record when it is told to end."""
+    become_worker()
+    signal.signal(signal.SIGTERM, lambda *_: _end(143))
+
+
 def _end_with(sentinel: int) -> None:
     multiprocessing.connection.wait([sentinel])
-    os._exit(1)
+    _end(1)
+
+
+def _end(status: int) -> None:
+    discard_drafts()
+    os._exit(status)

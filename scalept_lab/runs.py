@@ -117,6 +117,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     # not mkstemp, whose files only their owner can read
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    _drafts.add(temporary)
     try:
         with open(temporary, "xb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
@@ -126,6 +127,17 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    finally:
+        _drafts.discard(temporary)
+
+
+_drafts: set[Path] = set()
+
+
+def discard_drafts() -> None:
+    """Remove what this process has begun to write: the last thing that it does when it is ended from outside."""
+    for draft in list(_drafts):
+        draft.unlink(missing_ok=True)
 
 
 def read_records(path: str | Path) -> list[RunRecord]:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent import futures
 
 import psutil
 import pytest
@@ -52,7 +53,9 @@ def test_an_error_ends_the_workers_at_once_and_no_other_process(error):
             pid = pool.submit(os.getpid).result()
             later = [pool.submit(time.sleep, 30) for _ in range(4)]
             raise error
-        assert gone(pid) and time.monotonic() - begun < 25 and later[-1].cancelled()
+        assert gone(pid) and time.monotonic() - begun < 25
+        assert not futures.wait(later, timeout=10).not_done  # the pool's own thread ends them, a moment later
+        assert all(one.cancelled() or one.exception() for one in later)
         assert other.is_alive()
     finally:
         other.terminate()
@@ -84,3 +87,36 @@ def test_what_workers_start_with_is_there():
     from importlib.util import find_spec
 
     assert all(find_spec(name) for name in processes.PRELOADED)
+
+
+WRITING = """
+import sys, time
+from pathlib import Path
+from scalept_lab import processes, runs
+
+def write_slowly(path):
+    runs.os.fsync = lambda _: time.sleep(60)
+    runs.write_atomically(Path(path), "half a record")
+
+if __name__ == "__main__":
+    processes.PRELOADED.clear()
+    folder = Path(sys.argv[1])
+    with processes.local_processes(1) as pool:
+        pool.submit(write_slowly, str(folder / "a.json"))
+        while not list(folder.glob("*.tmp")) + list(folder.glob(".*.tmp")):
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such signals")
+def test_a_worker_that_is_ended_leaves_no_half_record(tmp_path):
+    (tmp_path / "writing.py").write_text(WRITING)
+    (tmp_path / "runs").mkdir()
+    command = [sys.executable, str(tmp_path / "writing.py"), str(tmp_path / "runs")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0 and "KeyboardInterrupt" in done.stderr
+    end = time.monotonic() + 10
+    while list((tmp_path / "runs").iterdir()) and time.monotonic() < end:
+        time.sleep(0.02)
+    assert not list((tmp_path / "runs").iterdir())
