@@ -49,7 +49,10 @@ class Shape:
 
 
 def make_tokenizer(texts: Iterable[str], vocab_size: int = 2048) -> transformers.PreTrainedTokenizerFast:
-    """A WordPiece tokenizer (Wu et al. 2016) learned from texts. It may end with fewer entries than asked for."""
+    """A WordPiece tokenizer (Wu et al. 2016) learned from texts. It may end with fewer entries than asked for.
+
+    The same texts give the same ids: the trainer numbers equally frequent pieces as they come, so they are sorted here.
+    """
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -60,6 +63,9 @@ def make_tokenizer(texts: Iterable[str], vocab_size: int = 2048) -> transformers
         vocab_size=vocab_size, special_tokens=list(SPECIAL), show_progress=False
     )
     pieces.train_from_iterator(texts, trainer)
+    learned = sorted(pieces.get_vocab().keys() - set(SPECIAL))
+    numbered = {piece: i for i, piece in enumerate([*SPECIAL, *learned])}
+    pieces.model = models.WordPiece(numbered, unk_token="[UNK]", max_input_chars_per_word=100)
     cls, sep = (("[CLS]", 2), ("[SEP]", 3))
     pieces.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[cls, sep]

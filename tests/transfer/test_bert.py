@@ -105,3 +105,14 @@ def test_the_curve_is_of_means_and_the_rate_rises_and_falls(small, shape, monkey
     assert rates == pytest.approx(
         [0.01 * share for share in (0.625, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1)]
     )
+
+
+def test_the_same_texts_give_the_same_ids():
+    """The trainer numbers equally frequent pieces as its threads meet them: whole checkpoints differed by that."""
+    texts = [f"{a}{b} {b}{a}" for a in "abcdefgh" for b in "ijklmnop"]
+    tokenizer = bert.make_tokenizer(texts, 200)
+    vocabulary = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get)
+    assert vocabulary[: len(bert.SPECIAL)] == list(bert.SPECIAL)
+    learned = vocabulary[len(bert.SPECIAL) :]
+    assert learned == sorted(learned) and len(learned) > 16
+    assert tokenizer.decode(tokenizer("ai ia")["input_ids"], skip_special_tokens=True) == "ai ia"
