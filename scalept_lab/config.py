@@ -151,6 +151,7 @@ class TrainConfig(Frozen):
         "float32"  # of matrix products (autocast); weights stay 32-bit
     )
     accumulate: int = Field(1, ge=1)  # parts in which a step's batch is computed, one after the other
+    compile: bool = False  # torch.compile: same numbers to rounding, so it is no part of the name
     recompute: bool = False  # keep only the input of each block for the backward pass
     parallel: Parallel | None = None
     curriculum: Curriculum | None = None
@@ -185,12 +186,20 @@ LATER = {
 """Fields that came after the first recorded runs, with their defaults: they count in a name only where they are set."""
 
 
+HOW_IT_RUNS = {"compile"}
+"""Fields that say how a run is computed, not what: with or without them it is the same run, to rounding."""
+
+
 def run_id(config: Mapping[str, Any]) -> str:
     """Sixteen hexadecimal digits that name a run of any kind: the hash of the canonical JSON of its whole config.
 
     What makes a run what it is stands in its config, or it has the name of another run and hides it in a store.
     """
-    values = {name: value for name, value in config.items() if name not in LATER or value != LATER[name]}
+    values = {
+        name: value
+        for name, value in config.items()
+        if name not in HOW_IT_RUNS and (name not in LATER or value != LATER[name])
+    }
     text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -13,6 +13,9 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
+from scalept_lab.checks import one_of
+from scalept_lab.errors import InputError
+
 ROOT = Path(__file__).resolve().parent.parent  # of the checkout, if it is one
 PACKAGES = ("torch", "numpy", "transformers", "datasets")
 
@@ -38,18 +41,47 @@ def memory_bytes() -> int:
     return total
 
 
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
 def device() -> str:
-    """The device to train on: "cuda" when there is a usable GPU, else "cpu"."""
+    """Where tensors go if nothing else is known: what `SCALEPT_DEVICE` asks for, else the GPU if there is one, else "cpu".
+
+    `train.placement.device_for` says where a run is trained: with "auto", a small one on the CPU even beside a GPU.
+    Raises: InputError if the variable names no device, or one that this machine does not have.
+    """
+    asked, here = choice(), devices()
+    if asked == "auto":
+        return here[-1]
+    if asked not in here:
+        raise InputError(
+            f"SCALEPT_DEVICE: expected a device that this machine has ({', '.join(here)}), got {asked}; "
+            "unset it, or take auto"
+        )
+    return asked
+
+
+def choice() -> str:
+    """What `SCALEPT_DEVICE` says: "auto" if it is not set. Raises: InputError if it says anything but one of `DEVICES`."""
+    asked = os.environ.get("SCALEPT_DEVICE", "").strip().lower() or "auto"
+    return one_of("SCALEPT_DEVICE", asked, DEVICES)
+
+
+def devices() -> list[str]:
+    """The kinds of device here, the CPU first."""
     import torch
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    return ["cpu", *(name for name, usable in found.items() if usable)]
 
 
-def device_memory_bytes() -> int:
-    """Memory of the device to train on."""
+def device_memory_bytes(where: str | None = None) -> int:
+    """Memory of a device (`device()` if none is named)."""
     import torch
 
-    return torch.cuda.get_device_properties(0).total_memory if device() == "cuda" else memory_bytes()
+    if (where or device()) == "cuda":
+        return torch.cuda.get_device_properties(0).total_memory
+    return memory_bytes()  # a Mac's GPU shares it
 
 
 def gflops(size: int = 256, seconds: float = 0.2) -> float:
@@ -57,7 +89,7 @@ def gflops(size: int = 256, seconds: float = 0.2) -> float:
     import torch
 
     where, threads = device(), torch.get_num_threads()
-    size = 4096 if where == "cuda" else size
+    size = size if where == "cpu" else 4096
     a = torch.randn(size, size, device=where)
     b = torch.randn(size, size, device=where)
     torch.set_num_threads(1)
@@ -75,6 +107,7 @@ def gflops(size: int = 256, seconds: float = 0.2) -> float:
 def check() -> dict:
     """`scalept check`: what is here, and whether it is enough (Python, torch and 1.5 GB of memory)."""
     torch, memory = version("torch"), memory_bytes()
+    choice()  # also where torch is missing, a wrong name is said
     return {
         "ok": sys.version_info >= (3, 11) and torch is not None and memory > 1.5e9,
         "python": platform.python_version(),

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from scalept_lab.config import ModelConfig
 from scalept_lab.errors import InputError
-from scalept_lab.model.transformer import Attention, Transformer, norm, rotate
+from scalept_lab.model.transformer import Attention, Transformer, device_of, norm, rotate
 
 
 class Cache:
@@ -45,7 +45,7 @@ def generate(model: Transformer, prompt_BxP: Tensor, new: int, cached: bool = Tr
     """
     _check(model, prompt_BxP, new)
     B, P = prompt_BxP.shape
-    tokens_BxL = torch.cat([prompt_BxP, prompt_BxP.new_zeros(B, new)], dim=1)
+    tokens_BxL = torch.cat([prompt_BxP, prompt_BxP.new_zeros(B, new)], dim=1).to(device_of(model))
     cache = Cache(model, B, P + new) if cached else None
     for end in range(P, P + new):
         if cache is not None:
@@ -53,7 +53,7 @@ def generate(model: Transformer, prompt_BxP: Tensor, new: int, cached: bool = Tr
         else:
             logits_BxV = model(tokens_BxL[:, :end])[:, -1]
         tokens_BxL[:, end] = logits_BxV.argmax(-1)
-    return tokens_BxL
+    return tokens_BxL.to(prompt_BxP.device)
 
 
 def forward(model: Transformer, tokens_BxL: Tensor, cache: Cache) -> Tensor:

@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scalept_lab import machine
 from scalept_lab.checks import positive
 from scalept_lab.config import Distillation, TrainConfig
 from scalept_lab.costs import counts
@@ -23,6 +22,7 @@ from scalept_lab.model.transformer import Transformer, cross_entropy
 from scalept_lab.runs import RunRecord
 from scalept_lab.train import pacing
 from scalept_lab.train.loop import Keep, fit_model
+from scalept_lab.train.placement import device_for
 
 
 def soft_loss(student_BxLxV: Tensor, teacher_BxLxV: Tensor, temperature: float = 1.0) -> Tensor:
@@ -55,7 +55,8 @@ def fit_student(
     check(config, teacher, temperature, weight)
     if not weight:
         return fit_model(config, corpus=corpus, keep=keep)
-    teacher = teacher.to(machine.device()).eval()
+    device = device_for(config)
+    teacher = teacher.to(device).eval()
     plan = Distillation(teacher=fingerprint(teacher), weight=weight, temperature=temperature)
 
     def objective(model: nn.Module, x_BxL: Tensor, y_BxL: Tensor) -> tuple[Tensor, Tensor]:
@@ -68,7 +69,7 @@ def fit_student(
         ), hard.detach()
 
     config = config.replace(distillation=plan)
-    student, record = fit_model(config, corpus=corpus, keep=keep, objective=objective)
+    student, record = fit_model(config, corpus=corpus, keep=keep, objective=objective, device=device)
     shown = config.replace(
         model=teacher.config.replace(context=config.model.context)
     )  # what the student reads

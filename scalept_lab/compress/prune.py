@@ -16,7 +16,7 @@ from scalept_lab.checks import positive
 from scalept_lab.data import tokens
 from scalept_lab.data.corpora import Prepared
 from scalept_lab.errors import InputError
-from scalept_lab.model.transformer import MLP, Attention, Transformer, cross_entropy
+from scalept_lab.model.transformer import MLP, Attention, Transformer, cross_entropy, device_of
 from scalept_lab.train.loop import to
 from scalept_lab.train.outcome import Watch
 
@@ -110,7 +110,7 @@ def fine_tune(
         )
     lr = positive("lr", lr, hint="1e-3 suits a trained model")
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=0.0)
-    device = next(model.parameters()).device
+    device = device_of(model)
     stream = tokens.batches(corpus.train, batch=batch, context=context, steps=steps, seed=seed)
     watch = Watch(steps, batch * context, model.config.vocab_size)
     for step, (x_BxL, y_BxL) in enumerate(stream):

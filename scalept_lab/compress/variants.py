@@ -17,7 +17,7 @@ from scalept_lab.data.corpora import Prepared
 from scalept_lab.data.tokens import eval_windows
 from scalept_lab.data.wheels import cache_dir
 from scalept_lab.errors import InputError
-from scalept_lab.model.transformer import Transformer, cross_entropy
+from scalept_lab.model.transformer import Transformer, cross_entropy, device_of
 from scalept_lab.runs import RunRecord, Store, write_atomically
 from scalept_lab.train.loop import fit_model, prepared, to
 from scalept_lab.train.timing import Ratio, against, forward_pass
@@ -82,7 +82,7 @@ def window_losses(
     A window has `context` tokens, by default as many as the model reads at once.
     """
     x_WxL, y_WxL = eval_windows(corpus.heldout, context or _context(model), windows)
-    parts, device = [], _device(model)
+    parts, device = [], device_of(model)
     for start in range(0, len(x_WxL), chunk):
         x_BxL, y_BxL = (to(rows[start : start + chunk], device).contiguous() for rows in (x_WxL, y_WxL))
         logits_BxLxV = model(x_BxL).float()
@@ -117,7 +117,7 @@ def measured(
     context = min(map(_context, models.values()), default=1)
     generator = torch.Generator().manual_seed(0)
     x_BxL = torch.randint(corpus.vocab_size, (batch, context), generator=generator)
-    arms = {name: forward_pass(model, x_BxL.to(_device(model))) for name, model in models.items()}
+    arms = {name: forward_pass(model, x_BxL.to(device_of(model))) for name, model in models.items()}
     ratios = against(arms, baseline, rounds)
     losses = {name: window_losses(model, corpus, windows, context) for name, model in models.items()}
     return [
@@ -129,11 +129,6 @@ def measured(
 def _context(model: Any) -> int:
     """How many tokens a model reads at once: a library's copy of our Transformer keeps its config."""
     return model.config.context
-
-
-def _device(model: nn.Module) -> torch.device:
-    """Where a model lives. One quantized by torch has no parameters any more, and runs on the CPU alone."""
-    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
 
 
 def gaps(records: Sequence[RunRecord], **what: object) -> list[float]:

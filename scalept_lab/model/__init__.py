@@ -3,7 +3,7 @@
 from scalept_lab.rooms import shown
 
 __getattr__, __dir__, __all__ = shown(__name__, {
-    "transformer": "Transformer cross_entropy",
+    "transformer": "Transformer cross_entropy device_of",
     "optim": "learning_rate make_optimizer param_groups set_rate",
     "optimizers": "",
     "precision": "LossScaler MasterWeights autocast micro_batches",

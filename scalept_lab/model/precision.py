@@ -8,6 +8,9 @@ is the same from the other side: the 16-bit copy is the one that is made on the 
 from __future__ import annotations
 
 import copy
+import importlib.util
+import os
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -34,6 +37,27 @@ def autocast(dtype: str, device: str | None = None) -> AbstractContextManager:
     # torch.autocast refuses float32, even switched off
     low = torch.bfloat16 if chosen is torch.float32 else chosen
     return torch.autocast(device or machine.device(), low, enabled=chosen is not torch.float32)
+
+
+def use_tf32() -> None:
+    """Let a GPU compute float32 products in TF32: numbers of 32 bits go in and come out, but only 10 bits of each mantissa are
+    multiplied (bfloat16 has 7). Several times as fast; records made on a GPU say so in their provenance."""
+    torch.set_float32_matmul_precision("high")
+
+
+def compiled(model: nn.Module, device: str) -> nn.Module:
+    """`torch.compile` of a model. Raises: InputError where what it needs to build its kernels is missing."""
+    names = [os.environ.get("CXX", ""), "g++", "clang++", "cl"]
+    if not any(shutil.which(name) for name in names if name):
+        raise InputError(
+            "compile: expected a C++ compiler (g++, clang++, or the one that CXX names), found none; "
+            "install one, or leave compile out"
+        )
+    if device == "cuda" and importlib.util.find_spec("triton") is None:
+        raise InputError(
+            "compile: expected the package triton on a GPU, found none; pip install triton, or leave compile out"
+        )
+    return torch.compile(model)  # type: ignore[return-value]
 
 
 # --- what ran in which dtype ------------------------------------------------------------------------------------------

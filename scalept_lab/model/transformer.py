@@ -106,6 +106,12 @@ class MLP(nn.Module):
         return self.down(F.gelu(self.up(x_BxLxD), approximate="tanh"))
 
 
+def device_of(model: nn.Module) -> torch.device:
+    """Where a model lives: whoever makes tensors for it asks here. One that torch has quantized has no parameters any more,
+    and runs on the CPU alone."""
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+
+
 def norm(x_BxLxD: Tensor) -> Tensor:
     return F.layer_norm(x_BxLxD, x_BxLxD.shape[-1:])
 

@@ -21,8 +21,10 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
+from scalept_lab import machine
 from scalept_lab.config import Parallel, TrainConfig
 from scalept_lab.errors import InputError
+from scalept_lab.model.transformer import device_of
 
 QKV = "attention.qkv.weight"
 
@@ -63,13 +65,15 @@ class Ranks:
 
         Each rank squares what it holds; what k ranks hold in common counts 1/k in each; one all-reduce of one number.
         """
+        parameters = list(parameters)
+        device = parameters[0].device if parameters else "cpu"
         parameters = [parameter for parameter in parameters if parameter.grad is not None]
         if self.world == 1:
             nn.utils.clip_grad_norm_(parameters, most)
             return
         grads = [_local(parameter.grad) for parameter in parameters]
         squares = [g.float().square().sum() / self._copies(p) for p, g in zip(parameters, grads, strict=True)]
-        square = torch.stack(squares).sum() if squares else torch.zeros(())
+        square = torch.stack(squares).sum() if squares else torch.zeros((), device=device)
         dist.all_reduce(square)
         factor = (most / (square.sqrt() + 1e-6)).clamp(max=1.0)
         for grad in grads:
@@ -149,6 +153,11 @@ def check(config: TrainConfig, ranks: int) -> None:
             )
 
 
+def device() -> str:
+    """Where a rank of the process group computes: on its GPU where NCCL joins the ranks, else on the CPU."""
+    return "cuda" if dist.get_backend() == "nccl" else "cpu"
+
+
 def spread(model: nn.Module, parallel: Parallel | None) -> tuple[nn.Module, Ranks]:
     """Wrap `model` for all ranks of the process group (not for a pipeline). Returns what to call, and this rank's place.
 
@@ -160,7 +169,7 @@ def spread(model: nn.Module, parallel: Parallel | None) -> tuple[nn.Module, Rank
     kind = (parallel or Parallel()).strategy
     tensor = _tensor_size(parallel or Parallel(), size)
     ranks = Ranks(me, size, data_rank=me // tensor, data=size // tensor, tensor=tensor)
-    device = next(model.parameters()).device.type
+    device = device_of(model).type
     mesh = dist.init_device_mesh(device, (size // tensor, tensor), mesh_dim_names=("data", "tensor"))
     if tensor > 1:
         tensor_parallel(model, mesh["tensor"], sequence=kind == "sequence")
@@ -331,7 +340,9 @@ def joined() -> Iterator[None]:
     if many() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
-    cuda = torch.cuda.is_available()
+    here = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ["WORLD_SIZE"])
+    # NCCL gives each rank a GPU of its own; where there are fewer, all ranks compute on the CPU
+    cuda = machine.device() == "cuda" and here <= torch.cuda.device_count()
     if cuda:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     else:

@@ -100,14 +100,18 @@ class Study:
     def estimate(self, sweep: Sweep, workers: int | None = None) -> Estimate:
         """What `sweep` would cost, without spending anything: a few steps of each kind are timed."""
         from scalept_lab import machine
-        from scalept_lab.train.loop import seconds_per_step
+        from scalept_lab.train.placement import device_for, seconds_per_step
 
         todo = self._todo(sweep)
-        kinds = {_kind_of_step(config): config for config in todo}
-        timed = {kind: seconds_per_step(config) for kind, config in kinds.items()}
-        each = [timed[_kind_of_step(config)] * config.steps for config in todo]
         workers = workers or machine.cores()
-        seconds = max([sum(each) / workers, *each], default=0.0)
+        lanes: dict[str, list[float]] = {}
+        for config in todo:
+            device = device_for(config, workers)
+            lanes.setdefault(device, []).append(seconds_per_step(config, device) * config.steps)
+        at_once = {"cpu": workers}  # a GPU takes one run after the other
+        seconds = max(
+            (max(sum(each) / at_once.get(device, 1), *each) for device, each in lanes.items()), default=0.0
+        )
         return Estimate(len(sweep), len(sweep) - len(todo), sum(map(flops_of, todo)), self.left, seconds)
 
     def run(
@@ -254,11 +258,6 @@ class Study:
         path = self.folder / "study.json"
         if not path.exists():
             write_atomically(path, json.dumps({"name": self.name, "budget_flops": self.budget}) + "\n")
-
-
-def _kind_of_step(config: TrainConfig) -> tuple:
-    """What decides how long a step takes: two runs that agree in it need timing once."""
-    return config.model, config.batch, config.optimizer, config.dtype, config.accumulate, config.recompute
 
 
 def best_recipe(law: Law, flops: float, like: TrainConfig) -> TrainConfig:

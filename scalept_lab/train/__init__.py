@@ -3,7 +3,9 @@
 from scalept_lab.rooms import shown
 
 __getattr__, __dir__, __all__ = shown(__name__, {
-    "loop": "Keep evaluate fit_model to train train_step",
+    "loop": "Keep evaluate fit_model train",
+    "step": "to train_step",
+    "placement": "device_for",
     "outcome": "Watch",
     "pacing": "",
     "curriculum": "Adaptive LengthWarmup Mixture SelfPaced Stepwise",

@@ -29,8 +29,10 @@ from scalept_lab.model.transformer import Transformer, cross_entropy
 from scalept_lab.parallel import spread
 from scalept_lab.runs import RunRecord
 from scalept_lab.train import pacing
-from scalept_lab.train.loop import check, check_corpus, evaluate, prepared, to
+from scalept_lab.train.loop import check, check_corpus, evaluate, prepared
 from scalept_lab.train.outcome import Watch, outcome
+from scalept_lab.train.placement import device_for
+from scalept_lab.train.step import to
 
 BYTES = 4  # of a parameter or gradient, in float32
 
@@ -82,16 +84,17 @@ def fit_delayed(
             )
     corpus = corpus or prepared(config.corpus)
     check_corpus(config, corpus)
-    workers = [_worker(index, config) for index in _workers_here(config, plan)]
+    device = device_for(config)
+    workers = [_worker(index, config, device) for index in _workers_here(config, plan)]
     outer = Outer(workers[0].parameters_P, plan)
     watch = Watch.of(config, total=lambda losses_W: average(list(losses_W), plan.workers))
     meetings = 0
 
     watch.start()
     for step, (x_BxL, y_BxL) in enumerate(pacing.stream(config, corpus.train)):
-        losses_W = torch.zeros(len(workers))
+        losses_W = torch.zeros(len(workers), device=device)
         for i, worker in enumerate(workers):
-            x, y = (to(rows, "cpu").tensor_split(plan.workers)[worker.index] for rows in (x_BxL, y_BxL))
+            x, y = (to(rows, device).tensor_split(plan.workers)[worker.index] for rows in (x_BxL, y_BxL))
             loss = cross_entropy(worker.model(x), y)
             loss.backward()
             losses_W[i] = loss.detach()
@@ -120,7 +123,7 @@ def fit_delayed(
     total = counts.shape(config.model).total
     sent = meetings * total * BYTES
     metrics = {"bytes": float(sent), "bytes_per_parameter": sent / total, "meetings": float(meetings)}
-    return workers[0].model, outcome(config, corpus.sha256, watch, heldout, metrics=metrics)
+    return workers[0].model, outcome(config, corpus.sha256, watch, heldout, device=device, metrics=metrics)
 
 
 def average(vectors: list[Tensor], workers: int) -> Tensor:
@@ -156,9 +159,9 @@ def payload(plan: Delayed, parameters: int, steps: int) -> int:
     return meetings * parameters * BYTES
 
 
-def _worker(index: int, config: TrainConfig) -> Worker:
+def _worker(index: int, config: TrainConfig, device: str) -> Worker:
     torch.manual_seed(config.seed)  # all begin alike
-    model = Transformer(config.model)
+    model = Transformer(config.model).to(device)
     return Worker(index, model, make_optimizer(model, config))
 
 

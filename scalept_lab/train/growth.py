@@ -12,14 +12,13 @@ import math
 import torch
 from torch import Tensor
 
-from scalept_lab import machine
 from scalept_lab.checks import one_of, positive
 from scalept_lab.config import Growth, ModelConfig, TrainConfig, parse
 from scalept_lab.costs.counts import flops_per_token
 from scalept_lab.data.corpora import Prepared
 from scalept_lab.errors import InputError
 from scalept_lab.model.optim import learning_rate, make_optimizer
-from scalept_lab.model.transformer import Transformer
+from scalept_lab.model.transformer import Transformer, device_of
 from scalept_lab.runs import RunRecord
 from scalept_lab.train import stepwise
 from scalept_lab.train.loop import check
@@ -44,7 +43,7 @@ def deepen(model: Transformer, depth: int, how: str = "zero") -> Transformer:
     old = model.config
     if depth <= old.depth:
         raise InputError(f"depth: expected more than the {old.depth} blocks there are, got {depth}")
-    grown = Transformer(old.replace(depth=depth)).to(model.head.weight.device)
+    grown = Transformer(old.replace(depth=depth)).to(device_of(model))
     state, mine = grown.state_dict(), model.state_dict()
     for name in state:
         source = name
@@ -77,7 +76,7 @@ def widen(
     if rest or k < 2:
         raise InputError(f"width: expected 2, 3, … times the width {old.width}, got {width}")
     config = old.replace(width=width, heads=k * old.heads)
-    grown = Transformer(config).to(model.head.weight.device)
+    grown = Transformer(config).to(device_of(model))
     generator = torch.Generator().manual_seed(seed)
     state = {}
     for name, weight in model.state_dict().items():
@@ -173,7 +172,7 @@ def fit_grown(config: TrainConfig, corpus: Prepared | None = None) -> tuple[Run,
     stepwise.go_on(run, rates[steps[0] :])
     done = sum(part * cost for part, cost in zip(_split(run.step, steps[0]), costs, strict=True))
     return run, outcome(
-        config, run.corpus.sha256, run.watch, stepwise.score(run), device=machine.device(), C=done,
+        config, run.corpus.sha256, run.watch, stepwise.score(run), device=device_of(run.model).type, C=done,
         metrics={"steps_before": float(steps[0])},
     )  # fmt: skip
 

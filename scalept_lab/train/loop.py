@@ -1,4 +1,4 @@
-"""The training loop: a config in, a run record out. Forward, backward, step: all of it is on this screen.
+"""The training loop: a config in, a run record out. The step itself (forward, backward, update) is in `step`.
 
 `Keep` leaves checkpoints on the way and goes on from the newest.
 """
@@ -6,16 +6,12 @@
 from __future__ import annotations
 
 import math
-import threading
-import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
 from scalept_lab import machine
@@ -24,29 +20,16 @@ from scalept_lab.costs import counts, footprint
 from scalept_lab.data import tokens
 from scalept_lab.data.corpora import Prepared, prepare
 from scalept_lab.errors import InputError
-from scalept_lab.model.activations import recompute
-from scalept_lab.model.optim import learning_rate, make_optimizer, set_rate
-from scalept_lab.model.precision import autocast
-from scalept_lab.model.transformer import Transformer, cross_entropy
+from scalept_lab.model.optim import learning_rate, set_rate
+from scalept_lab.model.transformer import Transformer, cross_entropy, device_of
 from scalept_lab.parallel import checkpoint, spread
-from scalept_lab.parallel.pipeline import FULL_PRECISION, Pipeline
 from scalept_lab.parallel.spread import ALONE, Ranks
 from scalept_lab.runs import RunRecord
-from scalept_lab.train import pacing
+from scalept_lab.train import pacing, placement
 from scalept_lab.train.outcome import Watch, outcome
-
-UNSCALED = torch.amp.GradScaler("cpu", enabled=False)  # passes everything through
-_SEEDED = threading.Lock()  # torch has one random state: runs in threads must not draw from it in turns
+from scalept_lab.train.step import Objective, next_token, set_up, to
 
 Progress = Callable[[int], None]  # called with the number of steps done
-# of a model on x, y: (to minimize, to watch)
-Objective = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
-
-
-def next_token(model: nn.Module, x_BxL: Tensor, y_BxL: Tensor) -> tuple[Tensor, Tensor]:
-    """The objective of a language model, in nats per token: what is minimized is also what is watched."""
-    loss = cross_entropy(model(x_BxL), y_BxL)
-    return loss, loss.detach()
 
 
 def train(
@@ -55,63 +38,19 @@ def train(
     progress: Progress | None = None,
     corpus: Prepared | None = None,
     keep: Keep | None = None,
+    device: str | None = None,
 ) -> RunRecord:
     """Train the model that `config` describes and score it on held-out text.
 
     A run whose loss is no longer a number, or far above a uniform guess, stops there and gives a record with the status
     "diverged": that, too, is a result. `data.sources` overrides the corpus of the config (for data made on the fly). `keep` says
     where to leave checkpoints; a run that finds one there goes on from it. In a process group (under `torchrun`, or in
-    `launch`) the ranks share the run as `config.parallel` says, and each returns the same record.
-    Raises: InputError if the corpus cannot be had or is too short, or the ranks cannot share the run.
+    `launch`) the ranks share the run as `config.parallel` says, and each returns the same record. `device`: "cpu", "cuda" or
+    "mps"; left out, `placement.device_for` chooses.
+    Raises: InputError if the corpus cannot be had or is too short, the ranks cannot share the run, or the device's memory does
+    not hold it.
     """
-    return fit_model(config, progress=progress, corpus=corpus, keep=keep)[1]
-
-
-def train_step(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    x_BxL: Tensor,
-    y_BxL: Tensor,
-    clip: float,
-    *,
-    parts: int = 1,
-    cast: AbstractContextManager = FULL_PRECISION,
-    scaler: torch.amp.GradScaler = UNSCALED,
-    ranks: Ranks = ALONE,
-    objective: Objective = next_token,
-) -> Tensor:
-    """Forward, backward, step. Returns this rank's part of the batch's mean loss (a scalar without graph, on the device).
-
-    The batch may be computed in `parts`, one after the other, and shared by `ranks`: each part counts by its tokens, so
-    that the gradient is that of the mean over the whole batch, to rounding.
-    """
-    whole, loss = y_BxL.numel(), torch.zeros((), device=y_BxL.device)
-    x_parts, y_parts = (ranks.share(rows).tensor_split(parts) for rows in (x_BxL, y_BxL))
-    for i, (x_part, y_part) in enumerate(zip(x_parts, y_parts, strict=True)):
-        ranks.average_now(i + 1 == parts)
-        with cast:
-            part, watched = objective(model, x_part, y_part)
-        share = y_part.numel() / whole
-        # times ranks: what comes next is a mean over them, not a sum
-        scaler.scale(part * (share * ranks.data)).backward()
-        loss += watched * share
-    scaler.unscale_(optimizer)
-    ranks.clip(model.parameters(), clip)
-    scaler.step(optimizer)
-    scaler.update()
-    optimizer.zero_grad()
-    return loss
-
-
-def pipeline_step(
-    pipe: Pipeline, optimizer: torch.optim.Optimizer, x_BxL: Tensor, y_BxL: Tensor, clip: float
-) -> Tensor:
-    """The same for a pipeline, whose schedule runs forward and backward passes of its micro-batches in turns."""
-    loss = pipe.forward_backward(x_BxL, y_BxL)
-    pipe.ranks.clip(pipe.module.parameters(), clip)
-    optimizer.step()
-    optimizer.zero_grad()
-    return loss
+    return fit_model(config, progress=progress, corpus=corpus, keep=keep, device=device)[1]
 
 
 def fit_model(
@@ -121,8 +60,9 @@ def fit_model(
     corpus: Prepared | None = None,
     keep: Keep | None = None,
     objective: Objective = next_token,
+    device: str | None = None,
 ) -> tuple[nn.Module, RunRecord]:
-    """`train`, with the trained model as well: of several ranks, what this one holds of it.
+    """`train`, with the trained model as well: of several ranks, what this one holds of it. It stays where it was trained.
 
     Another `objective` than the next-token loss makes another run, which its config must say (`distillation`), or it would
     have the name of the plain one. Raises: InputError if it does not, and as `train`.
@@ -132,8 +72,10 @@ def fit_model(
             "objective: expected the next-token loss of a plain run, got another; say it in config.distillation"
         )
     with spread.joined():
-        device = machine.device()
-        check(config, "distillation" if objective is not next_token else "")
+        loop = "distillation" if objective is not next_token else ""
+        check(config, loop)  # before a device is chosen, as that may build the model
+        device = device or placement.device_for(config)
+        check(config, loop, device)
         corpus = corpus or prepared(config.corpus)
         check_corpus(config, corpus)
         run = set_up(config, device, objective)
@@ -143,84 +85,25 @@ def fit_model(
         stream = pacing.stream(config, corpus.train, watch.step)
 
         watch.start()
-        for step, (x_BxL, y_BxL) in enumerate(stream, watch.step):
-            set_rate(run.optimizer, learning_rate(step, config))
-            loss = run.step(to(x_BxL, device), to(y_BxL, device))
-            if watch.note(loss):
-                if watch.diverged:
-                    break
-                if progress and run.ranks.rank == 0:
-                    progress(watch.step)
-                if keep:
-                    keep.save_if_due(config, corpus, run.model, run.optimizer, watch)
+        with placement.memory_of(device, config):
+            for step, (x_BxL, y_BxL) in enumerate(stream, watch.step):
+                set_rate(run.optimizer, learning_rate(step, config))
+                loss = run.step(to(x_BxL, device), to(y_BxL, device))
+                if watch.note(loss):
+                    if watch.diverged:
+                        break
+                    if progress and run.ranks.rank == 0:
+                        progress(watch.step)
+                    if keep:
+                        keep.save_if_due(config, corpus, run.model, run.optimizer, watch)
         watch.stop()
 
         heldout = math.nan
         if not watch.diverged:
             heldout = evaluate(run.whole(), corpus, config.eval_windows, ranks=run.evaluators)
-        return run.model, outcome(config, corpus.sha256, watch, heldout, device=device)
-
-
-@dataclass
-class Run:
-    """What the loop needs: this rank's part of the model, its optimizer, and the step that trains it."""
-
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    step: Callable[[Tensor, Tensor], Tensor]
-    ranks: Ranks
-    config: TrainConfig
-
-    def whole(self) -> Transformer:
-        """A model to call with the whole batch: itself, or for a stage of a pipeline a copy of all stages."""
-        if self.ranks.stages == 1:
-            return self.model  # type: ignore[return-value]
-        copy = Transformer(self.config.model)
-        copy.load_state_dict(spread.full_parameters(self.model, self.ranks))
-        return copy.to(machine.device())
-
-    @property
-    def evaluators(self) -> Ranks:
-        """How the ranks share the held-out text: stages, holding whole copies by then, as data-parallel ranks do."""
-        ranks = self.ranks
-        return ranks if ranks.stages == 1 else Ranks(ranks.rank, ranks.world, ranks.rank, data=ranks.world)
-
-
-def set_up(config: TrainConfig, device: str, objective: Objective = next_token) -> Run:
-    """Build the model of a run and its optimizer, spread over the ranks of the process group if there is one."""
-    parallel = config.parallel or Parallel()
-    with _SEEDED:  # the same model on every rank
-        torch.manual_seed(config.seed)
-        model = Transformer(config.model)
-    model = model.to(device)
-    if config.recompute:
-        recompute(model)
-    if spread.world() > 1 and parallel.strategy == "pipeline":
-        pipe = Pipeline(model, parallel, cast(config, device), device)
-        optimizer = make_optimizer(pipe.module, config)
-        step = partial(pipeline_step, pipe, optimizer, clip=config.clip)
-        return Run(pipe.module, optimizer, step, pipe.ranks, config)
-    call, ranks = spread.spread(model, parallel)
-    optimizer = make_optimizer(model, config)
-    if ranks.world > 1 and parallel.strategy == "zero1":
-        optimizer = spread.sharded_optimizer(optimizer)
-    return Run(model, optimizer, stepper(call, optimizer, config, device, ranks, objective), ranks, config)
-
-
-def stepper(
-    call: nn.Module, optimizer: torch.optim.Optimizer, config: TrainConfig, device: str, ranks: Ranks = ALONE,
-    objective: Objective = next_token,
-) -> Callable[[Tensor, Tensor], Tensor]:  # fmt: skip
-    """`train_step` as a run of `config` takes it: its precision, the parts of its batch, its clipping."""
-    scaler = torch.amp.GradScaler(device) if config.dtype == "float16" else UNSCALED
-    return partial(
-        train_step, call, optimizer, clip=config.clip, parts=config.accumulate, cast=cast(config, device),
-        scaler=scaler, ranks=ranks, objective=objective,
-    )  # fmt: skip
-
-
-def cast(config: TrainConfig, device: str) -> AbstractContextManager:
-    return autocast(config.dtype, device) if config.dtype != "float32" else FULL_PRECISION
+        return run.model, outcome(
+            config, corpus.sha256, watch, heldout, device=device, **placement.why(config)
+        )
 
 
 @torch.no_grad()
@@ -233,7 +116,7 @@ def evaluate(
     them together: where chunks run out, the last one is computed again and not counted.
     """
     x_WxL, y_WxL = tokens.eval_windows(corpus.heldout, model.config.context, windows)
-    device = model.head.weight.device
+    device = device_of(model)
     starts = range(0, len(x_WxL), chunk)
     total = 0.0
     for turn in range(ranks.data_rank, -(-len(starts) // ranks.data) * ranks.data, ranks.data):
@@ -241,24 +124,9 @@ def evaluate(
         x, y = x_WxL[start : start + chunk], y_WxL[start : start + chunk]
         loss = cross_entropy(model(to(x, device)), to(y, device)).item() * len(x)
         total += loss if turn < len(starts) else 0.0
-    return ranks.total(torch.tensor(total, dtype=torch.float64, device=device)).item() / len(x_WxL)
-
-
-def seconds_per_step(config: TrainConfig, steps: int = 4) -> float:
-    """What one step of this run takes on one thread of this machine (as in a sweep) or on its GPU, by timing a few."""
-    device = machine.device()
-    run = set_up(config, device)
-    x_BxL = torch.randint(config.model.vocab_size, (config.batch, config.model.context), device=device)
-    times, threads = [], torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        for _ in range(steps + 1):
-            started = time.perf_counter()
-            run.step(x_BxL, x_BxL).item()
-            times.append(time.perf_counter() - started)
-    finally:
-        torch.set_num_threads(threads)
-    return sorted(times[1:])[steps // 2]
+    if ranks.world > 1:
+        total = ranks.total(torch.tensor(total, dtype=torch.float64, device=device)).item()
+    return total / len(x_WxL)
 
 
 OTHER_LOOPS = {
@@ -266,7 +134,7 @@ OTHER_LOOPS = {
 }  # fmt: skip
 
 
-def check(config: TrainConfig, loop: str = "") -> None:
+def check(config: TrainConfig, loop: str = "", device: str | None = None) -> None:
     """What needs no text to be known, before anything is built. `loop`: the field whose loop asks ("growth", …).
 
     Raises: InputError if this loop does not do what the config asks for, the ranks cannot share the run, or the machine
@@ -287,10 +155,11 @@ def check(config: TrainConfig, loop: str = "") -> None:
         raise InputError(
             "parallel.strategy: a pipeline knows the next-token loss alone, got another; take ddp or fsdp"
         )
-    need, have = _least_bytes(config), machine.device_memory_bytes()
+    need, have = _least_bytes(config), machine.device_memory_bytes(device)
     if need > have:
+        where = "this machine" if device in (None, "cpu") else f"its {device} device"
         raise InputError(
-            f"model: expected a run that fits into the {have / 1e9:,.1f} GB of this machine, got one of {need / 1e9:,.1f} GB "
+            f"model: expected a run that fits into the {have / 1e9:,.1f} GB of {where}, got one of {need / 1e9:,.1f} GB "
             f"({counts.shape(config.model).total:,} parameters, batch {config.batch:,}); take a smaller model or batch"
         )
 
@@ -316,10 +185,6 @@ def check_corpus(config: TrainConfig, corpus: Prepared) -> None:
 def prepared(name: str) -> Prepared:
     """The corpus, built by one rank if it has to be."""
     return spread.first(lambda: prepare(name))
-
-
-def to(array, device: str | torch.device) -> Tensor:
-    return torch.from_numpy(array).to(device)
 
 
 @dataclass

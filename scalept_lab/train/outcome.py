@@ -100,11 +100,11 @@ class Watch:
 
 def outcome(
     config: TrainConfig, corpus_sha256: str, watch: Watch, loss: float, *, device: str = "cpu", C: float | None = None,
-    metrics: Mapping[str, float] | None = None,
+    metrics: Mapping[str, float] | None = None, **more: Any,
 ) -> RunRecord:  # fmt: skip
     """The record of a run of `config` that `watch` saw, with its held-out `loss` (NaN if it diverged before).
 
-    `C`: its FLOPs, where they are not those of the config's model on its tokens.
+    `C`: its FLOPs, where they are not those of the config's model on its tokens. `more` goes into the provenance.
     """
     shape = counts.shape(config.model)
     seen = watch.step * config.tokens_per_step
@@ -117,7 +117,7 @@ def outcome(
         },
         provenance=provenance(
             device, config.dtype, corpus_sha256=corpus_sha256,
-            strategy=(config.parallel or Parallel()).strategy if spread.world() > 1 else "one process",
+            strategy=(config.parallel or Parallel()).strategy if spread.world() > 1 else "one process", **more,
         ),
     )  # fmt: skip
 
@@ -147,6 +147,7 @@ def provenance(device: str, dtype: str = "float32", **more: Any) -> dict[str, An
         "threads": torch.get_num_threads(),
         "world_size": spread.world(),
         "dtype": dtype,
+        **({"float32_products": torch.get_float32_matmul_precision()} if device == "cuda" else {}),
         **more,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -16,16 +16,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scalept_lab import machine
 from scalept_lab.config import TrainConfig
 from scalept_lab.data import tokens
 from scalept_lab.data.corpora import Prepared, prepare
 from scalept_lab.errors import InputError
 from scalept_lab.model.optim import learning_rate, make_optimizer, set_rate
-from scalept_lab.model.transformer import Transformer, cross_entropy
+from scalept_lab.model.transformer import Transformer, cross_entropy, device_of
 from scalept_lab.train import pacing
-from scalept_lab.train.loop import check, check_corpus, evaluate, set_up, stepper, to
+from scalept_lab.train.loop import check, check_corpus, evaluate
 from scalept_lab.train.outcome import Watch
+from scalept_lab.train.placement import device_for
+from scalept_lab.train.step import set_up, stepper, to
 
 ENDLESS = 10**9  # steps that a stream of batches may be asked for
 
@@ -59,7 +60,7 @@ def start(config: TrainConfig, corpus: Prepared | None = None) -> Run:
     check(config)
     corpus = corpus or prepare(config.corpus)
     check_corpus(config, corpus)
-    made = set_up(config, machine.device())
+    made = set_up(config, device_for(config))
     return Run(config, corpus, made.whole(), made.optimizer, Watch.of(config))
 
 
@@ -70,7 +71,7 @@ def go_on(run: Run, rates: Iterable[float], watch: bool = False) -> Run:
     watch: also note the length of every gradient before it is clipped, at the price of computing it twice.
     Raises: InputError for a rate that is negative or no number.
     """
-    device = run.model.head.weight.device
+    device = device_of(run.model)
     step = stepper(run.model, run.optimizer, run.config, device.type)
     run.watch.start()
     for rate, (x_BxL, y_BxL) in zip(rates, _batches(run), strict=False):
@@ -140,7 +141,7 @@ def squared_gradients(
     small, large = sizes[0], sizes[-1]
     if small < 1 or any(large % size or size % small for size in sizes):
         raise InputError(f"sizes: expected each a multiple of {small} that divides {large}, got {sizes}")
-    device = run.model.head.weight.device
+    device = device_of(run.model)
     context = run.config.model.context
     stream = tokens.batches(
         run.corpus.train, batch=small, context=context, steps=ENDLESS, seed=1_000_003 + seed

@@ -20,7 +20,7 @@ from scalept_lab.config import ModelConfig, TrainConfig
 from scalept_lab.costs import counts
 from scalept_lab.errors import InputError
 from scalept_lab.model.precision import dtype_of
-from scalept_lab.train.loop import set_up
+from scalept_lab.train.step import set_up
 
 INSTRUCTIONS = {  # name: (torch's name, Linux's name): matrix arithmetic in 16 bits
     "AVX512-BF16": ("avx512_bf16", "avx512_bf16"),

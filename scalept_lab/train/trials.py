@@ -16,7 +16,8 @@ from scalept_lab.parallel import spread
 from scalept_lab.parallel.launcher import launch
 from scalept_lab.parallel.ledger import Ledger, sent_bytes
 from scalept_lab.train import pacing
-from scalept_lab.train.loop import prepared, set_up, to
+from scalept_lab.train.loop import prepared
+from scalept_lab.train.step import set_up, to
 
 
 @dataclass(frozen=True)
