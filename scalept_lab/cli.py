@@ -47,10 +47,21 @@ def check(options: argparse.Namespace) -> tuple[Any, str]:
     from scalept_lab import machine
 
     found = machine.check()
+    if found["torch"] and len(machine.devices()) > 1:
+        from scalept_lab.config import recommend
+        from scalept_lab.train.placement import device_for
+
+        cores = found["cores"]
+        found["sweeps_on"] = {
+            f"width {width}": device_for(recommend(width, 1e6), cores) for width in (16, 64, 256)
+        }
     speed = f"{found['gflops']} GFLOP/s on one thread" if found["gflops"] else "speed unknown"
     return found, (
         f"Python {found['python']}, torch {found['torch']}, {found['cores']} cores, "
         f"{found['memory_bytes'] / 1e9:.1f} GB of memory, device {found['device']}, {speed}\n"
+        + "".join(
+            f"a sweep trains {width} on {where}\n" for width, where in found.get("sweeps_on", {}).items()
+        )
         + ("ready" if found["ok"] else "NOT ready: Python 3.11, torch and 1.5 GB of memory are needed")
     )
 

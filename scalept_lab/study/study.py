@@ -100,17 +100,20 @@ class Study:
     def estimate(self, sweep: Sweep, workers: int | None = None) -> Estimate:
         """What `sweep` would cost, without spending anything: a few steps of each kind are timed."""
         from scalept_lab import machine
-        from scalept_lab.train.placement import device_for, seconds_per_step
+        from scalept_lab.train.placement import device_for, kind_of_step, seconds_per_step
 
         todo = self._todo(sweep)
         workers = workers or machine.cores()
+        places = {config.id(): (device_for(config, workers), kind_of_step(config)) for config in todo}
+        a_run = {places[config.id()]: config for config in todo}  # of each kind, one is timed
+        timed = {place: seconds_per_step(config, place[0]) for place, config in a_run.items()}
         lanes: dict[str, list[float]] = {}
         for config in todo:
-            device = device_for(config, workers)
-            lanes.setdefault(device, []).append(seconds_per_step(config, device) * config.steps)
+            place = places[config.id()]
+            lanes.setdefault(place[0], []).append(timed[place] * config.steps)
         at_once = {"cpu": workers}  # a GPU takes one run after the other
         seconds = max(
-            (max(sum(each) / at_once.get(device, 1), *each) for device, each in lanes.items()), default=0.0
+            (max(sum(each) / at_once.get(name, 1), *each) for name, each in lanes.items()), default=0.0
         )
         return Estimate(len(sweep), len(sweep) - len(todo), sum(map(flops_of, todo)), self.left, seconds)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import concurrent.futures as futures
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +22,7 @@ from scalept_lab.runs import RunRecord, Store
 from scalept_lab.train import pacing
 
 Number = TypeVar("Number", int, float)
+Submit = Callable[[TrainConfig, str], futures.Future]  # of a run, and the folder for its record
 
 
 @dataclass(frozen=True, init=False)
@@ -82,7 +85,8 @@ def run_all(
 
     A finished run is written at once, so stopping (or killing) a sweep loses at most the runs in flight. Without an
     `executor`, one process per core with one thread each: small models leave a second thread idle, and two threads
-    can stall when the machine has other work.
+    can stall when the machine has other work. Beside a GPU, runs that are sooner done there (`train.placement`) go to one more
+    process, one after the other: each process on a GPU would hold a context of its own in its memory, and wait for its turn.
     """
     if executor is not None and not isinstance(executor, futures.Executor):
         kind = type(executor).__name__
@@ -95,16 +99,36 @@ def run_all(
         prepare_corpora(todo)
         todo.sort(key=flops_of, reverse=True)  # the longest first, so that no core waits long at the end
         if executor is not None:
-            _run(todo, store, executor, progress)
+            _run(
+                todo, store, lambda config, folder: executor.submit(train_and_save, config, folder), progress
+            )
         else:
-            with local_processes(min(machine.cores(), len(todo))) as processes:
-                _run(todo, store, processes, progress)
+            with _lanes(todo) as submit:
+                _run(todo, store, submit, progress)
     found = [store.get(config.id()) for config in configs]
     return [record for record in found if record is not None]
 
 
-def train_and_save(config: TrainConfig, folder: str) -> str:
-    """One run, as a worker makes it: train, leave the record in `folder`, return its id."""
+@contextmanager
+def _lanes(todo: Sequence[TrainConfig]) -> Iterator[Submit]:
+    """Worker processes of this machine: one for each core, and one for its GPU, as far as the runs have a use for them."""
+    from scalept_lab.train.placement import device_for
+
+    device = {config.id(): device_for(config, min(machine.cores(), len(todo))) for config in todo}
+    runs = Counter(device.values())
+    with ExitStack() as stack:
+        lane = {
+            name: stack.enter_context(local_processes(min(machine.cores(), count) if name == "cpu" else 1))
+            for name, count in runs.items()
+        }
+        yield lambda config, folder: lane[device[config.id()]].submit(
+            train_and_save, config, folder, device[config.id()]
+        )
+
+
+def train_and_save(config: TrainConfig, folder: str, device: str | None = None) -> str:
+    """One run, as a worker makes it: train (on `device`, or where it is sooner done), leave the record in `folder`, return its
+    id."""
     from scalept_lab.train.loop import train
 
     beat = _heartbeat(folder, config.id())
@@ -115,7 +139,7 @@ def train_and_save(config: TrainConfig, folder: str) -> str:
 
     try:
         tell(0)  # over what a killed process may have left
-        record = train(config, progress=tell)
+        record = train(config, progress=tell, device=device)
     except InputError:
         raise  # the learner can mend this; it must not be stored as a result
     except Exception as error:
@@ -126,13 +150,13 @@ def train_and_save(config: TrainConfig, folder: str) -> str:
     return record.id
 
 
-def _run(todo: list[TrainConfig], store: Store, executor: futures.Executor, progress: bool) -> None:
+def _run(todo: list[TrainConfig], store: Store, submit: Submit, progress: bool) -> None:
     folder = str(store.folder.resolve())  # a worker on another machine starts in another folder
     pending: dict[futures.Future, TrainConfig] = {}
     done = 0.0
     total, title = sum(map(flops_of, todo)), f"training {len(todo)} runs"
     try:
-        pending |= {executor.submit(train_and_save, config, folder): config for config in todo}
+        pending |= {submit(config, folder): config for config in todo}
         with tqdm(total=total, unit="FLOP", unit_scale=True, desc=title, disable=not progress) as bar:
             while pending:
                 finished, _ = futures.wait(pending, timeout=0.5, return_when=futures.FIRST_COMPLETED)

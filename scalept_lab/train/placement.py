@@ -24,9 +24,7 @@ from scalept_lab.runs import write_atomically
 from scalept_lab.train.step import set_up
 
 TOO_SLOW = 20e9  # FLOPs of a step that no CPU needs to be asked about
-TIMED = (  # what decides how long a step takes
-    "batch", "optimizer", "dtype", "accumulate", "recompute", "compile", "parametrization",
-)  # fmt: skip
+TIMED = ("batch", "optimizer", "dtype", "accumulate", "recompute", "compile")
 
 
 def device_for(config: TrainConfig, workers: int = 1) -> str:
@@ -74,6 +72,12 @@ def seconds_per_step(config: TrainConfig, device: str | None = None, steps: int 
     return seconds
 
 
+def kind_of_step(config: TrainConfig) -> str:
+    """What decides how long a step takes: two runs that agree in it need timing once."""
+    values = config.model_dump()
+    return json.dumps([values["model"], {name: values[name] for name in TIMED}], sort_keys=True)
+
+
 def why(config: TrainConfig) -> dict[str, Any]:
     """What the choice was made by, for the provenance of a record; empty where there was none to make."""
     known = _known()
@@ -97,9 +101,7 @@ def memory_of(device: str, config: TrainConfig) -> Iterator[None]:
 
 def _key(config: TrainConfig, device: str) -> str:
     chip = torch.cuda.get_device_name(0) if device == "cuda" else machine.provenance()["machine"]
-    values = config.model_dump()
-    kind = json.dumps([values["model"], {name: values[name] for name in TIMED}], sort_keys=True)
-    return f"{device}, {chip}, torch {torch.__version__}: {kind}"
+    return f"{device}, {chip}, torch {torch.__version__}: {kind_of_step(config)}"
 
 
 def _path():

@@ -159,12 +159,13 @@ def pretrain(
         batch = join([first[i] for i in rows], [second[i] for i in others], positions)
         special = batch["input_ids"] < len(SPECIAL)
         ids, labels = mask(batch["input_ids"], special, model.config.vocab_size, generator)
+        batch, ids, labels = _on(model, batch), ids.to(model.device), labels.to(model.device)
         hidden = model.bert(**{**batch, "input_ids": ids})
         at = labels != IGNORED  # the output layer is the dearest part: only where it is asked something
         told = model.cls.predictions(hidden.last_hidden_state[at])
         masked_loss = torch.nn.functional.cross_entropy(told, labels[at])
         pair_loss = torch.nn.functional.cross_entropy(
-            model.cls.seq_relationship(hidden.pooler_output), (others == rows).long()
+            model.cls.seq_relationship(hidden.pooler_output), (others == rows).long().to(model.device)
         )
         (masked_loss + plan.pair_weight * pair_loss).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -198,11 +199,17 @@ def masked_loss(model: Any, tokenizer: Any, texts: Sequence[tuple[str, str]], se
         ids, labels = mask(
             batch["input_ids"], batch["input_ids"] < len(SPECIAL), model.config.vocab_size, generator
         )
+        batch, ids, labels = _on(model, batch), ids.to(model.device), labels.to(model.device)
         at = labels != IGNORED
         told = model.cls.predictions(model.bert(**{**batch, "input_ids": ids}).last_hidden_state[at])
         total += torch.nn.functional.cross_entropy(told, labels[at], reduction="sum").item()
         count += int(at.sum())
     return total / count
+
+
+def _on(model: Any, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The batch where the model lives."""
+    return {name: part.to(model.device) for name, part in batch.items()}
 
 
 def encode(tokenizer: transformers.PreTrainedTokenizerFast, texts: Sequence[str]) -> list[list[int]]:

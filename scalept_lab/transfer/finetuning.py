@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scalept_lab import machine
 from scalept_lab.checks import one_of
 from scalept_lab.data.sources import hub_reachable, is_path
 from scalept_lab.errors import InputError
@@ -135,6 +136,7 @@ def _trainer(model: Any, tokenizer: Any, train: Any, plan: FineTuning, logs: Any
         output_dir=scratch, max_steps=steps, per_device_train_batch_size=plan.batch, learning_rate=plan.lr,
         warmup_steps=steps // 10, weight_decay=0.01, seed=plan.seed, report_to=[], save_strategy="no",
         logging_steps=max(1, steps // 30), disable_tqdm=True, dataloader_pin_memory=False,
+        use_cpu=machine.device() == "cpu",
     )  # fmt: skip
     trainer = Trainer(
         model=model, args=arguments, train_dataset=tokenize(tokenizer, train, _fitting(model, tokenizer, plan.length)),

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from scalept_lab import machine
 from scalept_lab.costs.counts import shape as count_shape
 from scalept_lab.data.sources import collect
 from scalept_lab.data.wheels import cache_dir
@@ -147,12 +148,12 @@ def pretrained(
     if (folder / "curve.json").is_file():
         return folder
     torch.manual_seed(start.seed)
-    model = BertForPreTraining(start.shape.config())
+    model: Any = BertForPreTraining(start.shape.config())
     curve: list = []
     began = time.process_time()
     if start.sequences:
         plan = Pretraining(start.sequences, seed=start.seed)
-        curve = pretrain(model, of.tokenizer, of.texts, plan, progress)
+        curve = pretrain(model.to(machine.device()), of.tokenizer, of.texts, plan, progress)
     folder.mkdir(parents=True, exist_ok=True)
     with quiet():
         model.save_pretrained(folder)
@@ -245,7 +246,7 @@ def continued(
     rng = np.random.default_rng(seed)
     old = round(len(of.new) * replay / (1 - replay))
     mixed = [*of.new, *(of.texts[i] for i in rng.choice(len(of.texts), old, replace=old > len(of.texts)))]
-    pretrain(model, tokenizer, mixed, Pretraining(sequences, lr=lr, seed=seed))
+    pretrain(model.to(machine.device()), tokenizer, mixed, Pretraining(sequences, lr=lr, seed=seed))
     after = {name: masked_loss(model, tokenizer, texts) for name, texts in of.heldout.items()}
     return {**before, **after}
 

@@ -15,7 +15,8 @@ from scalept_lab.errors import InputError
 from scalept_lab.model.optim import learning_rate, set_rate
 from scalept_lab.study.sweep import flops_of
 from scalept_lab.train import pacing
-from scalept_lab.train.loop import fit_model, set_up
+from scalept_lab.train.loop import fit_model
+from scalept_lab.train.step import set_up
 
 STUDENT = TrainConfig(model=untrained.SMALL.replace(width=16, heads=2), tokens=4_000, eval_windows=16)
 

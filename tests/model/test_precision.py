@@ -19,7 +19,7 @@ from scalept_lab.model.precision import (
     observed,
 )
 from scalept_lab.model.transformer import Transformer, cross_entropy
-from scalept_lab.train.loop import train_step
+from scalept_lab.train.step import train_step
 
 SMALL = ModelConfig(width=16, depth=2, heads=2, context=16)
 

@@ -70,7 +70,7 @@ def planted(monkeypatch) -> list[bool]:
     monkeypatch.setattr(study, "prepare_corpora", lambda configs: None)
     for module in (study, sweep):
         monkeypatch.setattr(module, "prepared_sha256", lambda config: synthetic.PROVENANCE["corpus_sha256"])
-    monkeypatch.setattr("scalept_lab.train.loop.seconds_per_step", lambda config: 0.01)
+    monkeypatch.setattr("scalept_lab.train.placement.seconds_per_step", lambda config, device: 0.01)
     quick = fit.fit_records
     monkeypatch.setattr(study, "fit_records", lambda runs, **more: quick(runs, **{**more, "bootstrap": 20}))
     monkeypatch.setattr(standard, "save_figures", lambda *_: [])

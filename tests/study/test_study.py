@@ -176,12 +176,12 @@ def test_an_estimate_times_each_kind_of_step_once(tmp_path, monkeypatch):
     took = {"adamw": 1.0, "muon": 3.0, "sgd": 0.5}
     timed: list = []
 
-    def seconds(config):
+    def seconds(config, device):
         timed.append(config)
         longer = 2.0 if config.recompute else 1.0
         return took[config.optimizer] * longer * config.accumulate * (5 if config.dtype == "bfloat16" else 1)
 
-    monkeypatch.setattr("scalept_lab.train.loop.seconds_per_step", seconds)
+    monkeypatch.setattr("scalept_lab.train.placement.seconds_per_step", seconds)
 
     def estimated(*configs):
         made = Study("mine", budget_flops=1e15, folder=tmp_path)

@@ -22,8 +22,7 @@ from scalept_lab.parallel import checkpoint
 from scalept_lab.parallel.launcher import launch
 from scalept_lab.runs import parse_record
 from scalept_lab.study.sweep import flops_of
-from scalept_lab.train import loop
-from scalept_lab.train.loop import Keep, evaluate, fit_model, seconds_per_step, train
+from scalept_lab.train.loop import Keep, evaluate, fit_model, train
 
 TINY = ModelConfig(width=16, context=16, heads=2)
 
@@ -195,29 +194,6 @@ def test_bad_input_is_told_before_the_first_step(run, corpus, tmp_path):
     refuses(run(corpus=str(tmp_path / "empty.txt")), "empty")
 
 
-def test_timing_a_step_leaves_the_threads_as_they_were(run):
-    threads = torch.get_num_threads()
-    assert 0 < seconds_per_step(run()) < 1
-    assert torch.get_num_threads() == threads
-
-
-def test_the_step_that_is_timed_is_the_runs_own(run, monkeypatch):
-    """Optimizer, precision, parts and recomputation come from one set-up, the one that trains."""
-    used = []
-
-    def watched(config, device, real=loop.set_up):
-        used.append((config, real(config, device)))
-        return used[-1][1]
-
-    monkeypatch.setattr(loop, "set_up", watched)
-    given = run(optimizer="muon", accumulate=2, recompute=True, dtype="bfloat16")
-    seconds_per_step(given)
-    ((config, made),) = used
-    assert config == given and "forward" in vars(made.model.blocks[0])  # recomputed
-    settings = made.step.keywords
-    assert settings["parts"] == 2 and settings["cast"].fast_dtype == torch.bfloat16
-
-
 def test_float16_that_overflows_ends_as_a_record_that_says_what_to_take(tiny_corpus):
     given = TrainConfig(corpus=tiny_corpus, tokens=20 * 256, lr=1e4, dtype="float16", eval_windows=8)
     record = train(given)
@@ -257,19 +233,6 @@ def test_checkpoints_come_after_so_many_steps_and_at_the_end(word_corpus, tmp_pa
     )
     assert [int(path.name[5:]) for path in seen[10:] if path] == [step // 10 * 10 for step in range(10, 47)]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000040", "step-00000047"]
-
-
-def test_a_step_takes_the_middle_of_those_timed(run, monkeypatch):
-    """The first is left out; of 4, 1, 3 and 2 seconds the upper middle one counts."""
-
-    class Fake:
-        def step(self, x, y):
-            assert x.shape == (4, 16)
-            return torch.zeros(())
-
-    monkeypatch.setattr(loop, "set_up", lambda *_: Fake())
-    monkeypatch.setattr(loop.time, "perf_counter", iter([0, 9, 0, 4, 0, 1, 0, 3, 0, 2]).__next__)
-    assert seconds_per_step(run(), steps=4) == 3
 
 
 def test_a_run_does_not_go_on_with_text_that_has_changed(word_corpus, tmp_path):
