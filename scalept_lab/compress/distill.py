@@ -7,6 +7,7 @@ T² keeps the soft part's gradient at the same size when T changes (their sectio
 
 from __future__ import annotations
 
+import copy
 import hashlib
 
 import torch
@@ -56,7 +57,7 @@ def fit_student(
     if not weight:
         return fit_model(config, corpus=corpus, keep=keep)
     device = device_for(config)
-    teacher = teacher.to(device).eval()
+    teacher = copy.deepcopy(teacher).to(device).eval()  # the caller's stays where it is
     plan = Distillation(teacher=fingerprint(teacher), weight=weight, temperature=temperature)
 
     def objective(model: nn.Module, x_BxL: Tensor, y_BxL: Tensor) -> tuple[Tensor, Tensor]:

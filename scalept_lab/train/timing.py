@@ -20,6 +20,7 @@ from scalept_lab.config import ModelConfig, TrainConfig
 from scalept_lab.costs import counts
 from scalept_lab.errors import InputError
 from scalept_lab.model.precision import dtype_of
+from scalept_lab.model.transformer import device_of
 from scalept_lab.train.step import set_up
 
 INSTRUCTIONS = {  # name: (torch's name, Linux's name): matrix arithmetic in 16 bits
@@ -181,6 +182,7 @@ def timed(work: Callable[[], object], repeat: int = 1) -> Arm:
 def forward_pass(model: nn.Module, x_BxL: Tensor, repeat: int = 1) -> Arm:
     """An arm that runs the model on these tokens, without gradients."""
     model.eval()
+    x_BxL = x_BxL.to(device_of(model))
 
     def work() -> None:
         with torch.inference_mode():

@@ -1,0 +1,182 @@
+"""What `tests/test_devices.py` runs on a device that is not the CPU: every loop, and every function that takes a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import datasets
+import numpy as np
+import torch
+from transformers import BertForPreTraining, BertForSequenceClassification
+
+import scalept_lab as sl
+from scalept_lab.compress import decode, distill, prune, quantize, variants
+from scalept_lab.config import Curriculum, Delayed, ModelConfig, TrainConfig
+from scalept_lab.data.corpora import Prepared
+from scalept_lab.model import activations, optim, precision
+from scalept_lab.model.transformer import Transformer, device_of
+from scalept_lab.train import delayed, growth, loop, step, stepwise, timing
+from scalept_lab.transfer import bert, finetuning
+from scalept_lab.vla import cloning
+from scalept_lab.vla import model as policy_model
+
+WHERE = "elsewhere"
+LEVEL = "GoToLocalS5N2"
+POLICY = policy_model.PolicyConfig(width=8, depth=1, heads=1)
+TINY = ModelConfig(width=16, context=16, heads=2)
+
+
+@cache
+def corpus() -> Prepared:
+    stream = np.random.default_rng(0).integers(97, 101, 4000).astype(np.uint8)
+    return Prepared("letters", stream[:3000], stream[3000:], 256, "0" * 64, {}, Path())
+
+
+def config(**changes) -> TrainConfig:
+    return TrainConfig(**{"model": TINY, "tokens": 6 * 64, "eval_windows": 8, **changes})
+
+
+def model(shape: ModelConfig = TINY) -> Transformer:
+    torch.manual_seed(0)
+    return Transformer(shape).to(WHERE)
+
+
+def trained(made: torch.nn.Module, record: sl.runs.RunRecord) -> None:
+    """The run came to its end, on the device."""
+    assert device_of(made).type == WHERE, f"trained on {device_of(made)}"
+    assert record.status == "ok" and record.provenance["device"] == WHERE, record.provenance["device"]
+
+
+def fit(**changes) -> None:
+    trained(*loop.fit_model(config(**changes), corpus=corpus()))
+
+
+def grown() -> None:
+    plan = growth.grown(config(), TINY.replace(depth=3), flops=1e8)
+    run, record = growth.fit_grown(plan, corpus())
+    trained(run.model, record)
+
+
+def by_hand() -> None:
+    made = model()
+    assert device_of(growth.deepen(made, 3)) == device_of(growth.widen(made, 32)) == device_of(made)
+    run = stepwise.start(config(), corpus())
+    stepwise.go_on(stepwise.branch(stepwise.go_on(run, [1.0, 0.5], watch=True)), [0.5])
+    assert stepwise.score(run) > 0
+    stepwise.squared_gradients(run, sizes=(1, 4), batches=2)
+    for wanted in (TINY.replace(depth=3), TINY.replace(width=32, heads=4)):
+        larger = growth.grow(run, wanted)
+        assert device_of(stepwise.go_on(larger, [0.5]).model).type == WHERE
+
+
+def batch() -> torch.Tensor:
+    return torch.randint(256, (4, 16)).to(WHERE)
+
+
+def one_step() -> None:
+    made = model()
+    optimizer = optim.make_optimizer(made, config())
+    step.train_step(made, optimizer, batch(), batch(), 1.0, parts=2)
+    step.next_token(made, batch(), batch())
+    step.stepper(made, optimizer, config(), WHERE)(batch(), batch())
+    stepwise.gradient(made, batch(), batch())
+    step.next_token(made, batch(), batch())[0].backward()
+    assert precision.gradients(made).device.type == WHERE
+    optim.param_groups(made, config())
+
+
+def kept_for_the_backward_pass() -> None:
+    made = model()
+    with activations.saving(made):
+        step.next_token(made, batch(), batch())[0].backward()
+    activations.states_bytes(made, optim.make_optimizer(made, config()))
+
+
+def decoded() -> None:
+    made = model()
+    prompt = torch.randint(256, (2, 4))  # as a learner writes it: on the CPU
+    slow, fast = (decode.generate(made, prompt, 5, cached=cached) for cached in (False, True))
+    assert torch.equal(slow, fast) and torch.equal(slow[:, :4], prompt)
+    with torch.no_grad():
+        decode.forward(made, prompt.to(WHERE), decode.Cache(made, 2, 4))
+
+
+def pruned() -> None:
+    made = model()
+    for smaller in (
+        prune.unstructured(made, 0.5),
+        prune.fewer_units(made, 0.5),
+        prune.fewer_heads(made, 0.5),
+    ):
+        assert device_of(smaller).type == WHERE
+        step.next_token(smaller, batch(), batch())
+    prune.sparsity(prune.made_permanent(prune.unstructured(made, 0.5)))
+    prune.fine_tune(prune.unstructured(made, 0.5), corpus(), budget=200)
+
+
+def looked_at() -> None:
+    made = model()
+    variants.window_losses(made, corpus(), 8, 16)
+    variants.measured({"one": made, "other": model()}, "one", corpus(), batch=2, rounds=2, windows=8)
+    variants.longer(made, 32)
+    timing.forward_pass(made, batch())()
+    quantize.rounded(made, bits=8)
+    quantize.saved_bytes(made)
+    distill.fingerprint(made)
+    assert loop.evaluate(made, corpus(), 8) > 0
+
+
+def cloned() -> None:
+    sources = (cloning.Source(task="point", level=LEVEL, episodes=5), cloning.Source(level=LEVEL, episodes=5))
+    setting = cloning.CloneConfig(policy=POLICY, sources=sources, steps=4, batch=8)
+    policy, record = cloning.clone(setting)
+    assert policy.query.device.type == WHERE and record.provenance["device"] == WHERE
+    cloning.score(policy, record, episodes=4, cap=3)
+    cloning.act_in(policy, LEVEL, 2, cap=2)
+    policy_model.attention(policy, np.zeros((7, 7, 3), np.uint8), "go to the red ball")
+
+
+def bert_pretrained() -> None:
+    texts = [(f"{a} {b}", f"{b} {a} {a}") for a in "abcde" for b in "fghij"]
+    tokenizer = bert.make_tokenizer((" ".join(text) for text in texts), 60)
+    shape = bert.Shape(depth=1, width=16, heads=2, vocab_size=len(tokenizer))
+    made = BertForPreTraining(shape.config()).to(WHERE)
+    bert.pretrain(made, tokenizer, texts, bert.Pretraining(sequences=24, batch=8))
+    assert bert.masked_loss(made, tokenizer, texts) > 0
+    pairs = datasets.Dataset.from_dict({
+        "sentence1": [a for a, _ in texts], "sentence2": [b for _, b in texts], "label": [i % 2 for i in range(25)],
+    })  # fmt: skip
+    judge = BertForSequenceClassification(made.config).to(WHERE)
+    finetuning.evaluate(judge, tokenizer, pairs, chunk=10)
+    finetuning.attention(judge, tokenizer, *texts[3])
+
+
+CASES: dict[str, Callable[[], None]] = {
+    "fit_model": fit,
+    "fit_model, in parts": lambda: fit(accumulate=2),
+    "fit_model, Muon": lambda: fit(optimizer="muon"),
+    "fit_model, short to long": lambda: fit(curriculum=Curriculum(start=0.25)),
+    "fit_model, easy to hard": lambda: fit(curriculum=Curriculum(order="easy")),
+    "fit_model, learned positions": lambda: fit(model=TINY.replace(positions="learned")),
+    "fit_student": lambda: trained(*distill.fit_student(config(), model(), corpus=corpus())),
+    "fit_student, teacher from the CPU": lambda: trained(
+        *distill.fit_student(config(), model().to("cpu"), corpus=corpus())
+    ),
+    "fit_grown": grown,
+    "stepwise": by_hand,
+    "train_step": one_step,
+    "activations": kept_for_the_backward_pass,
+    "generate": decoded,
+    "prune": pruned,
+    "variants": looked_at,
+    "clone": cloned,
+    "BERT": bert_pretrained,
+    **{
+        f"fit_delayed, {method}": lambda method=method: trained(
+            *delayed.fit_delayed(config(), Delayed(method=method, workers=2, every=2), corpus())
+        )
+        for method in ("gradients", "local", "diloco")
+    },
+}
