@@ -5,15 +5,17 @@ compute with the numbers of an ordinary tensor inside, and refuse to meet one th
 without dimensions), and indices, may come from there, as CUDA has it.
 
 `python tests/elsewhere.py` runs the loops and functions of `CASES` there and prints what each one raised, as JSON;
-`python tests/elsewhere.py NOTEBOOK` runs a notebook's cells with everything trained there. In a process of its own, since
-torch cannot forget a device any more.
+`python tests/elsewhere.py [--steps 3] NOTEBOOK` runs a notebook's cells with everything trained there. Each is a process of its
+own, since torch cannot forget a device any more.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import traceback
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -119,16 +121,17 @@ def install() -> None:
     machine.choice = lambda: NAME
 
 
-def notebook(path: str) -> None:
-    """Run a notebook's code cells here; ends with the number of the first one that fails.
+def notebook(path: str, steps: int | None = None) -> list[str]:
+    """Run a notebook's code cells here. Returns a line for each cell in which two devices met, or which failed otherwise.
 
-    The workers of a sweep, which do not know the device, train on the CPU.
+    `steps`: train no run longer than that. Claims then say nothing, and a cell may fail for want of a trained model: only what
+    devices are to blame for is told. The workers of a sweep, which do not know the device, train on the CPU.
     """
-    import os
     from contextlib import contextmanager
 
     import nbformat
 
+    from scalept_lab.config import TrainConfig
     from scalept_lab.processes import local_processes
     from scalept_lab.study import sweep
 
@@ -138,36 +141,40 @@ def notebook(path: str) -> None:
             yield lambda config, folder: pool.submit(sweep.train_and_save, config, folder, "cpu")
 
     sweep._lanes = on_the_cpu  # type: ignore[assignment]
+    if steps is not None:
+        planned = TrainConfig.steps.fget  # type: ignore[attr-defined]
+        TrainConfig.steps = property(lambda config: min(steps, planned(config)))  # type: ignore[assignment]
     code = [cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code"]
-    os.chdir(os.path.dirname(os.path.abspath(path)))
     names: dict[str, Any] = {"__name__": "__main__"}
+    found = []
     for number, source in enumerate(code):
         try:
             exec(compile(source, f"cell {number}", "exec"), names)
-        except Exception:
-            traceback.print_exc()
-            sys.exit(f"{path}: code cell {number} fails on {NAME}")
-    print(f"{path}: {len(code)} cells, all of them on {NAME}")
+        except Exception as error:
+            if steps is None or "device" in str(error):
+                found.append(f"{path}: code cell {number}: {type(error).__name__}: {error}")
+    return found
 
 
 if __name__ == "__main__":
-    if sys.argv[1:]:
-        install()
-        for one in sys.argv[1:]:
-            notebook(one)
-    else:
-        install()
-        from elsewhere_cases import CASES
+    parser = argparse.ArgumentParser()
+    parser.add_argument("notebooks", nargs="*")
+    parser.add_argument("--steps", type=int)
+    options = parser.parse_args()
+    install()
+    if options.notebooks:
+        met = [line for one in options.notebooks for line in notebook(one, options.steps)]
+        print("\n".join(met) or "no two devices met")
+        sys.exit(bool(met))
+    from elsewhere_cases import CASES
 
-        found = {}
-        for name, case in CASES.items():
-            try:
-                case()
-                found[name] = ""
-            except Exception as error:
-                at = traceback.extract_tb(error.__traceback__)
-                ours = [
-                    f"{f.filename.rsplit('/', 1)[-1]}:{f.lineno}" for f in at if "scalept_lab" in f.filename
-                ]
-                found[name] = f"{type(error).__name__}: {error} ({' < '.join(reversed(ours[-3:]))})"
-        print(json.dumps(found))
+    found = {}
+    for name, case in CASES.items():
+        try:
+            case()
+            found[name] = ""
+        except Exception as error:
+            at = [f for f in traceback.extract_tb(error.__traceback__) if "scalept_lab" in f.filename]
+            where = " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in reversed(at[-3:]))
+            found[name] = f"{type(error).__name__}: {error} ({where})"
+    print(json.dumps(found))

@@ -7,9 +7,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from torch.utils import backend_registration
+
+from scalept_lab.data.corpora import prepare
+from scalept_lab.data.wheels import cache_dir
 
 HERE = Path(__file__).parent
 PACKAGE = HERE.parent / "scalept_lab"
@@ -33,24 +38,33 @@ EXEMPT = {  # and why
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory) -> dict[str, str]:
-    """What each case raised, in a process of its own."""
-    pytest.importorskip("torch.utils.backend_registration")
-    from torch.utils import backend_registration
-
+def elsewhere(tmp_path_factory) -> Callable[..., subprocess.CompletedProcess]:
+    """`elsewhere.py` with these arguments, in a folder and with a cache of its own, but for the corpora that are there."""
     if not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"):
         pytest.skip("this torch has no devices written in Python")
-    cache = tmp_path_factory.mktemp("cache")
+    folder = tmp_path_factory.mktemp("elsewhere")
+    prepare("python")
+    (folder / "prepared").symlink_to(cache_dir() / "prepared")
     environment = {
-        **os.environ, "SCALEPT_CACHE": str(cache), "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)])
-    }  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, str(HERE / "elsewhere.py")],
-        capture_output=True,
-        text=True,
-        timeout=250,
-        env=environment,
-    )
+        **os.environ,
+        "SCALEPT_CACHE": str(folder),
+        "MPLBACKEND": "agg",
+        "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)]),
+    }
+
+    def run(*arguments: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, str(HERE / "elsewhere.py"), *arguments]
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=250, env=environment, cwd=folder
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def found(elsewhere) -> dict[str, str]:
+    """What each case raised."""
+    done = elsewhere()
     assert done.returncode == 0, done.stderr[-2000:]
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -69,6 +83,14 @@ def test_it_runs_on_another_device(found, name):
 def test_delayed_workers_run_on_another_device(found):
     methods = {name: text for name, text in found.items() if name.startswith("fit_delayed")}
     assert len(methods) == 3 and set(methods.values()) == {""}
+
+
+@pytest.mark.parametrize("number", ["00", "07", "11"])
+def test_the_cells_of_notebooks_ask_where_a_model_lives(elsewhere, number):
+    """Those that feed a trained model by hand, with three steps for each run."""
+    (path,) = (HERE.parent / "notebooks").glob(f"{number}_*.ipynb")
+    done = elsewhere("--steps", "3", str(path))
+    assert done.returncode == 0, done.stdout.splitlines()[-1]
 
 
 def test_each_function_that_takes_a_model_has_a_case():
