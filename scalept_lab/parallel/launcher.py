@@ -120,7 +120,11 @@ def _failed(group: Sequence[BaseProcess], folder: Path) -> Exception | None:
         if code and code < 0:
             why = f"was killed by signal {-code}" + (" (often: memory ran out)" if code == -9 else "")
             output = folder / f"{rank}.output"
-            last = output.read_text(errors="replace").splitlines()[-5:] if output.exists() else []
+            last = (
+                output.read_text(encoding="utf-8", errors="replace").splitlines()[-5:]
+                if output.exists()
+                else []
+            )
             return RankError("\n".join([f"rank {rank} of {len(group)} {why} before it had finished", *last]))
     for path in sorted(folder.glob("*.error"), key=lambda path: path.stat().st_mtime_ns):
         kind, text = cloudpickle.loads(path.read_bytes())
@@ -148,7 +152,7 @@ def _where_they_stand(group: Sequence[BaseProcess], folder: Path, seconds: float
     time.sleep(0.5)
     for rank, process in enumerate(group):
         stack = folder / f"{rank}.stack"
-        frames = stack.read_text().splitlines() if stack.exists() else []
+        frames = stack.read_text(encoding="utf-8", errors="replace").splitlines() if stack.exists() else []
         frames = [line.strip() for line in frames if line.startswith("  File")]
         own = [
             line for line in frames if f"{os.sep}torch{os.sep}" not in line and "multiprocessing" not in line
@@ -174,7 +178,7 @@ def _end(group: Sequence[BaseProcess]) -> None:
 
 def _share(folder: Path) -> float:
     try:
-        done, total = map(float, (folder / "progress").read_text().split())
+        done, total = map(float, (folder / "progress").read_text(encoding="utf-8").split())
         return min(1.0, done / total)
     except (OSError, ValueError, ZeroDivisionError):
         return 0.0
@@ -225,8 +229,8 @@ def _rank(name: str, rank: int, ranks: int, backend: str) -> None:
     _folder = folder = Path(name)
     become_worker()
     if hasattr(signal, "SIGUSR1"):
-        faulthandler.register(signal.SIGUSR1, open(folder / f"{rank}.stack", "w"), all_threads=False)  # noqa: SIM115
-    with open(folder / f"{rank}.output", "w") as output:  # shown where a rank dies without a traceback
+        faulthandler.register(signal.SIGUSR1, open(folder / f"{rank}.stack", "wb"), all_threads=False)  # noqa: SIM115
+    with open(folder / f"{rank}.output", "wb") as output:  # shown where a rank dies without a traceback
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
     try:

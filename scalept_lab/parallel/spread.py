@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
+from scalept_lab.checks import LARGEST, whole
 from scalept_lab.config import Parallel, TrainConfig
 from scalept_lab.errors import InputError
 
@@ -326,14 +327,17 @@ def first(make: Callable[[], Made]) -> Made:
 def joined() -> Iterator[None]:
     """Join the process group that `torchrun` (or Slurm, by the same variables) describes, and leave it at the end.
 
-    Without such variables, or in a group that is already joined, it does nothing. Raises: InputError.
+    Without such variables (or with empty ones), or in a group that is already joined, it does nothing. Raises: InputError.
     """
-    if many() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    ranks = _variable("WORLD_SIZE", 1, least=1)
+    if many() or ranks == 1:
         yield
         return
-    cuda = torch.cuda.is_available()
+    _variable("RANK", 0, most=ranks - 1)
+    _variable("MASTER_PORT", 0, most=65535)
+    local, cuda = _variable("LOCAL_RANK", 0), torch.cuda.is_available()
     if cuda:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(local)
     else:
         torch.set_num_threads(1)
     try:
@@ -350,6 +354,16 @@ def joined() -> Iterator[None]:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def _variable(name: str, unset: int, least: int = 0, most: int = LARGEST) -> int:
+    """A whole number from the environment. Raises: InputError."""
+    text = os.environ.get(name, "").strip()
+    if not text:
+        return unset
+    return whole(
+        name, int(text) if text.isdecimal() else text, least, most, "torchrun sets it; unset it to run alone"
+    )
 
 
 def _addresses() -> dict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures as futures
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ from scalept_lab import machine
 from scalept_lab.config import TrainConfig, recommend
 from scalept_lab.costs import counts
 from scalept_lab.errors import InputError
+from scalept_lab.folders import writing
 from scalept_lab.processes import local_processes
 from scalept_lab.runs import RunRecord, Store
 from scalept_lab.train import pacing
@@ -108,10 +110,12 @@ def train_and_save(config: TrainConfig, folder: str) -> str:
     from scalept_lab.train.loop import train
 
     beat = _heartbeat(folder, config.id())
-    beat.parent.mkdir(parents=True, exist_ok=True)
+    with writing(beat):
+        beat.parent.mkdir(parents=True, exist_ok=True)
 
     def tell(step: int) -> None:
-        beat.write_text(str(step / config.steps))
+        with suppress(OSError):  # a bar that stands still is no reason to lose a run
+            beat.write_text(str(step / config.steps), encoding="utf-8")
 
     try:
         tell(0)  # over what a killed process may have left
@@ -121,7 +125,8 @@ def train_and_save(config: TrainConfig, folder: str) -> str:
     except Exception as error:
         record = _failed(config, error)
     finally:
-        beat.unlink(missing_ok=True)
+        with suppress(OSError):
+            beat.unlink(missing_ok=True)
     Store(folder).save(record)
     return record.id
 
@@ -158,7 +163,7 @@ def _heartbeat(folder: str | Path, run_id: str) -> Path:
 def _share(store: Store, config: TrainConfig) -> float:
     """How much of a run is done, as its worker last wrote it: a file, so that it works on any executor."""
     try:
-        return min(1.0, float(_heartbeat(store.folder, config.id()).read_text()))
+        return min(1.0, float(_heartbeat(store.folder, config.id()).read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return 0.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -74,7 +75,7 @@ def load_checkpoint(name: str | Path, **more: Any) -> tuple[Any, Any]:
     with quiet():
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise InputError(

@@ -37,7 +37,7 @@ def load(name: str | os.PathLike[str]) -> datasets.Dataset:
     import datasets
     import pyarrow as pa
 
-    folder = Path(name).expanduser() if is_path(os.fspath(name)) else _download(os.fspath(name))
+    folder = Path(os.path.expanduser(name)) if is_path(os.fspath(name)) else _download(os.fspath(name))
     info = _json(folder / "meta" / "info.json")[0]
     version = info.get("codebase_version")
     one_of(f"{name}: version of LeRobot's format", version, VERSIONS, "convert it")
