@@ -28,7 +28,7 @@ NO_ROOM = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 def cache(folder: str | os.PathLike[str] | None = None) -> Path:
     """The folder for everything downloaded or prepared: `folder`, else as above. It may not be there yet.
 
-    Raises: InputError for a `~` on a machine that knows no home of this user.
+    Raises: InputError for a `~` on a machine that knows no home of this user, and where there is no place at all.
     """
     if folder or os.environ.get("SCALEPT_CACHE"):
         return _named(folder or os.environ["SCALEPT_CACHE"], "SCALEPT_CACHE")
@@ -37,7 +37,8 @@ def cache(folder: str | os.PathLike[str] | None = None) -> Path:
     if usual.is_absolute() and (os.path.isdir(usual) or may_write(usual)):
         return usual
     user = os.getuid() if hasattr(os, "getuid") else "user"
-    instead = Path(tempfile.gettempdir(), f"scalept-lab-{user}")
+    with writing(usual):  # some machines have no temporary folder either
+        instead = Path(tempfile.gettempdir(), f"scalept-lab-{user}")
     _say(
         f"{usual} cannot be written to: corpora go to {instead}; SCALEPT_CACHE=FOLDER chooses a place that lasts"
     )
@@ -47,7 +48,7 @@ def cache(folder: str | os.PathLike[str] | None = None) -> Path:
 def results() -> Path:
     """The folder that studies and logs go to, as above. It may not be there yet.
 
-    Raises: InputError for a `~` on a machine that knows no home of this user.
+    Raises: InputError as `cache`.
     """
     if named := os.environ.get("SCALEPT_RESULTS"):
         return _named(named, "SCALEPT_RESULTS")

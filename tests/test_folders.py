@@ -200,3 +200,12 @@ def test_what_he_names_and_cannot_write_is_one_line(tmp_path):
     done = as_nobody(code, tmp_path / "here")
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert "all.jsonl cannot be written: Permission denied" in done.stderr
+
+
+def test_no_place_at_all_is_one_line(tmp_path, monkeypatch, read_only):
+    def none():
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    read_only(tmp_path)
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    one_line(folders.results, "No usable temporary directory found", "SCALEPT_CACHE")

@@ -30,6 +30,7 @@ import cloudpickle
 
 from scalept_lab.checks import whole
 from scalept_lab.errors import InputError
+from scalept_lab.folders import writing
 from scalept_lab.processes import become_worker, context
 
 START_SECONDS = 60.0  # on top of the time limit: importing torch on a cold machine
@@ -54,14 +55,15 @@ def launch(
     In each, `torch.distributed` is initialised and RANK, LOCAL_RANK and WORLD_SIZE are set as `torchrun` sets them.
     `seconds` is the time limit for all of it; `progress` shows a bar of what `tell` is told by the first rank.
 
-    Raises: InputError for a function, argument or result that cannot be sent (it is named), or what a rank raised as
-    InputError; RankError with the traceback of the rank that failed first, or with the place where each stands when the
-    time is up. No process is left behind in any case, an interrupt included.
+    Raises: InputError for a function, argument or result that cannot be sent (it is named), a temporary folder that cannot be
+    written, or what a rank raised as InputError; RankError with the traceback of the rank that failed first, or with the place
+    where each stands when the time is up. No process is left behind in any case, an interrupt included.
     """
     ranks = whole("ranks", ranks)
-    with tempfile.TemporaryDirectory(prefix="ranks-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        (folder / "task").write_bytes(_packed(function, args, kwargs))
+    with _meeting_place() as name:
+        folder, task = Path(name), _packed(function, args, kwargs)
+        with writing(folder / "task"):
+            (folder / "task").write_bytes(task)
         method = context()
         group = [
             method.Process(target=_rank, args=(name, rank, ranks, backend), name=f"rank {rank}")  # type: ignore[attr-defined]
@@ -74,6 +76,11 @@ def launch(
         finally:
             _end(group)
         return [cloudpickle.loads((folder / f"{rank}.result").read_bytes()) for rank in range(ranks)]
+
+
+def _meeting_place() -> tempfile.TemporaryDirectory[str]:
+    with writing("the temporary folder (TMPDIR)"):
+        return tempfile.TemporaryDirectory(prefix="ranks-", ignore_cleanup_errors=True)
 
 
 def tell(done: float, total: float = 1.0) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor
 from scalept_lab.checks import one_of
 from scalept_lab.data.sources import hub_reachable, is_path
 from scalept_lab.errors import InputError
+from scalept_lab.folders import writing
 from scalept_lab.transfer.bert import LENGTH, check_vocabulary, quiet
 from scalept_lab.transfer.pairs import check_classes, check_columns
 
@@ -146,9 +147,10 @@ def _trainer(model: Any, tokenizer: Any, train: Any, plan: FineTuning, logs: Any
         from torch.utils.tensorboard import SummaryWriter
 
         # What an earlier run left: two logs in one folder would be read as one curve.
-        for old in Path(logs).glob("events.out.tfevents.*"):
-            old.unlink()
-        trainer.add_callback(TensorBoardCallback(SummaryWriter(str(logs))))
+        with writing(logs):
+            for old in Path(logs).glob("events.out.tfevents.*"):
+                old.unlink()
+            trainer.add_callback(TensorBoardCallback(SummaryWriter(str(logs))))
     return trainer
 
 
