@@ -3,7 +3,7 @@
 | what | where | else, with one line that says so |
 |---|---|---|
 | corpora, models (`cache`) | `$SCALEPT_CACHE` or `~/.cache/scalept-lab` | `scalept-lab-UID` in the temporary folder |
-| studies and logs (`results`) | `$SCALEPT_RESULTS`, or `results` where you are | `results` in the cache |
+| studies and logs (`results`) | `$SCALEPT_RESULTS`, or `results` where you are | `results` in the cache, or in that other one |
 
 What a variable names is taken at its word: where it cannot be written to, writing there fails, in one line (`writing`).
 """
@@ -36,9 +36,7 @@ def cache(folder: str | os.PathLike[str] | None = None) -> Path:
     # one that is there serves even if it is read-only: somebody has filled it
     if usual.is_absolute() and (os.path.isdir(usual) or may_write(usual)):
         return usual
-    user = os.getuid() if hasattr(os, "getuid") else "user"
-    with writing(usual):  # some machines have no temporary folder either
-        instead = Path(tempfile.gettempdir(), f"scalept-lab-{user}")
+    instead = _temporary(usual)
     _say(
         f"{usual} cannot be written to: corpora go to {instead}; SCALEPT_CACHE=FOLDER chooses a place that lasts"
     )
@@ -56,6 +54,8 @@ def results() -> Path:
     if may_write(usual):
         return usual
     instead = cache() / "results"
+    if not may_write(instead):  # a cache that a class shares
+        instead = _temporary(usual) / "results"
     _say(
         f"{usual.absolute()} cannot be written to: results go to {instead}; SCALEPT_RESULTS=FOLDER chooses another place"
     )
@@ -84,6 +84,12 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
             else "SCALEPT_RESULTS and SCALEPT_CACHE name folders for results and corpora that you may write to"
         )
         raise InputError(f"{path} cannot be written: {error.strerror or error}; {do}") from None
+
+
+def _temporary(usual: Path) -> Path:
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    with writing(usual):  # some machines have no temporary folder either
+        return Path(tempfile.gettempdir(), f"scalept-lab-{user}")
 
 
 def _named(folder: str | os.PathLike[str], variable: str) -> Path:

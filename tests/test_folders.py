@@ -116,6 +116,12 @@ def test_a_filled_cache_serves_even_if_it_is_read_only(tmp_path, read_only, caps
     assert folders.cache() == tmp_path / ".cache" / "scalept-lab" and capsys.readouterr().err == ""
 
 
+def test_results_do_not_go_to_a_read_only_cache(tmp_path, read_only):
+    (tmp_path / ".cache" / "scalept-lab").mkdir(parents=True)
+    read_only(tmp_path)
+    assert folders.results() == tmp_path / "temporary" / f"scalept-lab-{os.getuid()}" / "results"
+
+
 def test_a_user_without_a_home(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(os.path, "expanduser", lambda path: os.fspath(path))  # what Python does there
     assert folders.cache().parent == tmp_path / "temporary"
