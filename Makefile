@@ -17,7 +17,7 @@ NOTEBOOKS ?= notebooks
 SAMPLE ?= 8
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run test unit notebook-test lab lint notebooks mutants clean ready ready-dev
+.PHONY: help run test unit notebook-test lab lint notebooks address mutants clean ready ready-dev
 .DEFAULT_GOAL := help
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo "make test       unit tests, then every notebook against its saved outputs"
 	@echo "make lint       ruff and mypy"
 	@echo "make notebooks  run the notebooks and save their outputs (NOTEBOOKS=notebooks/02_model_scaling.ipynb for one)"
+	@echo "make address    for a fork: write its address into badges, notebooks and metadata (REPO=owner/name)"
 	@echo "make mutants    do the tests of ROOM notice small faults? (ROOM=laws SAMPLE=8; minutes, by hand)"
 	@echo "make clean      remove caches and results (the installation in $(VENV) stays)"
 	@echo "Variables: PYTHON=python3.12, PIP_ARGS='...' for pip install"
@@ -55,6 +56,9 @@ lint: ready-dev
 
 notebooks: ready-dev
 	@$(BIN)/scalept run --save $$(find $(NOTEBOOKS) -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*' | sort)
+
+address:
+	@REPO='$(subst ','\'',$(REPO))' $(PYTHON) .ci/address.py
 
 mutants: ready-dev
 	@$(BIN)/python benchmarks/mutants.py --sample $(SAMPLE) $(or $(ROOM),$(error name a room or a module: make mutants ROOM=laws))

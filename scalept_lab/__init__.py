@@ -36,6 +36,7 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "runs": "RunRecord Store read_records recorded write_records",
     "errors": "InputError",
     "machine": "",
+    "folders": "",
     "processes": "",
     "data.corpora": "prepare",
     "model.transformer": "Transformer",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -16,6 +17,8 @@ from scalept_lab.errors import InputError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that knows no α shows its number
+        sys.stdout.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     try:
         result, text = options.command(options)
@@ -40,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _speaks() -> bool:
     """Under `torchrun` every rank runs the command; the first one answers for all."""
-    return os.environ.get("RANK", "0") == "0"
+    rank = os.environ.get("RANK", "")
+    return not rank.isdigit() or int(rank) == 0
 
 
 def check(options: argparse.Namespace) -> tuple[Any, str]:
@@ -67,10 +71,16 @@ def check(options: argparse.Namespace) -> tuple[Any, str]:
 
 
 def study(options: argparse.Namespace) -> tuple[Any, str]:
+    from scalept_lab import folders
     from scalept_lab.study.standard import run_standard_study
 
     started = time.perf_counter()
-    done = run_standard_study(options.out, options.budget_flops, seed=options.seed, quiet=options.json)
+    done = run_standard_study(
+        options.out or folders.results() / "study",
+        options.budget_flops,
+        seed=options.seed,
+        quiet=options.json,
+    )
     seconds = time.perf_counter() - started
     return {**done.as_json(), "seconds": round(seconds, 1)}, f"{done}\nfinished in {seconds / 60:.1f} minutes"
 
@@ -206,7 +216,7 @@ def _parser() -> argparse.ArgumentParser:
         "--budget-flops", type=float, default=None, metavar="X", help="FLOPs for the sweep (default 6e12)"
     )
     sub.add_argument(
-        "--out", default="results/study", metavar="DIR", help="folder of the study (default results/study)"
+        "--out", metavar="DIR", help="folder of the study (default $SCALEPT_RESULTS/study, or results/study)"
     )
     sub.add_argument("--seed", type=int, default=0, help="seed of every run (default 0)")
 

@@ -5,29 +5,56 @@ from __future__ import annotations
 import concurrent.futures as futures
 import multiprocessing
 import multiprocessing.connection
+import multiprocessing.util
 import os
 import signal
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.context import BaseContext
 
+from scalept_lab.errors import InputError
 from scalept_lab.runs import discard_drafts
 
 # Imported once, by the server that all workers are forked from: they start in a tenth of a second and share its memory.
 PRELOADED = ["scalept_lab.train.loop", "torch.distributed.fsdp", "torch.distributed.tensor.parallel"]
+# The path of a Unix socket may have 103 characters on macOS and 107 on Linux; multiprocessing puts 32 of its own behind
+# the temporary folder.
+LONGEST_TMPDIR = 70
+SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 
 
 def context() -> BaseContext:
     """How processes are started here. Never `fork`: a child of a process with threads can wait for ever.
 
     `forkserver` where there is one, else (Windows) `spawn`, which imports torch anew in each process: some seconds.
+    Raises: InputError where the temporary folder's path is too long for a socket, and no shorter one can be written to.
     """
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     chosen = multiprocessing.get_context("forkserver")
-    chosen.set_forkserver_preload(PRELOADED)
+    chosen.set_forkserver_preload([*PRELOADED, "scalept_lab.shared"])
+    _find_sockets_a_place()
     return chosen
+
+
+def _find_sockets_a_place() -> None:
+    """multiprocessing makes a folder for its sockets in the temporary one, once: where that is too deep, elsewhere."""
+    usual = tempfile.gettempdir()
+    if len(os.fsencode(usual)) <= LONGEST_TMPDIR:
+        return
+    short = next((folder for folder in SHORT_FOLDERS if os.access(folder, os.W_OK | os.X_OK)), None)
+    if short is None:
+        raise InputError(
+            f"TMPDIR: expected a path of at most {LONGEST_TMPDIR} characters, got {len(usual)} ({usual}); "
+            "set TMPDIR to a shorter one that you may write to"
+        )
+    before, tempfile.tempdir = tempfile.tempdir, short
+    try:
+        multiprocessing.util.get_temp_dir()
+    finally:
+        tempfile.tempdir = before
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from scalept_lab.checks import unknown
 from scalept_lab.config import first_line
 from scalept_lab.errors import InputError
+from scalept_lab.folders import writing
 
 
 class RunRecord(BaseModel):
@@ -94,7 +95,8 @@ class Store:
         """Keep a record. One of the same run on other text is moved aside, to `<id>.json.<its fingerprint>`."""
         path, old = self.path(record.id), self.get(record.id)
         if old is not None and old.status != "failed" and old.corpus != record.corpus:
-            os.replace(path, path.with_name(f"{path.name}.{old.corpus[:12] or 'unknown'}"))
+            with writing(path):
+                os.replace(path, path.with_name(f"{path.name}.{old.corpus[:12] or 'unknown'}"))
         write_atomically(path, record.model_dump_json(indent=1) + "\n")
         return path
 
@@ -113,8 +115,16 @@ def parse_record(text: str) -> RunRecord:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write `content` so that `path` holds either all of it or what was there before, even if the power goes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write `content` so that `path` holds either all of it or what was there before, even if the power goes.
+
+    Raises: InputError where there is no room or no right to write it.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, content)
+
+
+def _replace(path: Path, content: str | bytes) -> None:
     # not mkstemp, whose files only their owner can read
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     _drafts.add(temporary)

@@ -438,3 +438,38 @@ def test_every_command_has_help(scalept):
     for command in ("check", "study", "fit", "count", "memory", "plan", "train", "merge", "run"):
         status, out, _ = scalept(command, "--help")
         assert status == 0 and "--json" in out
+
+
+def test_a_terminal_that_knows_no_chinese_ends_no_command(tmp_path):
+    """What it cannot show comes as its number; files keep their names and their UTF-8."""
+    (tmp_path / "词").mkdir()
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [sys.executable, "-m", "scalept_lab.cli", "merge", "词", "--out", "词.jsonl"],
+        capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "0 records in \\u8bcd.jsonl, 0 duplicates\n" and (tmp_path / "词.jsonl").exists()
+
+
+@pytest.mark.parametrize("rank", ["", "0", "first"])
+def test_an_empty_or_odd_rank_silences_nobody(scalept, monkeypatch, rank):
+    monkeypatch.setenv("RANK", rank)
+    assert scalept("count", "gpt2")[1]
+    assert "expected" in scalept("count", "no-such-model")[2]
+
+
+def test_a_study_without_out_goes_where_results_go(scalept, monkeypatch, tmp_path):
+    asked = []
+
+    def run(out, *_, **__):
+        asked.append(out)
+        raise InputError("enough")
+
+    monkeypatch.setattr(standard, "run_standard_study", run)
+    monkeypatch.delenv("SCALEPT_RESULTS", raising=False)
+    scalept("study")
+    monkeypatch.setenv("SCALEPT_RESULTS", str(tmp_path / "there"))
+    scalept("study")
+    scalept("study", "--out", "here")
+    assert list(map(str, asked)) == ["results/study", str(tmp_path / "there" / "study"), "here"]

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from torch.utils import backend_registration
 
+from scalept_lab import folders
 from scalept_lab.data.corpora import prepare
-from scalept_lab.data.wheels import cache_dir
 
 HERE = Path(__file__).parent
 PACKAGE = HERE.parent / "scalept_lab"
@@ -44,7 +44,7 @@ def elsewhere(tmp_path_factory) -> Callable[..., subprocess.CompletedProcess]:
         pytest.skip("this torch has no devices written in Python")
     folder = tmp_path_factory.mktemp("elsewhere")
     prepare("python")
-    (folder / "prepared").symlink_to(cache_dir() / "prepared")
+    (folder / "prepared").symlink_to(folders.cache() / "prepared")
     environment = {
         **os.environ,
         "SCALEPT_CACHE": str(folder),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 import psutil
 import pytest
 import torch
+from refusals import one_line
 
 from scalept_lab import processes
 from scalept_lab.processes import context, local_processes
@@ -120,3 +123,49 @@ def test_a_worker_that_is_ended_leaves_no_half_record(tmp_path):
     while list((tmp_path / "runs").iterdir()) and time.monotonic() < end:
         time.sleep(0.02)
     assert not list((tmp_path / "runs").iterdir())
+
+
+LONG = """if True:
+    import tempfile
+    from scalept_lab import processes
+    if __name__ == "__main__":
+        processes.PRELOADED = []  # torch is not needed to see a process start
+        child = processes.context().Process(target=print, args=("started",))
+        child.start()
+        child.join()
+        print(len(tempfile.gettempdir()))
+"""
+
+
+@pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="uses no sockets")
+def test_a_long_temporary_folder_is_no_hindrance(tmp_path):
+    """A Unix socket's path has about a hundred characters, and multiprocessing puts its sockets there."""
+    deep = tmp_path / ("d" * (130 - len(str(tmp_path))))
+    deep.mkdir()
+    code = tmp_path / "long.py"
+    code.write_text(LONG)
+    environment = {**os.environ, "TMPDIR": str(deep), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        [sys.executable, str(code)], env=environment, capture_output=True, text=True, timeout=100
+    )
+    assert done.stdout.splitlines() == ["started", "131"], done.stderr[-2000:]
+    assert list(deep.iterdir()) == []
+
+
+def test_a_long_temporary_folder_without_a_shorter_one_is_one_line(monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/" + "d" * 111)
+    monkeypatch.setattr(processes, "SHORT_FOLDERS", ("/nowhere",))
+    monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn", "forkserver"])
+    one_line(
+        context, "TMPDIR: expected a path of at most 70 characters, got 112", "set TMPDIR to a shorter one"
+    )
+
+
+def frozen() -> int:
+    return gc.get_freeze_count()
+
+
+@pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="nothing is shared")
+def test_what_the_server_has_loaded_stays_shared_with_its_workers():
+    with local_processes(1) as pool:
+        assert pool.submit(frozen).result() > 100_000

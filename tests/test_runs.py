@@ -270,7 +270,7 @@ def test_a_write_that_fails_leaves_what_was_there_and_no_temporary(tmp_path, mon
 
     monkeypatch.setattr(os, step, fail)
     for kind in ("json", "jsonl", "parquet"):
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(InputError, match="cannot be written: No space left"):
             if kind == "json":
                 store.save(made(seconds=99.0))
             else:

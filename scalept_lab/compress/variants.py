@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from scalept_lab import folders
 from scalept_lab.compress.quantize import saved_bytes
 from scalept_lab.config import ModelConfig, TrainConfig, recommend
 from scalept_lab.data.corpora import Prepared
 from scalept_lab.data.tokens import eval_windows
-from scalept_lab.data.wheels import cache_dir
 from scalept_lab.errors import InputError
 from scalept_lab.model.transformer import Transformer, cross_entropy, device_of
 from scalept_lab.runs import RunRecord, Store, write_atomically
@@ -38,7 +38,7 @@ def trained(
     Weights are kept as tensors alone and read with `weights_only`; a file that cannot be read is made again.
     """
     corpus = corpus or prepared(config.corpus)
-    store = Store(cache_dir(cache) / "models" / corpus.sha256[:16])  # other text, other model
+    store = Store(folders.cache(cache) / "models" / corpus.sha256[:16])  # other text, other model
     path = store.folder / f"{config.id()}.pt"
     record = store.get(config.id())
     if record is not None and path.is_file():

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from scalept_lab import folders
 from scalept_lab.errors import InputError
 
 LIMIT_SECONDS = 150.0
@@ -140,7 +141,7 @@ def run_notebook(path: str | Path, save: bool = False, timeout: float = 600.0) -
         coalesce_streams=True,
     )
     cell, error, peak = -1, None, 0
-    with client.setup_kernel(stderr=subprocess.DEVNULL):
+    with client.setup_kernel(stderr=subprocess.DEVNULL, env=_environment()):
         memory = PeakMemory(kernel.provisioner.pid)
         try:
             for cell, source in enumerate(notebook.cells):
@@ -196,6 +197,20 @@ def _read(path: Path) -> Any:
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path} is not a readable notebook: {reason}") from error
+
+
+def _environment() -> dict[str, str]:
+    """A kernel does not start for a user without a home that it can write to: it gets one beside the corpora.
+
+    Raises: InputError where there is no place for that either.
+    """
+    home = Path(os.path.expanduser("~"))
+    if home.is_absolute() and folders.may_write(home):
+        return dict(os.environ)
+    home = folders.cache() / "home"
+    with folders.writing(home):
+        home.mkdir(parents=True, exist_ok=True)
+    return {**os.environ, "HOME": str(home), "SCALEPT_CACHE": str(folders.cache())}
 
 
 def _this_python() -> Any:

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from scalept_lab import folders
 from scalept_lab.data import sources, tokens, wheels
 from scalept_lab.data.cards import data_card, describe
 from scalept_lab.data.documents import CORPORA, HELDOUT, documents, split
@@ -89,7 +90,7 @@ def prepare(name: str, cache: str | os.PathLike[str] | None = None, tokenizer: s
     kind, _, size = tokenizer.partition("-")
     if tokenizer != "bytes" and not (kind == "bpe" and size.isdigit()):
         raise InputError(f"tokenizer {tokenizer!r}: expected 'bytes' or 'bpe-SIZE', such as 'bpe-1024'")
-    root = wheels.cache_dir(cache)
+    root = folders.cache(cache)
     folder = root / "prepared" / _key(name, tokenizer)
     fallback = folder.with_name(folder.name + "-stdlib")
     if ready := _load(name, folder):
@@ -160,10 +161,9 @@ def _load(name: str, folder: Path) -> Prepared | None:
 
 def _save(folder: Path, streams: Streams, tokenizer: Any, card: dict[str, Any]) -> None:
     """All files under a temporary name, then one rename."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
     tmp = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
     try:
-        tmp.mkdir()
+        tmp.mkdir(parents=True)
         for side, stream in zip(("train", "heldout"), streams, strict=True):
             np.save(tmp / f"{side}.npy", stream)
         if isinstance(tokenizer, tokens.BPETokenizer):
@@ -172,9 +172,10 @@ def _save(folder: Path, streams: Streams, tokenizer: Any, card: dict[str, Any]) 
         if card["origin"] == "stdlib fallback" or _load(card["name"], folder) is None:
             shutil.rmtree(folder, ignore_errors=True)  # a day old, or damaged
         os.rename(tmp, folder)
-    except OSError:
+    except OSError as error:
         if _load(card["name"], folder) is None:  # else another process was faster; its files are the same
-            raise
+            with folders.writing(folder):
+                raise error
     finally:
         shutil.rmtree(tmp, ignore_errors=True)
 

@@ -80,7 +80,7 @@ def collect_from(
     rows: list[Row] = []
     calls: list[dict[str, Any]]
     if is_path(name):
-        package, trouble = Path(name).expanduser().name, "cannot be read as a dataset of documents"
+        package, trouble = Path(os.path.expanduser(name)).name, "cannot be read as a dataset of documents"
         rows += _of_texts(text_pieces(name), package, "as given")
         loaders = [(TABLES.get(file.suffix.lower()), str(file)) for file in local_files(name)]
         calls = [{"path": loader, "data_files": {split: file}} for loader, file in loaders if loader]
@@ -150,7 +150,7 @@ def is_path(name: str) -> bool:
 def local_files(path: str | os.PathLike[str]) -> list[Path]:
     """The readable files of a path, sorted. Raises InputError when there is no such path or nothing to read
     in it."""
-    root, known = Path(path).expanduser(), (*TEXTS, *TABLES)
+    root, known = Path(os.path.expanduser(path)), (*TEXTS, *TABLES)
     if not root.exists():
         raise InputError(
             f"{path}: no such file or folder; give a text, .jsonl or .parquet file, or a folder of them"
@@ -184,7 +184,7 @@ def decode(data: bytes) -> str:
 
 def text_pieces(path: str | os.PathLike[str]) -> list[tuple[str, str]]:
     """(path, text) of the text files of a path, long ones cut into ``path#00000``, ``path#00001``, …"""
-    root = Path(path).expanduser()
+    root = Path(os.path.expanduser(path))
     found: list[tuple[str, str]] = []
     for file in local_files(path):
         if file.suffix.lower() not in TABLES:

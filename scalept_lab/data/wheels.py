@@ -17,6 +17,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from scalept_lab import folders
 from scalept_lab.errors import InputError
 
 Files = list[tuple[str, bytes]]  # (path inside the wheel, content), sorted by path
@@ -87,12 +88,6 @@ SOURCES: dict[str, Source] = {
 }
 
 
-def cache_dir(cache: str | os.PathLike[str] | None = None) -> Path:
-    """Folder for everything downloaded or prepared: ``cache``, else ``$SCALEPT_CACHE``, else
-    ``~/.cache/scalept-lab``."""
-    return Path(cache or os.environ.get("SCALEPT_CACHE") or "~/.cache/scalept-lab").expanduser()
-
-
 def content_hash(files: Files) -> str:
     """sha256 over path, length and bytes of every file, in path order."""
     digest = hashlib.sha256()
@@ -105,7 +100,7 @@ def content_hash(files: Files) -> str:
 def source_files(source: Source, cache: str | os.PathLike[str] | None = None) -> Files | None:
     """The pinned files, from site-packages when they match, else from the exact wheel; None when neither
     can be had."""
-    return installed_files(source) or wheel_files(source, cache_dir(cache))
+    return installed_files(source) or wheel_files(source, folders.cache(cache))
 
 
 def installed_files(source: Source) -> Files | None:
@@ -132,7 +127,8 @@ def wheel_files(source: Source, cache: Path) -> Files | None:
     """
     wheel = cache / "wheels" / source.wheel
     if not wheel.exists():
-        wheel.parent.mkdir(parents=True, exist_ok=True)
+        with folders.writing(wheel):
+            wheel.parent.mkdir(parents=True, exist_ok=True)
         try:
             _fetch(source, wheel)
         except (OSError, subprocess.SubprocessError):
@@ -185,8 +181,8 @@ def stdlib_files() -> Files:
     root = Path(sysconfig.get_paths()["stdlib"])
     skip = {"test", "tests", "idle_test", "site-packages", "dist-packages", "lib2to3", "__pycache__"}
     files: Files = []
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted(d for d in folders if d not in skip)
+    for folder, below, names in os.walk(root):
+        below[:] = sorted(d for d in below if d not in skip)
         for name in names:
             if name.endswith(".py"):
                 path = Path(folder, name)

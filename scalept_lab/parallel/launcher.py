@@ -30,6 +30,7 @@ import cloudpickle
 
 from scalept_lab.checks import whole
 from scalept_lab.errors import InputError
+from scalept_lab.folders import writing
 from scalept_lab.processes import become_worker, context
 
 START_SECONDS = 60.0  # on top of the time limit: importing torch on a cold machine
@@ -54,14 +55,15 @@ def launch(
     In each, `torch.distributed` is initialised and RANK, LOCAL_RANK and WORLD_SIZE are set as `torchrun` sets them.
     `seconds` is the time limit for all of it; `progress` shows a bar of what `tell` is told by the first rank.
 
-    Raises: InputError for a function, argument or result that cannot be sent (it is named), or what a rank raised as
-    InputError; RankError with the traceback of the rank that failed first, or with the place where each stands when the
-    time is up. No process is left behind in any case, an interrupt included.
+    Raises: InputError for a function, argument or result that cannot be sent (it is named), a temporary folder that cannot be
+    written, or what a rank raised as InputError; RankError with the traceback of the rank that failed first, or with the place
+    where each stands when the time is up. No process is left behind in any case, an interrupt included.
     """
     ranks = whole("ranks", ranks)
-    with tempfile.TemporaryDirectory(prefix="ranks-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        (folder / "task").write_bytes(_packed(function, args, kwargs))
+    with _meeting_place() as name:
+        folder, task = Path(name), _packed(function, args, kwargs)
+        with writing(folder / "task"):
+            (folder / "task").write_bytes(task)
         method = context()
         group = [
             method.Process(target=_rank, args=(name, rank, ranks, backend), name=f"rank {rank}")  # type: ignore[attr-defined]
@@ -74,6 +76,11 @@ def launch(
         finally:
             _end(group)
         return [cloudpickle.loads((folder / f"{rank}.result").read_bytes()) for rank in range(ranks)]
+
+
+def _meeting_place() -> tempfile.TemporaryDirectory[str]:
+    with writing("the temporary folder (TMPDIR)"):
+        return tempfile.TemporaryDirectory(prefix="ranks-", ignore_cleanup_errors=True)
 
 
 def tell(done: float, total: float = 1.0) -> None:
@@ -120,7 +127,11 @@ def _failed(group: Sequence[BaseProcess], folder: Path) -> Exception | None:
         if code and code < 0:
             why = f"was killed by signal {-code}" + (" (often: memory ran out)" if code == -9 else "")
             output = folder / f"{rank}.output"
-            last = output.read_text(errors="replace").splitlines()[-5:] if output.exists() else []
+            last = (
+                output.read_text(encoding="utf-8", errors="replace").splitlines()[-5:]
+                if output.exists()
+                else []
+            )
             return RankError("\n".join([f"rank {rank} of {len(group)} {why} before it had finished", *last]))
     for path in sorted(folder.glob("*.error"), key=lambda path: path.stat().st_mtime_ns):
         kind, text = cloudpickle.loads(path.read_bytes())
@@ -148,7 +159,7 @@ def _where_they_stand(group: Sequence[BaseProcess], folder: Path, seconds: float
     time.sleep(0.5)
     for rank, process in enumerate(group):
         stack = folder / f"{rank}.stack"
-        frames = stack.read_text().splitlines() if stack.exists() else []
+        frames = stack.read_text(encoding="utf-8", errors="replace").splitlines() if stack.exists() else []
         frames = [line.strip() for line in frames if line.startswith("  File")]
         own = [
             line for line in frames if f"{os.sep}torch{os.sep}" not in line and "multiprocessing" not in line
@@ -174,7 +185,7 @@ def _end(group: Sequence[BaseProcess]) -> None:
 
 def _share(folder: Path) -> float:
     try:
-        done, total = map(float, (folder / "progress").read_text().split())
+        done, total = map(float, (folder / "progress").read_text(encoding="utf-8").split())
         return min(1.0, done / total)
     except (OSError, ValueError, ZeroDivisionError):
         return 0.0
@@ -225,8 +236,8 @@ def _rank(name: str, rank: int, ranks: int, backend: str) -> None:
     _folder = folder = Path(name)
     become_worker()
     if hasattr(signal, "SIGUSR1"):
-        faulthandler.register(signal.SIGUSR1, open(folder / f"{rank}.stack", "w"), all_threads=False)  # noqa: SIM115
-    with open(folder / f"{rank}.output", "w") as output:  # shown where a rank dies without a traceback
+        faulthandler.register(signal.SIGUSR1, open(folder / f"{rank}.stack", "wb"), all_threads=False)  # noqa: SIM115
+    with open(folder / f"{rank}.output", "wb") as output:  # shown where a rank dies without a traceback
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
     try:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 from scalept_lab import machine
+from scalept_lab.checks import LARGEST, whole
 from scalept_lab.config import Parallel, TrainConfig
 from scalept_lab.errors import InputError
 from scalept_lab.model.transformer import device_of
@@ -335,16 +336,19 @@ def first(make: Callable[[], Made]) -> Made:
 def joined() -> Iterator[None]:
     """Join the process group that `torchrun` (or Slurm, by the same variables) describes, and leave it at the end.
 
-    Without such variables, or in a group that is already joined, it does nothing. Raises: InputError.
+    Without such variables (or with empty ones), or in a group that is already joined, it does nothing. Raises: InputError.
     """
-    if many() or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    ranks = _variable("WORLD_SIZE", 1, least=1)
+    if many() or ranks == 1:
         yield
         return
-    here = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ["WORLD_SIZE"])
+    _variable("RANK", 0, most=ranks - 1)
+    _variable("MASTER_PORT", 0, most=65535)
+    local, here = _variable("LOCAL_RANK", 0), _variable("LOCAL_WORLD_SIZE", ranks)
     # NCCL gives each rank a GPU of its own; where there are fewer, all ranks compute on the CPU
     cuda = machine.device() == "cuda" and here <= torch.cuda.device_count()
     if cuda:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(local)
     else:
         torch.set_num_threads(1)
     try:
@@ -361,6 +365,16 @@ def joined() -> Iterator[None]:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def _variable(name: str, unset: int, least: int = 0, most: int = LARGEST) -> int:
+    """A whole number from the environment. Raises: InputError."""
+    text = os.environ.get(name, "").strip()
+    if not text:
+        return unset
+    return whole(
+        name, int(text) if text.isdecimal() else text, least, most, "torchrun sets it; unset it to run alone"
+    )
 
 
 def _addresses() -> dict:

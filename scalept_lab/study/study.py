@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from concurrent import futures
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from scalept_lab import folders
 from scalept_lab.checks import positive
 from scalept_lab.config import HEAD_DIM, TrainConfig, parse
 from scalept_lab.costs import counts
@@ -67,9 +67,7 @@ class Study:
 
     def __init__(self, name: str, budget_flops: float | None = None, folder: str | Path | None = None):
         self.name = name
-        self.folder = (
-            Path(folder) if folder is not None else Path(os.environ.get("SCALEPT_RESULTS", "results")) / name
-        )
+        self.folder = Path(folder) if folder is not None else folders.results() / name
         if budget_flops is not None:
             positive("budget_flops", budget_flops)
         known = self._read_budget()

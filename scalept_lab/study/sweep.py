@@ -6,7 +6,7 @@ import concurrent.futures as futures
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from scalept_lab import machine
 from scalept_lab.config import TrainConfig, recommend
 from scalept_lab.costs import counts
 from scalept_lab.errors import InputError
+from scalept_lab.folders import writing
 from scalept_lab.processes import local_processes
 from scalept_lab.runs import RunRecord, Store
 from scalept_lab.train import pacing
@@ -132,10 +133,12 @@ def train_and_save(config: TrainConfig, folder: str, device: str | None = None) 
     from scalept_lab.train.loop import train
 
     beat = _heartbeat(folder, config.id())
-    beat.parent.mkdir(parents=True, exist_ok=True)
+    with writing(beat):
+        beat.parent.mkdir(parents=True, exist_ok=True)
 
     def tell(step: int) -> None:
-        beat.write_text(str(step / config.steps))
+        with suppress(OSError):  # a bar that stands still is no reason to lose a run
+            beat.write_text(str(step / config.steps), encoding="utf-8")
 
     try:
         tell(0)  # over what a killed process may have left
@@ -145,7 +148,8 @@ def train_and_save(config: TrainConfig, folder: str, device: str | None = None) 
     except Exception as error:
         record = _failed(config, error)
     finally:
-        beat.unlink(missing_ok=True)
+        with suppress(OSError):
+            beat.unlink(missing_ok=True)
     Store(folder).save(record)
     return record.id
 
@@ -182,7 +186,7 @@ def _heartbeat(folder: str | Path, run_id: str) -> Path:
 def _share(store: Store, config: TrainConfig) -> float:
     """How much of a run is done, as its worker last wrote it: a file, so that it works on any executor."""
     try:
-        return min(1.0, float(_heartbeat(store.folder, config.id()).read_text()))
+        return min(1.0, float(_heartbeat(store.folder, config.id()).read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return 0.0
 

@@ -14,10 +14,9 @@ from typing import Any
 
 import torch
 
-from scalept_lab import machine
+from scalept_lab import folders, machine
 from scalept_lab.config import TrainConfig
 from scalept_lab.costs import counts
-from scalept_lab.data.wheels import cache_dir
 from scalept_lab.errors import InputError
 from scalept_lab.parallel import spread
 from scalept_lab.runs import write_atomically
@@ -67,7 +66,7 @@ def seconds_per_step(config: TrainConfig, device: str | None = None, steps: int 
         torch.set_num_threads(threads)
     seconds = sorted(times[1:])[steps // 2]
     if len(machine.devices()) > 1:  # a CPU alone is asked for minutes, and those change with its load
-        with suppress(OSError):
+        with suppress(InputError):
             write_atomically(_path(), json.dumps({**known, key: seconds}, indent=1))
     return seconds
 
@@ -105,13 +104,15 @@ def _key(config: TrainConfig, device: str) -> str:
 
 
 def _path():
-    return cache_dir() / "seconds_per_step.json"
+    return folders.cache() / "seconds_per_step.json"
 
 
 def _known() -> dict[str, float]:
     if len(machine.devices()) == 1:
         return {}
     try:
-        return {str(key): float(value) for key, value in json.loads(_path().read_text()).items()}
+        return {
+            str(key): float(value) for key, value in json.loads(_path().read_text(encoding="utf-8")).items()
+        }
     except (OSError, ValueError, AttributeError, TypeError):
         return {}

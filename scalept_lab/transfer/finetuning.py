@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from scalept_lab import machine
 from scalept_lab.checks import one_of
 from scalept_lab.data.sources import hub_reachable, is_path
 from scalept_lab.errors import InputError
+from scalept_lab.folders import writing
 from scalept_lab.transfer.bert import LENGTH, check_vocabulary, quiet
 from scalept_lab.transfer.pairs import check_classes, check_columns
 
@@ -75,7 +77,7 @@ def load_checkpoint(name: str | Path, **more: Any) -> tuple[Any, Any]:
     with quiet():
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    folder = Path(name).expanduser()
+    folder = Path(os.path.expanduser(name))
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise InputError(
@@ -147,9 +149,10 @@ def _trainer(model: Any, tokenizer: Any, train: Any, plan: FineTuning, logs: Any
         from torch.utils.tensorboard import SummaryWriter
 
         # What an earlier run left: two logs in one folder would be read as one curve.
-        for old in Path(logs).glob("events.out.tfevents.*"):
-            old.unlink()
-        trainer.add_callback(TensorBoardCallback(SummaryWriter(str(logs))))
+        with writing(logs):
+            for old in Path(logs).glob("events.out.tfevents.*"):
+                old.unlink()
+            trainer.add_callback(TensorBoardCallback(SummaryWriter(str(logs))))
     return trainer
 
 

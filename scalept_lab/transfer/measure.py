@@ -20,10 +20,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from scalept_lab import machine
+from scalept_lab import folders, machine
 from scalept_lab.costs.counts import shape as count_shape
 from scalept_lab.data.sources import collect
-from scalept_lab.data.wheels import cache_dir
 from scalept_lab.errors import InputError
 from scalept_lab.runs import RunRecord, write_atomically
 from scalept_lab.train import outcome
@@ -111,9 +110,11 @@ def _tokenizer(found: list[Function], sha256: str) -> Any:
     with quiet():
         from transformers import AutoTokenizer
 
-    folder = cache_dir() / "transfer" / f"tokenizer-{VERSION}-{sha256[:8]}"
+    folder = folders.cache() / "transfer" / f"tokenizer-{VERSION}-{sha256[:8]}"
     if not (folder / "tokenizer.json").is_file():
-        make_tokenizer((f"{f.sentence} {f.code}" for f in found), Shape().vocab_size).save_pretrained(folder)
+        made = make_tokenizer((f"{f.sentence} {f.code}" for f in found), Shape().vocab_size)
+        with folders.writing(folder):
+            made.save_pretrained(folder)
     return AutoTokenizer.from_pretrained(folder)
 
 
@@ -122,7 +123,7 @@ def _functions() -> list[Function]:
     rows = collect(SOURCES)
     facts = [VERSION, rows["path"].tolist(), rows["bytes"].tolist()]
     mark = hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
-    path = cache_dir() / "transfer" / f"functions-{mark}.json"
+    path = folders.cache() / "transfer" / f"functions-{mark}.json"
     try:
         return [Function(*row) for row in json.loads(path.read_text(encoding="utf-8"))]
     except (OSError, ValueError, TypeError):
@@ -144,7 +145,7 @@ def pretrained(
     with quiet():
         from transformers import BertForPreTraining
 
-    folder = cache_dir(cache) / "transfer" / f"{start.name}-{of.sha256[:8]}"
+    folder = folders.cache(cache) / "transfer" / f"{start.name}-{of.sha256[:8]}"
     if (folder / "curve.json").is_file():
         return folder
     torch.manual_seed(start.seed)
@@ -154,8 +155,8 @@ def pretrained(
     if start.sequences:
         plan = Pretraining(start.sequences, seed=start.seed)
         curve = pretrain(model.to(machine.device()), of.tokenizer, of.texts, plan, progress)
-    folder.mkdir(parents=True, exist_ok=True)
-    with quiet():
+    with folders.writing(folder), quiet():
+        folder.mkdir(parents=True, exist_ok=True)
         model.save_pretrained(folder)
         of.tokenizer.save_pretrained(folder)
     about = {"curve": curve, "seconds": time.process_time() - began}

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import os
 import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -195,7 +196,7 @@ def load_pairs(name: str, split: str = "train") -> datasets.Dataset:
     import datasets
 
     if is_path(name):
-        path = Path(name).expanduser()
+        path = Path(os.path.expanduser(name))
         files = [path] if path.is_file() else sorted(path.glob(f"{split}*"))
         files = [file for file in files if file.suffix in TABLES]
         if not files:

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scalept_lab import machine
-from scalept_lab.data.wheels import cache_dir
+from scalept_lab import folders, machine
 from scalept_lab.errors import InputError
 from scalept_lab.processes import local_processes
 from scalept_lab.runs import data_folder, write_atomically
@@ -80,7 +79,7 @@ def demonstrations(
 def _place(level: str, start: int, cache: str | os.PathLike[str] | None) -> Path:
     name = f"{level}/{start:08d}.parquet"
     kept = data_folder() / "demonstrations" / name
-    return kept if kept.exists() else cache_dir(cache) / "demonstrations" / name
+    return kept if kept.exists() else folders.cache(cache) / "demonstrations" / name
 
 
 def _make(blocks: list[tuple[str, int, str]], workers: int, progress: bool) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from scalept_lab.checks import one_of
 from scalept_lab.data.sources import hub_reachable, is_path
 from scalept_lab.errors import InputError
+from scalept_lab.folders import writing
 from scalept_lab.vla import worlds
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def load(name: str | os.PathLike[str]) -> datasets.Dataset:
     import datasets
     import pyarrow as pa
 
-    folder = Path(name).expanduser() if is_path(os.fspath(name)) else _download(os.fspath(name))
+    folder = Path(os.path.expanduser(name)) if is_path(os.fspath(name)) else _download(os.fspath(name))
     info = _json(folder / "meta" / "info.json")[0]
     version = info.get("codebase_version")
     one_of(f"{name}: version of LeRobot's format", version, VERSIONS, "convert it")
@@ -146,11 +147,16 @@ def export(demonstrations: datasets.Dataset, folder: str | os.PathLike[str], fps
     """Write demonstrations (of `demos.demonstrations`) in version 2.1, as LeRobot had it, which `lerobot.load` reads.
 
     `observation.state` holds the 147 numbers of the view and the direction; `fps` is made up, as a grid has no clock.
+    Raises: InputError where `folder` cannot be written to.
     """
+    with writing(folder):
+        _export(demonstrations, Path(folder), fps)
+
+
+def _export(demonstrations: datasets.Dataset, root: Path, fps: int) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    root = Path(folder)
     rows = demonstrations.with_format("numpy")[:]
     state_SxF = np.c_[rows["image"].reshape(len(demonstrations), -1), rows["direction"]].astype(np.float32)
     missions = [worlds.decode(np.asarray(tokens)) for tokens in rows["mission"]]

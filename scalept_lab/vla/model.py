@@ -22,13 +22,14 @@ import pydantic
 import torch
 from pydantic import Field, model_validator
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as packed
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from scalept_lab.config import Frozen, parse
 from scalept_lab.errors import InputError
 from scalept_lab.model.transformer import norm
+from scalept_lab.runs import write_atomically
 from scalept_lab.vla import worlds
 from scalept_lab.vla.worlds import ACTIONS, COLOURS, KINDS, STATES, VIEW, WORDS
 
@@ -206,7 +207,9 @@ def _init(module: nn.Module) -> None:
 
 
 def save(policy: Policy, path: str | Path) -> None:
-    save_file(policy.state_dict(), path, metadata={"config": policy.config.model_dump_json()})
+    """Write weights and config to one file, all of it or nothing. Raises: InputError where it cannot be written."""
+    values = {"config": policy.config.model_dump_json()}
+    write_atomically(Path(path), packed(policy.state_dict(), metadata=values))
 
 
 def load(path: str | Path, words: tuple[str, ...] = WORDS) -> Policy:

@@ -134,3 +134,19 @@ def test_limits_are_printed_and_fail_the_session(tmp_path):
     assert done.returncode == 1 and "1 passed" in done.stdout
     assert "a.ipynb" in done.stdout and "OVER THE LIMIT" in done.stdout
     assert nbval(tmp_path, SCALEPT_LIMITS="warn").returncode == 0
+
+
+def test_a_kernel_gets_a_home_where_there_is_none(tmp_path, monkeypatch):
+    """Jupyter asks for one before anything else, and an unknown user of a container has none."""
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("SCALEPT_CACHE", str(cache))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert notebooks._environment() == dict(os.environ)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    path = make(
+        tmp_path / "a.ipynb", "import os\nassert os.environ['HOME'] == os.environ['SCALEPT_CACHE'] + '/home'"
+    )
+    result = notebooks.run_notebook(path)
+    assert result["ok"], result["error"]
+    assert (cache / "home").is_dir()

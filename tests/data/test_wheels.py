@@ -67,13 +67,6 @@ def test_content_hash_by_hand():
     assert wheels.content_hash([("a.py", b"x"), ("b.py", b"yz")]) != by_hand
 
 
-def test_the_cache_is_where_it_is_asked_for(monkeypatch):
-    monkeypatch.setenv("SCALEPT_CACHE", "/there")
-    assert str(wheels.cache_dir("/here")) == "/here" and str(wheels.cache_dir()) == "/there"
-    monkeypatch.delenv("SCALEPT_CACHE")
-    assert wheels.cache_dir() == wheels.Path.home() / ".cache" / "scalept-lab"
-
-
 def test_the_wheel_is_asked_of_pip_without_what_it_needs(source, tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(wheels.subprocess, "run", lambda command, **more: asked.append((command, more)))

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ import psutil
 import pytest
 import torch
 import torch.distributed as dist
+from refusals import one_line
 
 from scalept_lab.config import ModelConfig, TrainConfig
 from scalept_lab.errors import InputError
@@ -30,6 +32,12 @@ def children() -> list[psutil.Process]:
     return [
         p for p in psutil.Process().children(recursive=True) if "ranks" in p.name() or p.ppid() != os.getpid()
     ]
+
+
+def test_a_temporary_folder_that_is_none_is_one_line(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
+    one_line(lambda: launch(int, 1), "the temporary folder (TMPDIR) cannot be written: ")
 
 
 @pytest.fixture(autouse=True)

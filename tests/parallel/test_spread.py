@@ -199,3 +199,45 @@ def test_clipping_scales_to_the_norm_over_all_ranks():
     spread.ALONE.clip(mine.parameters(), 0.5)
     torch.nn.utils.clip_grad_norm_(torchs.parameters(), 0.5)
     assert torch.equal(mine.weight.grad, torchs.weight.grad)
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """The variables of two ranks, with changes."""
+
+    def set_them(**changes):
+        two = dict(WORLD_SIZE="2", RANK="0", LOCAL_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT="29501")
+        for name, value in {**two, **changes}.items():
+            monkeypatch.setenv(name, value)
+
+    return set_them
+
+
+@pytest.mark.parametrize("empty", [{"WORLD_SIZE": ""}, {"WORLD_SIZE": " ", "RANK": "", "MASTER_PORT": ""}])
+def test_an_empty_variable_counts_as_not_set(launched, empty):
+    launched(**empty)
+    with spread.joined():
+        assert not spread.many()
+
+
+@pytest.mark.parametrize(
+    "name, value", [("WORLD_SIZE", "two"), ("WORLD_SIZE", "0"), ("WORLD_SIZE", "-1"), ("RANK", "first"), ("RANK", "2"),
+                    ("LOCAL_RANK", "1.5"), ("MASTER_PORT", "http"), ("MASTER_PORT", "70000")],
+)  # fmt: skip
+def test_a_variable_that_is_no_number_is_one_line(launched, name, value):
+    launched(**{name: value})
+    with (
+        pytest.raises(InputError, match=f"^{name}: expected a whole number .*; torchrun sets it") as error,
+        spread.joined(),
+    ):
+        pass
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["RANK", "MASTER_PORT", "MASTER_ADDR"])
+def test_a_rank_without_its_address_is_one_line(launched, name):
+    launched(**{name: ""})
+    says = f"could not join the other ranks at .*{name} expected, but not set"
+    with pytest.raises(InputError, match=says) as error, spread.joined():
+        pass
+    assert "\n" not in str(error.value)

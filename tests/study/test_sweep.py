@@ -10,11 +10,13 @@ import subprocess
 import sys
 import time
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 
+import scalept_lab.study.sweep
 import scalept_lab.train.loop
 from scalept_lab.config import Curriculum, ModelConfig, TrainConfig, recommend
 from scalept_lab.costs import counts
@@ -435,3 +437,29 @@ def test_the_share_of_a_run_is_what_its_worker_wrote_last(sweep, tmp_path):
     for text, share in (("0.25", 0.25), ("1.5", 1.0), ("0.2x", 0.0), ("", 0.0)):
         beat.write_text(text)
         assert scalept_lab.study.sweep._share(store, config) == share
+
+
+def test_a_heartbeat_that_finds_no_room_costs_no_run(tmp_path, tiny_corpus, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    config = some(tiny_corpus, 1)[0]
+    record = Store(tmp_path).get(train_and_save(config, str(tmp_path)))
+    assert record is not None and record.ok
+
+
+def test_one_core_makes_one_worker(tmp_path, monkeypatch):
+    asked = []
+
+    @contextmanager
+    def processes(workers):
+        asked.append(workers)
+        yield None
+
+    monkeypatch.setattr(scalept_lab.study.sweep, "local_processes", processes)
+    monkeypatch.setattr(scalept_lab.study.sweep, "_run", lambda *_: None)
+    monkeypatch.setattr(scalept_lab.study.sweep, "prepare_corpora", lambda _: None)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
+    run_all(list(Sweep(width=[8, 16], tokens=4000)), Store(tmp_path))
+    assert asked == [1]

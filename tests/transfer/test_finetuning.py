@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from refusals import one_line
 
 from scalept_lab.errors import InputError
 from scalept_lab.transfer import bert, finetuning, pairs
@@ -29,6 +30,13 @@ def test_the_path_of_the_hub_on_local_files(small, checkpoint, tmp_path):
     train, test = (pairs.load_pairs(str(tmp_path), split) for split in ("train", "validation"))
     model, tokenizer = finetuning.load_checkpoint(checkpoint)
     before = finetuning.evaluate(model, tokenizer, test)
+    (tmp_path / "file").touch()
+    one_line(
+        lambda: finetuning.finetune(
+            model, tokenizer, train, test, FineTuning(), logs=tmp_path / "file" / "logs"
+        ),
+        "logs cannot be written: ",
+    )
     found = finetuning.finetune(
         model, tokenizer, train, test, FineTuning(lr=3e-3, epochs=30), logs=tmp_path / "logs"
     )

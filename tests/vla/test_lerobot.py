@@ -167,6 +167,8 @@ def test_from_the_hub_only_meta_and_data_are_fetched(tmp_path, monkeypatch):
 
 def test_our_demonstrations_go_there_and_come_back(tmp_path):
     ours = demos.demonstrations("GoToLocalS8N4", 30, progress=False)
+    (tmp_path / "file").touch()
+    one_line(lambda: lerobot.export(ours, tmp_path / "file"), "file cannot be written: ")
     lerobot.export(ours, tmp_path / "out")
     found = lerobot.load(tmp_path / "out")
     assert len(found) == len(ours) and found["action"] == ours["action"]

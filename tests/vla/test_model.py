@@ -45,6 +45,14 @@ def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 
 
 @torch.no_grad()
+def test_a_policy_that_cannot_be_saved_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    policy = Policy(PolicyConfig.family(8))
+    one_line(
+        lambda: model.save(policy, tmp_path / "file" / "p.safetensors"), "p.safetensors cannot be written: "
+    )
+
+
 def test_the_last_block_need_not_be_run_for_all_tokens(batch):
     policy = random_policy()
     x, meant, there = policy.tokens(*batch)
