@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from scalept_lab.config import (
     HEAD_DIM,
+    HOW_IT_RUNS,
     LATER,
     Curriculum,
     Delayed,
@@ -287,9 +288,13 @@ def test_every_field_counts_in_the_name():
         "distillation": Distillation(teacher="0123456789abcdef"),
         "growth": Growth(start=ModelConfig.family(16), flops=1e9),
     }  # fmt: skip
-    assert set(changed) == set(TrainConfig.model_fields)
+    assert set(changed) | HOW_IT_RUNS == set(TrainConfig.model_fields)
     names = {config.replace(**{field: value}).id() for field, value in changed.items()}
     assert len(names | {config.id()}) == len(changed) + 1
+
+
+def test_a_compiled_run_is_the_same_run():
+    assert TrainConfig(compile=True).id() == TrainConfig().id()
 
 
 def test_fields_that_came_later_are_left_out_of_a_name_at_their_defaults_alone():

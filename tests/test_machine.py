@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import psutil
 import pytest
 import torch
+from refusals import one_line
 
 from scalept_lab import machine
 
@@ -86,6 +87,28 @@ def test_speed_by_hand(monkeypatch):
     assert found == pytest.approx(3 * 2 * 8**3 / 0.05 / 1e9)
     assert counter.get_total_flops() == 4 * 2 * 8**3  # one to warm up
     assert threads == [1, torch.get_num_threads()]
+
+
+def test_the_device_is_the_gpu_unless_another_is_asked_for(monkeypatch):
+    monkeypatch.delenv("SCALEPT_DEVICE", raising=False)
+    assert machine.devices()[0] == "cpu"
+    monkeypatch.setattr(machine, "devices", lambda: ["cpu", "cuda"])
+    assert (machine.choice(), machine.device()) == ("auto", "cuda")
+    for said, meant in (("cpu", "cpu"), (" CUDA", "cuda"), ("", "cuda"), ("auto", "cuda")):
+        monkeypatch.setenv("SCALEPT_DEVICE", said)
+        assert machine.device() == meant
+
+
+def test_a_device_that_is_none_is_said_before_anything_is_measured(monkeypatch):
+    monkeypatch.setattr(machine, "gflops", lambda: pytest.fail("measured"))
+    monkeypatch.setenv("SCALEPT_DEVICE", "tpu")
+    one_line(machine.check, "SCALEPT_DEVICE: expected one of auto, cpu, cuda, mps, got 'tpu'")
+    monkeypatch.setenv("SCALEPT_DEVICE", "cuda")
+    monkeypatch.setattr(machine, "devices", lambda: ["cpu"])
+    one_line(
+        machine.device,
+        "SCALEPT_DEVICE: expected a device that this machine has (cpu), got cuda; unset it, or take auto",
+    )
 
 
 def test_the_memory_of_the_device(monkeypatch):

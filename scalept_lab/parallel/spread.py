@@ -138,6 +138,8 @@ def check(config: TrainConfig, ranks: int) -> None:
                 f"depth: {model.depth} blocks cannot be divided into {stages} equal stages; "
                 f"take a multiple of {stages}, or fewer ranks"
             )
+        if config.compile:
+            raise InputError("compile: a pipeline runs its stages by itself; leave compile out, or take ddp")
         if config.accumulate > 1:
             raise InputError(
                 "accumulate: a pipeline cuts the batch by itself (parallel.microbatches); leave it at 1"

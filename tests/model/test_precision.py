@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from refusals import one_line
 from torch import nn
 
 from scalept_lab.config import ModelConfig, TrainConfig
 from scalept_lab.errors import InputError
+from scalept_lab.model import precision
 from scalept_lab.model.optim import make_optimizer
 from scalept_lab.model.precision import (
     LossScaler,
@@ -19,6 +21,7 @@ from scalept_lab.model.precision import (
     observed,
 )
 from scalept_lab.model.transformer import Transformer, cross_entropy
+from scalept_lab.train.loop import train
 from scalept_lab.train.step import train_step
 
 SMALL = ModelConfig(width=16, depth=2, heads=2, context=16)
@@ -202,3 +205,23 @@ def test_bad_input_says_so_in_one_line(call, line):
     with pytest.raises(InputError, match=line) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_compiling_needs_a_compiler_and_says_so(monkeypatch):
+    monkeypatch.setenv("CXX", "")
+    monkeypatch.setattr(precision.shutil, "which", lambda name: None)
+    one_line(
+        lambda: precision.compiled(nn.Linear(1, 1), "cpu"),
+        "compile: expected a C++ compiler",
+        "leave compile out",
+    )
+    monkeypatch.setattr(precision.shutil, "which", lambda name: "/usr/bin/g++" if name == "g++" else None)
+    monkeypatch.setattr(precision.importlib.util, "find_spec", lambda name: None)
+    one_line(lambda: precision.compiled(nn.Linear(1, 1), "cuda"), "compile: expected the package triton")
+
+
+@pytest.mark.slow
+def test_a_compiled_run_is_the_same_to_rounding(tiny_corpus):
+    config = TrainConfig(corpus=tiny_corpus, tokens=20 * 256, eval_windows=8)
+    plain, compiled = train(config), train(config.replace(compile=True))
+    assert compiled.id == plain.id and compiled.L == pytest.approx(plain.L, abs=1e-4)

@@ -463,3 +463,34 @@ def test_one_core_makes_one_worker(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0}, raising=False)
     run_all(list(Sweep(width=[8, 16], tokens=4000)), Store(tmp_path))
     assert asked == [1]
+
+
+def test_beside_a_gpu_a_sweep_has_a_lane_for_it(sweep, tmp_path, monkeypatch):
+    """Three runs of which one is sooner done on the GPU: two workers on the CPU, one on the GPU, each told where it trains."""
+    lanes, asked, workers = [], [], set()
+
+    class Lane(futures.Executor):
+        def submit(self, work, config, folder, device):
+            asked.append((self, config.tokens, device))
+            done = futures.Future()
+            done.set_result(config.id())
+            return done
+
+    @contextmanager
+    def processes(count):
+        lanes.append((Lane(), count))
+        yield lanes[-1][0]
+
+    def device_for(config, at_once):
+        workers.add(at_once)
+        return "cuda" if config.tokens == 4800 else "cpu"
+
+    monkeypatch.setattr(scalept_lab.study.sweep, "local_processes", processes)
+    monkeypatch.setattr(scalept_lab.study.sweep, "prepare_corpora", lambda configs: None)
+    monkeypatch.setattr("scalept_lab.train.placement.device_for", device_for)
+    monkeypatch.setattr("scalept_lab.machine.cores", lambda: 2)
+    mixed = [sweep.configs[0].replace(tokens=n) for n in (1600, 4800, 3200)]
+    run_all(mixed, Store(tmp_path / "runs"), progress=False)
+    (gpu, one), (cpu, two) = lanes
+    assert (one, two) == (1, 2) and workers == {2}
+    assert asked == [(gpu, 4800, "cuda"), (cpu, 3200, "cpu"), (cpu, 1600, "cpu")]
