@@ -296,7 +296,7 @@ KNOWN = {
     "torch.serialization": {"_get_layout"},
     "pathlib": {"PosixPath", "WindowsPath"},
 }
-MOVED = {"pathlib._local": "pathlib"}  # where Python 3.13 says that a path comes from; those before and after it do not
+MOVED = {"pathlib._local": "pathlib"}  # Python 3.13 says so of a path; those before and after it do not
 
 
 class _Unpickler(pickle.Unpickler):

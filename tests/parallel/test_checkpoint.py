@@ -293,7 +293,8 @@ def test_nothing_in_a_checkpoint_is_executed(saved, tmp_path, monkeypatch):
 @pytest.mark.parametrize("module", [b"pathlib", b"pathlib._local"])
 def test_a_checkpoint_of_another_python_is_read(saved, module):
     """Python 3.13 says of a path that it comes from `pathlib._local`; no other Python does."""
-    table = pickle.dumps(ShardReader(saved).read_metadata(), protocol=2)  # modules by name, without their length
+    # protocol 2 writes the names of modules without their lengths
+    table = pickle.dumps(ShardReader(saved).read_metadata(), protocol=2)
     table, found = re.subn(rb"cpathlib(\._local)?\n", b"c%b\n" % module, table)
     assert found
     forge(saved, table)
