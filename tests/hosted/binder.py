@@ -106,10 +106,12 @@ def _pip_part() -> list[str]:
 
 def _usable(python: Path, base: Path, user: dict) -> Path:
     """A Python that the user may run: this one, or a copy of its installation where that lies in root's home."""
-    if subprocess.run([python, "-c", ""], stderr=subprocess.DEVNULL, **user).returncode == 0:
+    attempt = ["sh", "-c", '"$0" -c ""', str(python)]  # the shell runs in any case, and tells
+    if subprocess.run(attempt, stderr=subprocess.DEVNULL, **user).returncode == 0:
         return python
     prefix = _run(python, "-c", "import sys; print(sys.base_prefix)").strip()
     shutil.copytree(prefix, base / "python", symlinks=True)
+    user["env"]["LD_LIBRARY_PATH"] = str(base / "python/lib")  # its libpython, not the system's
     return base / "python/bin/python3"
 
 
