@@ -15,9 +15,11 @@ OUT  ?= results/study
 NOTEBOOKS ?= notebooks
 # Faults per module that `make mutants` tries.
 SAMPLE ?= 8
+# Which cells of `make matrix`: NOX="-p 3.13 -k pinned"
+NOX ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run test unit notebook-test lab lint notebooks address mutants clean ready ready-dev
+.PHONY: help run test unit notebook-test lab lint notebooks address mutants matrix clean ready ready-dev
 .DEFAULT_GOAL := help
 
 help:
@@ -28,6 +30,7 @@ help:
 	@echo "make notebooks  run the notebooks and save their outputs (NOTEBOOKS=notebooks/02_model_scaling.ipynb for one)"
 	@echo "make address    for a fork: write its address into badges, notebooks and metadata (REPO=owner/name)"
 	@echo "make mutants    do the tests of ROOM notice small faults? (ROOM=laws SAMPLE=8; minutes, by hand)"
+	@echo "make matrix     the tests under Python 3.11, 3.12 and 3.13 with the pinned and the newest torch (hours, gigabytes)"
 	@echo "make clean      remove caches and results (the installation in $(VENV) stays)"
 	@echo "Variables: PYTHON=python3.12, PIP_ARGS='...' for pip install"
 
@@ -63,8 +66,11 @@ address:
 mutants: ready-dev
 	@$(BIN)/python benchmarks/mutants.py --sample $(SAMPLE) $(or $(ROOM),$(error name a room or a module: make mutants ROOM=laws))
 
+matrix: ready-dev
+	@$(BIN)/nox $(NOX)
+
 clean:
-	@rm -rf results .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	@rm -rf results .nox .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 	@find . -path ./$(VENV) -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -exec rm -rf {} +
 
 # --- the installation ------------------------------------------------------------------------------------------

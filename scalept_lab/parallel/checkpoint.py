@@ -296,10 +296,12 @@ KNOWN = {
     "torch.serialization": {"_get_layout"},
     "pathlib": {"PosixPath", "WindowsPath"},
 }
+MOVED = {"pathlib._local": "pathlib"}  # Python 3.13 says so of a path; those before and after it do not
 
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
+        module = MOVED.get(module, module)
         if name in KNOWN.get(module, ()):
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"it names {module}.{name}, which no table of contents needs")

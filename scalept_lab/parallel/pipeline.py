@@ -108,9 +108,12 @@ class Pipeline:
         return total / self._tokens
 
     def _filled(self, rows_BxL: Tensor, value: int) -> Tensor:
-        """Rows of `value` until the micro-batches are equal: their buffers are."""
+        """Rows of `value` until the micro-batches are equal, and all in one piece: so are the buffers of a stage.
+
+        Inputs cut from rows of L + 1 tokens are not in one piece, and torch 2.11 refuses their strides.
+        """
         missing = -len(rows_BxL) % self.microbatches
-        return F.pad(rows_BxL, (0, 0, 0, missing), value=value) if missing else rows_BxL
+        return F.pad(rows_BxL, (0, 0, 0, missing), value=value).contiguous()
 
 
 def _union(parts: list[Stage]) -> nn.Module:

@@ -77,3 +77,26 @@ def test_rows_that_fill_up_the_last_microbatch_count_for_nothing():
     assert torch.equal(pipe._filled(filled, 0), filled)
     parts = [pipe._loss(*both) for both in zip(logits.split(2), filled.split(2), strict=True)]
     assert torch.stack(parts).sum().item() == pytest.approx(cross_entropy(logits[:5], targets).item())
+
+
+class Handed:
+    """In place of a schedule: keeps what a step hands to the stages."""
+
+    def step(self, *inputs, target, losses, return_outputs):
+        self.tensors = [*inputs, target]
+        losses.append(torch.ones(()))
+
+
+@pytest.mark.parametrize("rows", [4, 5])
+def test_a_stage_is_handed_micro_batches_in_one_piece(rows):
+    """Rows of L + 1 tokens without their last or first one keep the stride L + 1, which torch 2.11 refuses."""
+    pipe = object.__new__(pipeline.Pipeline)
+    pipe.microbatches, pipe.first, pipe.last, pipe.schedule = 2, True, True, Handed()
+    tokens = untrained.tokens(rows, 17)
+    x_BxL, y_BxL = tokens[:, :-1], tokens[:, 1:]
+    pipe.forward_backward(x_BxL, y_BxL)
+    assert [tensor.stride() for tensor in pipe.schedule.tensors] == [(16, 1), (16, 1)]
+    assert all(
+        torch.equal(got[:rows], given)
+        for got, given in zip(pipe.schedule.tensors, (x_BxL, y_BxL), strict=True)
+    )
