@@ -34,7 +34,7 @@ def memory_bytes() -> int:
     total = psutil.virtual_memory().total
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
         try:
-            with open(path) as file:
+            with open(path, encoding="utf-8") as file:
                 total = min(total, int(file.read()))
         except (OSError, ValueError):
             continue
@@ -141,7 +141,7 @@ def provenance() -> dict:
 
 def _processor() -> str:
     try:
-        with open("/proc/cpuinfo") as file:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
             return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or "unknown processor"

@@ -32,6 +32,7 @@ from torch.distributed import checkpoint as dcp
 from torch.distributed.checkpoint import metadata as contents
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from scalept_lab import folders
 from scalept_lab.errors import InputError
 from scalept_lab.parallel.spread import agree, everybody, many, rank, together, world
 from scalept_lab.runs import write_atomically
@@ -57,9 +58,10 @@ def save(
         return path
 
     def begin() -> None:
-        for stale in folder.glob("step-*.tmp"):  # of a run that was killed while it wrote
-            shutil.rmtree(stale)
-        draft.mkdir(parents=True)
+        with folders.writing(folder):
+            for stale in folder.glob("step-*.tmp"):  # of a run that was killed while it wrote
+                shutil.rmtree(stale)
+            draft.mkdir(parents=True)
 
     together(begin if rank() == 0 else _nothing)
     with warnings.catch_warnings():

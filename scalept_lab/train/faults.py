@@ -54,7 +54,7 @@ def train_and_kill(
                str(max_restarts), "--standalone", "-m", "scalept_lab.cli", "train", str(folder / "config.json"),
                "--checkpoint", str(folder), "--every", str(every), "--json"]  # fmt: skip
     end, resumed = time.monotonic() + seconds, []
-    with open(folder / "out", "w") as out, open(folder / "log", "w") as log:
+    with (folder / "out").open("wb") as out, (folder / "log").open("wb") as log:
         agent = subprocess.Popen(command, stdout=out, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
         try:
             for step in kill_after:
@@ -72,7 +72,11 @@ def train_and_kill(
                 time.sleep(0.05)
         finally:
             _end(agent)
-    lines = [line for line in (folder / "out").read_text().splitlines() if line.startswith("{")]
+    lines = [
+        line
+        for line in (folder / "out").read_text(encoding="utf-8", errors="replace").splitlines()
+        if line.startswith("{")
+    ]
     if agent.returncode or not lines:
         raise InputError(f"the run did not survive: {_last_words(folder)}")
     return Survived(parse_record(json.dumps(json.loads(lines[-1]))), tuple(resumed))
@@ -131,7 +135,11 @@ def _end(agent: subprocess.Popen) -> None:
 
 
 def _last_words(folder: Path) -> str:
-    lines = [line.strip() for line in (folder / "log").read_text().splitlines() if line.strip()]
+    lines = [
+        line.strip()
+        for line in (folder / "log").read_text(encoding="utf-8", errors="replace").splitlines()
+        if line.strip()
+    ]
     told = [line for line in lines if line.startswith("scalept ")] or [
         line for line in lines if "Error" in line
     ]

@@ -35,7 +35,7 @@ def instructions() -> dict[str, bool]:
     """Which instructions for 16-bit arithmetic this processor has. Without them, 16 bits are computed in detours."""
     asked: dict = getattr(torch.cpu, "get_capabilities", dict)()
     try:
-        with open("/proc/cpuinfo") as file:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
             flags = next((set(line.split()) for line in file if line.startswith("flags")), set())
     except OSError:
         flags = set()

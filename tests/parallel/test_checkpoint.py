@@ -8,6 +8,7 @@ from functools import cache
 
 import pytest
 import torch
+from refusals import one_line
 from torch import nn
 
 from scalept_lab.config import ModelConfig, Parallel, TrainConfig
@@ -339,4 +340,14 @@ def test_heads_are_put_in_the_order_of_as_many_ranks_as_there_are_now():
         moved(two, 2, 4) == four
         and moved(four, 4, 1) == list(range(12))
         and moved(list(range(12)), 1, 2) == two
+    )
+
+
+def test_a_folder_that_cannot_be_written_is_said_in_one_line(tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    model = torch.nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    one_line(
+        lambda: checkpoint.save(tmp_path / "taken" / "run", 1, model, optimizer, "0" * 16, {}),
+        "cannot be written",
     )
