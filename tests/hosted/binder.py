@@ -81,7 +81,10 @@ def main(notebooks: list[str]) -> int:
         )
         found = json.loads(answer.stdout)["notebooks"]
         for result in found:
-            print(Path(result["path"]).name, "passed" if result["ok"] else result["error"])
+            told = "passed" if result["ok"] else result["error"]
+            print(
+                f"{Path(result['path']).name}: {told}, {result['seconds']:.0f} s, {result['peak_rss_bytes'] / 1e6:.0f} MB"
+            )
     finally:
         if lab:
             lab.terminate()
