@@ -90,6 +90,10 @@ def main(notebooks: list[str]) -> int:
             lab.terminate()
             lab.wait()
         (group.parent / "cgroup.procs").write_text(str(os.getpid()))
+        for _ in range(60):  # what the notebooks and JupyterLab started ends a moment after them
+            if not (group / "cgroup.procs").read_text():
+                break
+            time.sleep(0.5)
         group.rmdir()
         _run("userdel", USER)
         shutil.rmtree(base)
