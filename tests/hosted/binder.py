@@ -81,12 +81,19 @@ def main(notebooks: list[str]) -> int:
         )
         found = json.loads(answer.stdout)["notebooks"]
         for result in found:
-            print(Path(result["path"]).name, "passed" if result["ok"] else result["error"])
+            told = "passed" if result["ok"] else result["error"]
+            print(
+                f"{Path(result['path']).name}: {told}, {result['seconds']:.0f} s, {result['peak_rss_bytes'] / 1e6:.0f} MB"
+            )
     finally:
         if lab:
             lab.terminate()
             lab.wait()
         (group.parent / "cgroup.procs").write_text(str(os.getpid()))
+        for _ in range(60):  # what the notebooks and JupyterLab started ends a moment after them
+            if not (group / "cgroup.procs").read_text():
+                break
+            time.sleep(0.5)
         group.rmdir()
         _run("userdel", USER)
         shutil.rmtree(base)

@@ -43,7 +43,10 @@ def main(paths: list[Path]) -> int:
         _run(os.environ.get("PYTHON", sys.executable), "-m", "venv", python.parents[1])
         _run(python, "-m", "pip", "install", "--quiet", *PREINSTALLED)
         _pretend_to_be_colab(python)
-        before = _installed(python)
+        before, version = (
+            _installed(python),
+            _run(python, "-c", "import platform; print(platform.python_version())").strip(),
+        )
         content.mkdir()
         session = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.file://{ROOT}.insteadOf",
                    "GIT_CONFIG_VALUE_0": PROJECT["urls"]["Repository"], "SCALEPT_CACHE": str(Path(folder, "cache"))}  # fmt: skip
@@ -53,7 +56,11 @@ def main(paths: list[Path]) -> int:
             os.environ.pop("PYTHONPATH", None)
             for path in paths:
                 found.append(run_notebook(shutil.copy(path, content), timeout=1200))
-                print(path.name, "passed" if found[-1]["ok"] else found[-1]["error"], flush=True)
+                told = "passed" if found[-1]["ok"] else found[-1]["error"]
+                print(
+                    f"{path.name}: {told}, {found[-1]['seconds']:.0f} s, {found[-1]['peak_rss_bytes'] / 1e6:.0f} MB",
+                    flush=True,
+                )
         after = _installed(python)
         changed = [
             f"{name} {before[name]} -> {after.get(name)}"
@@ -63,12 +70,14 @@ def main(paths: list[Path]) -> int:
         print("changed by the first cell:", "; ".join(changed) or "nothing")
         print("brought by it:", ", ".join(f"{name} {after[name]}" for name in sorted(after.keys() - before)))
         draw = "import pygame; pygame.init(); pygame.display.set_mode((8, 8)).fill((9, 9, 9)); pygame.font.Font(None, 9)"
-        game = subprocess.run([python, "-c", draw], env={**os.environ, "SDL_VIDEODRIVER": "dummy"}).returncode
+        game = subprocess.run(
+            [python, "-c", draw], env={**os.environ, "SDL_VIDEODRIVER": "dummy", "SDL_AUDIODRIVER": "dummy"}
+        ).returncode
         print("pygame:", "does not work any more" if game else "works")
     passed = sum(result["ok"] for result in found)
     seconds = sum(result["seconds"] for result in found)
     peak = max(result["peak_rss_bytes"] for result in found)
-    print(f"simulated Colab, Python {sys.version.split()[0]}, {' '.join(TORCH)} | {passed} of {len(found)} notebooks | "
+    print(f"simulated Colab, Python {version}, {' '.join(TORCH)} | {passed} of {len(found)} notebooks | "
           f"{seconds:.0f} s ({time.perf_counter() - started:.0f} s with the installation) | {peak / 1e6:.0f} MB")  # fmt: skip
     return int(passed < len(found) or bool(changed) or game != 0)
 
