@@ -17,8 +17,8 @@ from scalept_lab.data import tokens
 from scalept_lab.data.corpora import Prepared
 from scalept_lab.errors import InputError
 from scalept_lab.model.transformer import MLP, Attention, Transformer, cross_entropy, device_of
-from scalept_lab.train.loop import to
 from scalept_lab.train.outcome import Watch
+from scalept_lab.train.step import to
 
 
 def unstructured(model: Transformer, sparsity: float) -> Transformer:

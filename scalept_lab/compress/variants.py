@@ -19,7 +19,8 @@ from scalept_lab.data.tokens import eval_windows
 from scalept_lab.errors import InputError
 from scalept_lab.model.transformer import Transformer, cross_entropy, device_of
 from scalept_lab.runs import RunRecord, Store, write_atomically
-from scalept_lab.train.loop import fit_model, prepared, to
+from scalept_lab.train.loop import fit_model, prepared
+from scalept_lab.train.step import to
 from scalept_lab.train.timing import Ratio, against, forward_pass
 
 WIDTH, TOKENS = 128, 400_000  # the teacher: half a minute of one core
@@ -117,7 +118,7 @@ def measured(
     context = min(map(_context, models.values()), default=1)
     generator = torch.Generator().manual_seed(0)
     x_BxL = torch.randint(corpus.vocab_size, (batch, context), generator=generator)
-    arms = {name: forward_pass(model, x_BxL.to(device_of(model))) for name, model in models.items()}
+    arms = {name: forward_pass(model, x_BxL) for name, model in models.items()}
     ratios = against(arms, baseline, rounds)
     losses = {name: window_losses(model, corpus, windows, context) for name, model in models.items()}
     return [

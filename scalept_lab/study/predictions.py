@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict
 
-from scalept_lab.config import TrainConfig
+from scalept_lab.config import HOW_IT_RUNS, TrainConfig
 from scalept_lab.laws.fit import error_percent
 
 
@@ -28,9 +28,10 @@ class Shot(BaseModel):
     seal: str = ""
 
     def digest(self) -> str:
-        """The hash to seal with. Fields of a config that came after the first seals count only where they are set."""
+        """The hash to seal with. Fields of a config that came after the first seals count only where they are set, and those
+        that say how a run is computed not at all."""
         unset = {name for name in ("distillation", "growth", "delayed") if getattr(self.config, name) is None}
-        text = self.model_copy(update={"seal": ""}).model_dump_json(exclude={"config": unset})
+        text = self.model_copy(update={"seal": ""}).model_dump_json(exclude={"config": unset | HOW_IT_RUNS})
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property

@@ -73,9 +73,8 @@ def fit_model(
         )
     with spread.joined():
         loop = "distillation" if objective is not next_token else ""
-        check(config, loop)  # before a device is chosen, as that may build the model
+        check(config, loop, device)  # before a device is chosen, as that may build the model
         device = device or placement.device_for(config)
-        check(config, loop, device)
         corpus = corpus or prepared(config.corpus)
         check_corpus(config, corpus)
         run = set_up(config, device, objective)
@@ -102,7 +101,7 @@ def fit_model(
         if not watch.diverged:
             heldout = evaluate(run.whole(), corpus, config.eval_windows, ranks=run.evaluators)
         return run.model, outcome(
-            config, corpus.sha256, watch, heldout, device=device, **placement.why(config)
+            config, corpus.sha256, watch, heldout, device=device, **placement.why(config, device)
         )
 
 
@@ -135,7 +134,8 @@ OTHER_LOOPS = {
 
 
 def check(config: TrainConfig, loop: str = "", device: str | None = None) -> None:
-    """What needs no text to be known, before anything is built. `loop`: the field whose loop asks ("growth", …).
+    """What needs no text to be known, before anything is built. `loop`: the field whose loop asks ("growth", …);
+    `device`: where it will be trained, if that is known.
 
     Raises: InputError if this loop does not do what the config asks for, the ranks cannot share the run, or the machine
     cannot hold it.
@@ -155,9 +155,10 @@ def check(config: TrainConfig, loop: str = "", device: str | None = None) -> Non
         raise InputError(
             "parallel.strategy: a pipeline knows the next-token loss alone, got another; take ddp or fsdp"
         )
+    device = device or (spread.device() if spread.many() else machine.device())
     need, have = _least_bytes(config), machine.device_memory_bytes(device)
     if need > have:
-        where = "this machine" if device in (None, "cpu") else f"its {device} device"
+        where = "this machine" if device == "cpu" else f"its {device} device"
         raise InputError(
             f"model: expected a run that fits into the {have / 1e9:,.1f} GB of {where}, got one of {need / 1e9:,.1f} GB "
             f"({counts.shape(config.model).total:,} parameters, batch {config.batch:,}); take a smaller model or batch"

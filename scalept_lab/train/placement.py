@@ -77,8 +77,10 @@ def kind_of_step(config: TrainConfig) -> str:
     return json.dumps([values["model"], {name: values[name] for name in TIMED}], sort_keys=True)
 
 
-def why(config: TrainConfig) -> dict[str, Any]:
-    """What the choice was made by, for the provenance of a record; empty where there was none to make."""
+def why(config: TrainConfig, device: str) -> dict[str, Any]:
+    """What the choice of `device` was made by, for the provenance of a record; empty where there was none to make."""
+    if device == "cpu" and not torch.cuda.is_initialized():
+        return {}  # a worker on the CPU: to ask the GPU for its name would open it here as well
     known = _known()
     timed = {device: known[key] for device in machine.devices() if (key := _key(config, device)) in known}
     return {"seconds_per_step": timed} if len(timed) > 1 else {}

@@ -13,7 +13,7 @@ from scalept_lab.model.transformer import Transformer, cross_entropy
 from scalept_lab.parallel.launcher import launch
 from scalept_lab.train import delayed
 from scalept_lab.train.delayed import fit_delayed
-from scalept_lab.train.loop import to
+from scalept_lab.train.step import to
 
 STEPS, BATCH = 12, 8
 

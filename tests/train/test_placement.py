@@ -61,7 +61,7 @@ def gpu(monkeypatch, tmp_path):
 def test_without_a_gpu_nothing_is_timed(run, monkeypatch):
     monkeypatch.setattr(machine, "devices", lambda: ["cpu"])
     monkeypatch.setattr(placement, "set_up", lambda *_: pytest.fail("a step was timed"))
-    assert device_for(run()) == "cpu" and placement.why(run()) == {}
+    assert device_for(run()) == "cpu" and placement.why(run(), "cpu") == {}
 
 
 def test_each_run_goes_where_it_is_sooner_done(run, gpu):
@@ -74,7 +74,7 @@ def test_each_run_goes_where_it_is_sooner_done(run, gpu):
 def test_a_step_is_timed_once_and_the_record_says_what_was_found(run, gpu):
     first, again = device_for(run()), device_for(run(seed=3, lr=0.5))
     assert first == again and gpu == ["cpu", "cuda"]
-    assert placement.why(run()) == {
+    assert placement.why(run(), "cuda") == {
         "seconds_per_step": {"cpu": pytest.approx(2e-3), "cuda": pytest.approx(4e-3)}
     }
     device_for(run(batch=8))
