@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +23,19 @@ MIN_POINTS = 6
 class Points:
     """Columns as float arrays of one length; a column that the form does not need may be None.
 
-    `runs`: the ids of the runs that were measured, row by row, where the points are those of runs.
+    `C`: FLOPs of each run where the source gives them. `runs`: the ids of the runs that were measured, row by row,
+    where the points are those of runs. `labels`: columns of text that tell runs apart (dataset, lr, …), by name.
+    `notes`: sentences on what the reader took for what.
     """
 
     N: np.ndarray | None
     D: np.ndarray | None
     L: np.ndarray
     unique: np.ndarray | None = None
+    C: np.ndarray | None = None
     runs: tuple[str, ...] = ()
+    labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.L)
