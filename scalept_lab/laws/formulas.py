@@ -1,13 +1,17 @@
 """Scaling laws as formulas, the published ones by name, and the split of a compute budget that each implies.
 
-Four forms, L in nats per token:
+L in nats per token, N parameters, D tokens:
 
-* `chinchilla`        L = E + A/N^alpha + B/D^beta                        (Hoffmann et al. 2022, eq. 2)
-* `data_constrained`  the same with D replaced by D' = U + U·R_D·(1 − exp(−R/R_D)), R = D/U − 1 repetitions of
-                      U unique tokens (Muennighoff et al. 2023, eq. 5); with a constant `R_N`, N by N'
-                      likewise (eq. 6)
+* `chinchilla`        L = E + A/N^alpha + B/D^beta: the two shortfalls add up        (Hoffmann et al. 2022, eq. 2)
+* `tied`              the same with beta = alpha: one constant less to learn from few runs
+* `power_of_sum`      L = E + (A/N^alpha + B/D^beta)^kappa: with kappa = 1 chinchilla, below 1 the larger shortfall
+                      counts for more than its share; with E = 0 the shape of Kaplan et al. 2020, eq. 1.5
+* `data_constrained`  chinchilla with D replaced by D' = U + U·R_D·(1 − exp(−R/R_D)), R = D/U − 1 repetitions of
+                      U unique tokens (Muennighoff et al. 2023, eq. 5); with a constant `R_N`, N by N' likewise (eq. 6)
 * `power`             L = E + A/X^alpha, one variable X
-* `kaplan`            L = [(N_c/N)^(alpha_N/alpha_D) + D_c/D]^alpha_D       (Kaplan et al. 2020, eq. 1.5)
+* `broken_power`      L = E + A/X^alpha · (1 + (X/X_0)²)^((alpha − alpha_2)/2): the exponent goes over from alpha to
+                      alpha_2 around X_0 (Caballero et al. 2023, eq. 1, with one break of fixed sharpness)
+* `kaplan`            L = [(N_c/N)^(alpha_N/alpha_D) + D_c/D]^alpha_D                 (Kaplan et al. 2020, eq. 1.5)
 
 Every function takes arrays, and parameters may be arrays too (bootstrap samples), so long as they broadcast.
 """
@@ -96,16 +100,32 @@ LAWS: dict[str, NamedLaw] = {
     )
 }  # fmt: skip
 
-FORMS = ("chinchilla", "power", "data_constrained", "kaplan")
+FORMULAS = {
+    "chinchilla": "L = E + A/N^alpha + B/D^beta",
+    "tied": "L = E + A/N^alpha + B/D^alpha",
+    "power_of_sum": "L = E + (A/N^alpha + B/D^beta)^kappa",
+    "data_constrained": "L = E + A/N^alpha + B/D'^beta",
+    "power": "L = E + A/X^alpha",
+    "broken_power": "L = E + A/X^alpha · (1 + (X/X_0)^2)^((alpha - alpha_2)/2)",
+    "kaplan": "L = [(N_c/N)^(alpha_N/alpha_D) + D_c/D]^alpha_D",
+}
+FORMS = tuple(FORMULAS)
+ONE_VARIABLE = ("power", "broken_power")
+FITTED = tuple(form for form in FORMS if form != "kaplan")  # what runs can be fitted with
 
 
 def loss(form: str, params: Mapping[str, Any], N: Any, D: Any = None, unique: Any = None) -> np.ndarray:
-    """L of `form` at N parameters and D tokens (`power`: N is the one variable X). Raises: InputError."""
+    """L of `form` at N parameters and D tokens (a form in one variable X: N is X). Raises: InputError."""
     one_of("form", form, FORMS)
     N = np.asarray(N, float)
     p = params
     if form == "power":
         return p["E"] + p["A"] * N ** -p["alpha"]
+    if form == "broken_power":
+        bend = (p["alpha"] - p["alpha_2"]) / 2 * np.logaddexp(0, 2 * np.log(N / p["X_0"]))
+        return p["E"] + p["A"] * N ** -p["alpha"] * np.exp(bend)
+    if D is None:
+        raise InputError(f"D: form {form} needs tokens beside parameters, got none")
     D = np.asarray(D, float)
     if form == "kaplan":
         return ((p["N_c"] / N) ** (p["alpha_N"] / p["alpha_D"]) + p["D_c"] / D) ** p["alpha_D"]
@@ -113,6 +133,9 @@ def loss(form: str, params: Mapping[str, Any], N: Any, D: Any = None, unique: An
         if "R_N" in p:
             N = effective(N, split_for_data(p, np.minimum(unique, D)), p["R_N"])
         D = effective(D, unique, p["R_D"])
+    if form == "power_of_sum":  # by logarithms: with a small kappa, A and B can be as large as 1e200
+        u, v = np.log(p["A"]) - p["alpha"] * np.log(N), np.log(p["B"]) - p["beta"] * np.log(D)
+        return p["E"] + np.exp(p["kappa"] * np.logaddexp(u, v))
     return p["E"] + p["A"] * N ** -p["alpha"] + p["B"] * D ** -p["beta"]
 
 
@@ -138,7 +161,7 @@ def exponent(form: str, params: Mapping[str, Any]) -> np.ndarray:
     """a in N_opt ~ C^a under C ~ N·D: beta/(alpha + beta) (Hoffmann et al. 2022, eq. 4)."""
     if form == "kaplan":
         return np.asarray(params["alpha_D"] / (params["alpha_N"] + params["alpha_D"]))
-    if form == "power":
+    if form in ONE_VARIABLE:
         return np.asarray(np.nan)
     return np.asarray(params["beta"] / (params["alpha"] + params["beta"]))
 
@@ -150,15 +173,16 @@ def split(
     flops_per_token: FlopsPerToken = 6.0,
     unique: float | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(N, D) of the lowest loss with C FLOPs. Raises: InputError (the power form has no split).
+    """(N, D) of the lowest loss with C FLOPs. Raises: InputError (a form in one variable has no split).
 
     Closed form under C = k·N·D; a search where `flops_per_token` is a function of N, or where a
     data-constrained law has only `unique` tokens.
     """
     p = params
-    if form == "power":
+    if form in ONE_VARIABLE:
         raise InputError(
-            "the power form has one variable and no split of compute; fit the chinchilla form instead"
+            f"form {form} has one variable and no split of compute; it takes runs that vary N and D apart "
+            "from each other, fitted with form chinchilla"
         )
     k = 6.0 if callable(flops_per_token) else flops_per_token
     if form == "kaplan":  # d/dN of (N_c/N)^r + D_c·k·N/C = 0
