@@ -17,8 +17,9 @@ import numpy as np
 from scalept_lab.checks import one_of, positive, whole
 from scalept_lab.errors import InputError
 from scalept_lab.laws import formulas
-from scalept_lab.laws.points import Points, check_points, read_points
+from scalept_lab.laws.points import Points, check_points
 from scalept_lab.laws.search import DELTA, Problem, make_problem, mean_trap, minimise, objective, search
+from scalept_lab.laws.tables import read_points
 
 INSIDE = "inside the sampled range"
 SMALL = 40  # below so many points, resampling them often leaves too few different ones to fit
