@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from scalept_lab.checks import whole
+from scalept_lab.checks import positive, whole
 from scalept_lab.errors import InputError
 
 
@@ -86,10 +86,18 @@ def study(options: argparse.Namespace) -> tuple[Any, str]:
 
 
 def fit(options: argparse.Namespace) -> tuple[Any, str]:
-    from scalept_lab.laws.fit import fit_cli
+    from scalept_lab.laws.card import fit_file
 
-    found = fit_cli(options.points, form=options.form, bootstrap=options.bootstrap)
-    return found, _table(found)
+    pinned = {}
+    for text in options.pin:
+        name, _, value = text.partition("=")
+        pinned[name] = positive(f"--pin {name or text}", value, hint="write it as in --pin E=1.69")
+    found = fit_file(
+        options.points, options.form, options.bootstrap, variable=options.variable, pinned=pinned
+    )
+    card = found["card"]
+    table = {key: value for key, value in found.items() if key != "card"}
+    return found, "\n".join([_table(table), "", "what these runs can tell:", *card["sentences"]])
 
 
 def count(options: argparse.Namespace) -> tuple[Any, str]:
@@ -220,9 +228,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--seed", type=int, default=0, help="seed of every run (default 0)")
 
-    sub = add("fit", fit, "fit a scaling law to a CSV of runs (columns params,tokens,loss)")
-    sub.add_argument("points", metavar="POINTS.csv")
-    sub.add_argument("--form", default="chinchilla", help="chinchilla, power or data_constrained")
+    sub = add("fit", fit, "fit a scaling law to a file of runs, and say what the runs can tell")
+    sub.add_argument(
+        "points",
+        metavar="POINTS",
+        help="CSV, JSON, JSONL or Parquet with params, tokens, loss (flops, unique_tokens)",
+    )
+    sub.add_argument(
+        "--form", default="auto",
+        help="auto (the one that forecasts best), chinchilla, tied, power_of_sum, data_constrained, power, broken_power",
+    )  # fmt: skip
+    sub.add_argument(
+        "--variable",
+        default="",
+        help="what a power law takes: params, tokens or flops (default: what varies)",
+    )
+    sub.add_argument(
+        "--pin", action="append", default=[], metavar="NAME=VALUE", help="hold a constant, as in --pin E=1.69"
+    )
     sub.add_argument(
         "--bootstrap", type=int, default=1000, metavar="K", help="refits for the intervals (default 1000)"
     )

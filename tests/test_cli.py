@@ -288,7 +288,7 @@ def test_bad_points(scalept, tmp_path, says, json_):
         (["fit"], "POINTS.csv"),
         (["fit", "gone.csv"], "no such file: gone.csv"),
         (["fit", ".."], "not a readable CSV file"),
-        (["fit", "{points}", "--form", "cubic"], "form: expected one of chinchilla, power, data_constrained, got 'cubic'"),
+        (["fit", "{points}", "--form", "cubic"], "form: expected one of auto, chinchilla, tied, power_of_sum, data_constrained, power, broken_power, got 'cubic'"),
         (["fit", "{points}", "--form", "data_constrained"], "missing column unique_tokens"),
         (["fit", "{points}", "--bootstrap", "-1"], "bootstrap"),
         (["fit", "{points}", "--bootstrap", "some"], "invalid int value"),

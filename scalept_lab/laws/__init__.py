@@ -4,9 +4,13 @@ from scalept_lab.rooms import shown
 
 __getattr__, __dir__, __all__ = shown(__name__, {
     "formulas": "LAWS kaplan_frontier plan",
-    "points": "Points read_points",
+    "points": "Points",
+    "rows": "",
+    "tables": "read_points",
     "search": "",
+    "choice": "",
     "fit": "Law fit_law fit_records",
+    "card": "",
     "isoflop": "",
     "compare": "Interval paired wilson",
     "noise": "noise_scale",

@@ -1,20 +1,25 @@
-"""What a set of runs can tell, and what it cannot: the identifiability card of a fit.
+"""What a set of runs can tell, and what it cannot: the identifiability card of a fit, and `scalept fit`, which prints it.
 
 Plain sentences and the figures behind them, for the command line and `--json`. Nothing here changes the fit.
 """
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from scalept_lab.checks import whole
 from scalept_lab.laws import choice, formulas
 from scalept_lab.laws.choice import NO_SPLIT, Fitted, fitted
-from scalept_lab.laws.fit import Law, trends
+from scalept_lab.laws.fit import MISFIT, Law, fit_points, trends
 from scalept_lab.laws.points import Points
 from scalept_lab.laws.search import make_problem
+from scalept_lab.laws.tables import read_points
 
 TOGETHER = 0.95  # correlation from which two constants are said to trade off
 ALONE = 0.5  # leverage from which one run decides something by itself
@@ -63,7 +68,7 @@ def card(law: Law) -> dict[str, Any]:
         for (a, b), value in pairs.items()
     ]
     sentences += [
-        f"residuals {'follow' if abs(t) > 3.5 else 'show no trend in'} {name} (t = {t:+.1f})"
+        f"residuals {'follow' if abs(t) > MISFIT else 'show no trend in'} {name} (t = {t:+.1f})"
         for name, t in followed.items()
     ]
     sentences += [f"{text} decides by itself: leverage {value:.2f} of 1" for text, value in influence.items()]
@@ -211,3 +216,34 @@ def _mixtures(points: Points, found: Fitted) -> list[str]:
                 "runs that differ in it belong to different laws; fit those of one value at a time"
             )
     return out
+
+
+def fit_file(
+    path: str | Path, form: str = "auto", bootstrap: int = 1000, seed: int = 0, *, variable: str = "",
+    pinned: Mapping[str, float] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """`scalept fit`: the JSON object of the command line for a file of runs. `pinned`: constants held at a value.
+
+    Raises: InputError.
+    """
+    began = time.perf_counter()
+    points = distinct(read_points(path, form))
+    bounds = {name: (value, value) for name, value in (pinned or {}).items()}
+    law = fit_points(
+        points, form, whole("bootstrap", bootstrap, 0, 100_000), seed, variable=variable, bounds=bounds
+    )
+    one = law.form in formulas.ONE_VARIABLE
+    return {
+        "form": law.form,
+        "formula": formulas.FORMULAS[law.form],
+        **({"variable": law.variable} if one else {}),
+        "params": law.params,
+        "objective": law.objective,
+        "interval95": {name: list(pair) for name, pair in law.interval95.items()},
+        "status": law.status,
+        "detail": law.detail,
+        "optimal": {"a": None, "b": None} if one else {"a": law.a, "b": law.b},
+        "rolling_error_percent": law.choice.errors if law.choice else {},
+        "card": card(law),
+        "seconds": time.perf_counter() - began,
+    }

@@ -7,10 +7,8 @@ compute-optimal split, and how far to trust either; `scalept_lab.laws.card` says
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,10 +17,10 @@ from scalept_lab.checks import one_of, positive, shown, whole
 from scalept_lab.errors import InputError
 from scalept_lab.laws import choice, formulas
 from scalept_lab.laws.choice import NO_SPLIT, Choice
-from scalept_lab.laws.points import Points, check_points, read_points
+from scalept_lab.laws.formulas import INSIDE
+from scalept_lab.laws.points import Points, check_points
 from scalept_lab.laws.search import DELTA, Problem, make_problem, mean_trap, minimise, objective, search
 
-INSIDE = "inside the sampled range"
 SMALL = 40  # below so many points, resampling them often leaves too few different ones to fit
 REFIT_STEPS = 120  # a refit that is still creeping then is near enough its minimum for an interval
 LARGE = 5000  # above so many points, refits tell no more than their limit for many points
@@ -130,12 +128,10 @@ class Law:
         return formulas.Optimum(C, N, D, D / N, float(self(N, D, unique)), intervals, self._place(N, D))
 
     def _place(self, N: float, D: float) -> str:
-        for name, value, sampled in (("N", N, self.points.N), ("D", D, self.points.D)):
-            assert sampled is not None
-            low, high = sampled.min(), sampled.max()
-            if not low <= value <= high:
-                return f"{name} = {value:.3g} lies outside the sampled range {low:.3g} to {high:.3g}"
-        return INSIDE
+        p = self.points
+        assert p.N is not None and p.D is not None
+        ranges = {"N": (p.N.min(), p.N.max()), "D": (p.D.min(), p.D.max())}
+        return formulas.placed(N, D, ranges)
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
@@ -385,26 +381,3 @@ def fit_records(records: Iterable[Any], form: str = "chinchilla", **options: Any
     N, D, L, C = ([getattr(record, key) for record in runs] for key in ("N", "D", "L", "C"))
     law = fit_law(N, D, L, form, unique, C=C, **options)
     return replace(law, points=replace(law.points, runs=tuple(record.id for record in runs)))
-
-
-def fit_cli(path: str | Path, form: str = "auto", bootstrap: int = 1000, seed: int = 0) -> dict[str, Any]:
-    """`scalept fit`: the JSON object of the command line for a file of runs. Raises: InputError."""
-    from scalept_lab.laws.card import card, distinct
-
-    began = time.perf_counter()
-    points = distinct(read_points(path, form))
-    law = fit_points(points, form, whole("bootstrap", bootstrap, 0, 100_000), seed)
-    one = law.form in formulas.ONE_VARIABLE
-    return {
-        "form": law.form,
-        "params": law.params,
-        "objective": law.objective,
-        "interval95": {name: list(pair) for name, pair in law.interval95.items()},
-        "status": law.status,
-        "detail": law.detail,
-        "seconds": time.perf_counter() - began,
-        "optimal": {"a": None, "b": None} if one else {"a": law.a, "b": law.b},
-        "variable": law.variable,
-        "rolling_error_percent": law.choice.errors if law.choice else {},
-        "card": card(law),
-    }

@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from scalept_lab.checks import one_of, positive, unknown
+from scalept_lab.checks import one_of, positive, shown, unknown
 from scalept_lab.errors import InputError
 
 PF_DAY = 8.64e19  # FLOPs in a petaflop/s-day
@@ -58,13 +58,18 @@ class NamedLaw:
     form: str
     params: dict[str, float]
     source: str
+    status: str = ""  # of the fit that it comes from
+    sampled: dict[str, tuple[float, float]] = field(default_factory=dict)  # N and D of that fit's runs
 
     def __call__(self, N: Any, D: Any, unique: Any = None) -> np.ndarray:
         return loss(self.form, self.params, N, D, unique)
 
     def optimal(self, C: float, flops_per_token: FlopsPerToken = 6.0, unique: float | None = None) -> Optimum:
-        N, D = split(self.form, self.params, positive("flops", C), flops_per_token, unique)
-        return Optimum(C, float(N), float(D), float(D / N), float(self(N, D, unique)))
+        N, D = (
+            float(v) for v in split(self.form, self.params, positive("flops", C), flops_per_token, unique)
+        )
+        place = placed(N, D, self.sampled) if self.sampled else ""
+        return Optimum(C, N, D, D / N, float(self(N, D, unique)), status=place)
 
     @property
     def a(self) -> float:
@@ -110,7 +115,21 @@ FORMULAS = {
     "kaplan": "L = [(N_c/N)^(alpha_N/alpha_D) + D_c/D]^alpha_D",
 }
 FORMS = tuple(FORMULAS)
+CONSTANTS = {
+    "chinchilla": ("E", "A", "B", "alpha", "beta"),
+    "tied": ("E", "A", "B", "alpha", "beta"),
+    "power_of_sum": ("E", "A", "B", "alpha", "beta", "kappa"),
+    "data_constrained": ("E", "A", "B", "alpha", "beta", "R_D"),
+    "power": ("E", "A", "alpha"),
+    "broken_power": ("E", "A", "alpha", "alpha_2", "X_0"),
+}
+_TOLD_BY = {
+    "kappa": "power_of_sum",
+    "R_D": "data_constrained",
+    "X_0": "broken_power",
+}  # forms by a constant of theirs
 ONE_VARIABLE = ("power", "broken_power")
+INSIDE = "inside the sampled range"
 FITTED = tuple(form for form in FORMS if form != "kaplan")  # what runs can be fitted with
 
 
@@ -137,6 +156,15 @@ def loss(form: str, params: Mapping[str, Any], N: Any, D: Any = None, unique: An
         u, v = np.log(p["A"]) - p["alpha"] * np.log(N), np.log(p["B"]) - p["beta"] * np.log(D)
         return p["E"] + np.exp(p["kappa"] * np.logaddexp(u, v))
     return p["E"] + p["A"] * N ** -p["alpha"] + p["B"] * D ** -p["beta"]
+
+
+def placed(N: float, D: float, sampled: Mapping[str, tuple[float, float]]) -> str:
+    """Whether N and D lie between the smallest and the largest that were tried, in words."""
+    for name, value in (("N", N), ("D", D)):
+        low, high = sampled.get(name, (value, value))
+        if not low <= value <= high:
+            return f"{name} = {value:.3g} lies outside the sampled range {low:.3g} to {high:.3g}"
+    return INSIDE
 
 
 def effective(total: Any, unique: Any, R: Any) -> np.ndarray:
@@ -233,35 +261,72 @@ def kaplan_frontier(C: float) -> tuple[float, float]:
     return N, C / (6 * N)
 
 
-def plan(flops: float, law: Any = "hoffmann", unique: float | None = None) -> dict[str, float]:
-    """`scalept plan`: N, D, tokens_per_param and loss for C = 6·N·D = `flops` under `law`.
+def plan(flops: float, law: Any = "hoffmann", unique: float | None = None) -> dict[str, Any]:
+    """`scalept plan`: N, D, tokens_per_param, loss and status for C = 6·N·D = `flops` under `law`.
 
     `law`: a name in LAWS, a path to a JSON file (the output of `scalept fit` or of `scalept study`, or the
     constants alone), or anything with `.optimal(C)`. `unique`: unique tokens at hand, for a law that knows
-    repetition. Raises: InputError.
+    repetition. `status`: that of the fit, and where the plan lies outside the runs. For Hoffmann et al.'s constants as
+    printed, `unrounded` holds the plan of the digits behind them, which differs by a quarter.
+    Raises: InputError, also for a fit whose runs cannot tell how to split compute.
     """
     flops = positive("flops", flops)
     if isinstance(law, (str, Path)):
         law = LAWS[str(law)] if str(law) in LAWS else read_law(law)
     best = law.optimal(flops) if unique is None else law.optimal(flops, unique=positive("unique", unique))
-    return {"N": best.N, "D": best.D, "tokens_per_param": best.tokens_per_param, "loss": best.loss}
+    status = "; ".join(text for text in (getattr(law, "status", ""), best.status) if text)
+    found = {
+        "N": best.N,
+        "D": best.D,
+        "tokens_per_param": best.tokens_per_param,
+        "loss": best.loss,
+        "status": status,
+    }
+    if law is LAWS["hoffmann"]:
+        found["unrounded"] = plan(flops, "hoffmann-unrounded", unique)
+        found["unrounded"].pop("status")
+    return found
 
 
 def read_law(path: str | Path) -> NamedLaw:
-    """A law from a JSON file with E, A, B, alpha, beta (and R_D, if any), bare or under `params` or `law`."""
+    """A law from a JSON file with the constants of one form, bare or under `params` or `law`, and its `status`."""
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError:
         raise unknown("law", str(path), LAWS, "or give a readable JSON file") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON ({str(error).splitlines()[0]})") from None
+    status = form = ""
+    ranges: dict[str, Any] = {}
     if isinstance(found, dict):
+        status, form = (
+            value if isinstance(value := found.get(key, ""), str) else "" for key in ("status", "form")
+        )
+        card = found.get("card")
+        ranges = card.get("ranges", {}) if isinstance(card, dict) else {}
         found = found.get("params", found.get("law", found))
-    names = ["E", "A", "B", "alpha", "beta"]
-    missing = [key for key in names if not isinstance(found, dict) or key not in found]
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: expected a JSON object with the constants of a law, got {shown(found)}")
+    if status.startswith("D follows N"):
+        raise InputError(
+            f"{path}: its status is {status!r}, so nothing says how to split compute; add runs that vary the tokens at "
+            "one model size, and fit again"
+        )
+    form = form or next((form for key, form in _TOLD_BY.items() if key in found), "chinchilla")
+    one_of(f"{path}: form", form, FITTED)
+    names = CONSTANTS[form]
+    missing = [key for key in names if key not in found]
     if missing:
         raise InputError(f"{path}: expected the constants {', '.join(names)}; missing {', '.join(missing)}")
-    constrained = "R_D" in found
-    names += ["R_D"] if constrained else []
     params = {key: positive(f"{path}: {key}", found[key], zero=key == "E") for key in names}
-    return NamedLaw(Path(path).stem, "data_constrained" if constrained else "chinchilla", params, str(path))
+    return NamedLaw(Path(path).stem, form, params, str(path), status, _sampled(ranges))
+
+
+def _sampled(ranges: Any) -> dict[str, tuple[float, float]]:
+    """The N and D between which a saved fit had runs; nothing where the file says nothing usable."""
+    out = {}
+    for name in ("N", "D"):
+        pair = ranges.get(name) if isinstance(ranges, dict) else None
+        if isinstance(pair, list) and len(pair) == 2 and all(isinstance(v, (int, float)) for v in pair):
+            out[name] = (float(pair[0]), float(pair[1]))
+    return out

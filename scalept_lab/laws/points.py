@@ -1,13 +1,12 @@
-"""Measured points (N, D, L[, unique tokens]) checked before any fit sees them: every fault names its row and
+"""Measured points (N, D, L[, unique tokens, C]) checked before any fit sees them: every fault names its row and
 column.
 """
 
 from __future__ import annotations
 
-import csv
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,30 @@ import numpy as np
 from scalept_lab.checks import one_of, positive, shown
 from scalept_lab.errors import InputError
 
-COLUMNS = {"N": "params", "D": "tokens", "L": "loss", "unique": "unique_tokens"}
+COLUMNS = {"N": "params", "D": "tokens", "L": "loss", "unique": "unique_tokens", "C": "flops"}
+NEEDED: dict[str, tuple[str, ...]] = {  # by form; those that need L alone take one of N, D and C beside it
+    "auto": ("L",),
+    "chinchilla": ("N", "D", "L"),
+    "tied": ("N", "D", "L"),
+    "power_of_sum": ("N", "D", "L"),
+    "data_constrained": ("N", "D", "L", "unique"),
+    "power": ("L",),
+    "broken_power": ("L",),
+}
 MIN_POINTS = 6
+# What people call them: in lower case, all but letters and digits as "_". None with a unit ("params_m"), which would be misread.
+ALIASES = {
+    "N": "params parameters n n_params num_params nparams n_parameters num_parameters non_embedding_params model_params "
+    "non_embedding_parameters params_non_embedding n_non_embedding model_size param_count parameter_count",
+    "D": "tokens d n_tokens num_tokens ntokens training_tokens train_tokens tokens_seen tokens_trained total_tokens "
+    "token_count n_training_tokens num_training_tokens",
+    "L": "loss l val_loss eval_loss final_loss validation_loss valid_loss test_loss dev_loss train_loss training_loss "
+    "final_val_loss final_validation_loss final_train_loss lm_loss",
+    "unique": "unique_tokens unique u n_unique_tokens num_unique_tokens",
+    "C": "flops flop c compute training_flop training_flops train_flop train_flops total_flop total_flops n_flops budget "
+    "compute_budget flop_budget flops_budget training_compute training_compute_flop training_compute_flops compute_flops",
+}
+ROLES = {alias: role for role, aliases in ALIASES.items() for alias in aliases.split()}
 
 
 @dataclass(frozen=True)
@@ -42,23 +63,29 @@ class Points:
 
 
 def check_points(
-    N: Any, D: Any, L: Any, unique: Any = None, form: str = "chinchilla", where: Sequence[str] = ()
+    N: Any,
+    D: Any,
+    L: Any,
+    unique: Any = None,
+    form: str = "chinchilla",
+    where: Sequence[str] = (),
+    C: Any = None,
 ) -> Points:
     """Arrays ready to fit. `where` names each row ("points.csv, line 3"), "row 3" (from 1) by default.
 
     Raises: InputError for text, zero, negative, NaN or infinite values, columns of different length, fewer
-    than six rows, and a variable with fewer than three values (its exponent cannot be told from E).
+    than six rows, and in a form of N and D one with fewer than three values (its exponent cannot be told
+    from E).
     """
-    given = {"N": N, "D": D, "L": L, "unique": unique}
-    needed = {"chinchilla": "NDL", "power": "L", "data_constrained": ("N", "D", "L", "unique")}
-    one_of("form", form, needed)
-    for key in needed[form]:
+    given = {"N": N, "D": D, "L": L, "unique": unique, "C": C}
+    one_of("form", form, NEEDED)
+    for key in NEEDED[form]:
         if given[key] is None:
             raise InputError(f"{COLUMNS[key]}: form {form} needs this column and it is missing")
-    if N is None and D is None:
-        raise InputError("expected a column params or tokens besides loss, got neither")
+    if N is None and D is None and C is None:
+        raise InputError("expected a column params or tokens besides loss, or flops; got none of them")
     columns = {
-        key: _column(COLUMNS[key], values, where) for key, values in given.items() if values is not None
+        key: column(COLUMNS[key], values, where) for key, values in given.items() if values is not None
     }
     lengths = {COLUMNS[key]: len(values) for key, values in columns.items()}
     if len(set(lengths.values())) > 1:
@@ -67,89 +94,81 @@ def check_points(
         )
     if len(columns["L"]) < MIN_POINTS:
         raise InputError(f"expected at least {MIN_POINTS} points, got {len(columns['L'])}; add runs")
-    if form != "power":
-        for key in "ND":
-            found = len(np.unique(columns[key]))
-            if found < 3:
-                raise InputError(
-                    f"{COLUMNS[key]}: expected at least three different values, got {found}; "
-                    "vary it, or fit form power in the other variable"
-                )
+    for key in [key for key in "ND" if key in NEEDED[form]]:
+        found = len(np.unique(columns[key]))
+        if found < 3:
+            raise InputError(
+                f"{COLUMNS[key]}: expected at least three different values, got {found}; "
+                "vary it, or fit form power in the other variable"
+            )
     if form == "data_constrained" and not np.any(columns["D"] > columns["unique"] * (1 + 1e-9)):
         raise InputError(
             "unique_tokens: no row repeats its data (tokens above unique_tokens); fit form chinchilla"
         )
-    return Points(columns.get("N"), columns.get("D"), columns["L"], columns.get("unique"))
+    return Points(columns.get("N"), columns.get("D"), columns["L"], columns.get("unique"), columns.get("C"))
 
 
-def variable(points: Points) -> tuple[str, np.ndarray]:
-    """The one variable of the power form: the column that varies, or compute 6·N·D where both do."""
-    varying = [k for k in "ND" if getattr(points, k) is not None and len(np.unique(getattr(points, k))) > 1]
-    if len(varying) == 2:
-        assert points.N is not None and points.D is not None
-        name, X = "flops", 6 * points.N * points.D
-    elif varying:
-        name, X = COLUMNS[varying[0]], getattr(points, varying[0])
+def variable(points: Points, wanted: str = "") -> tuple[str, np.ndarray]:
+    """The one variable of a power form, by name and values: "params", "tokens" or "flops".
+
+    wanted: which one; otherwise the column that varies, or compute where both do. Compute is C where it is
+    given, else 6·N·D. Raises: InputError if that column is missing or has fewer than three values.
+    """
+    C = points.C
+    if C is None and points.N is not None and points.D is not None:
+        C = 6 * points.N * points.D
+    choices = {"params": points.N, "tokens": points.D, "flops": C}
+    varying = [
+        k for k in ("params", "tokens") if (values := choices[k]) is not None and len(np.unique(values)) > 1
+    ]
+    if wanted:
+        name = one_of("variable", wanted, choices)
+    elif len(varying) == 1:
+        name = varying[0]
+    elif varying or points.C is not None:
+        name = "flops"
     else:
         raise InputError(
             "neither params nor tokens varies: a power law needs at least three different values of one"
         )
+    X = choices[name]
+    if X is None:
+        raise InputError(f"{name}: the points have no such column; name one of those that they have")
     if len(np.unique(X)) < 3:
         raise InputError(f"{name}: expected at least three different values, got {len(np.unique(X))}")
     return name, X
 
 
-def read_points(path: str | Path, form: str = "chinchilla") -> Points:
-    """Points from a CSV with a header: params, tokens, loss, for data_constrained also unique_tokens.
-
-    Other columns are ignored; for the power form params or tokens may be absent.
-    Raises: InputError, naming line and column.
-    """
-    try:
-        with open(path, newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            header = [name.strip().lower() for name in next(reader, [])]
-            rows = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
-    except FileNotFoundError:
-        raise InputError(
-            f"no such file: {path}; expected a CSV with the columns params,tokens,loss"
-        ) from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not a readable CSV file ({str(error).splitlines()[0]})") from None
-    required = {"power": ["loss"], "data_constrained": list(COLUMNS.values())}.get(
-        form, ["params", "tokens", "loss"]
-    )
-    missing = [name for name in required if name not in header]
-    if missing:
-        found = ",".join(header) or "an empty file"
-        raise InputError(
-            f"{path}: missing column {', '.join(missing)}; expected {','.join(required)}, found {found[:120]}"
-        )
-    twice = [name for name in COLUMNS.values() if header.count(name) > 1]
-    if twice:
-        raise InputError(f"{path}: column {twice[0]} stands twice in the header; keep one")
-    where = [f"{path}, line {line}" for line, _ in rows]
-    for (_, row), place in zip(rows, where, strict=True):
-        if len(row) != len(header):
-            raise InputError(f"{place}: expected {len(header)} values as in the header, got {len(row)}")
-    cells = {
-        key: [row[header.index(name)].strip() for _, row in rows] if name in header else None
-        for key, name in COLUMNS.items()
-    }
-    if form != "data_constrained":
-        cells["unique"] = None
-    try:
-        return check_points(cells["N"], cells["D"], cells["L"], cells["unique"], form, where)
-    except InputError as error:
-        text = str(error)
-        raise InputError(text if text.startswith(str(path)) else f"{path}: {text}") from None
+def role_of(name: str) -> str:
+    """N, D, L, unique or C, or nothing, of the name of a column."""
+    return ROLES.get(plainly(name), "")
 
 
-def _column(name: str, values: Any, where: Sequence[str]) -> np.ndarray:
+def plainly(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", str(name).lower()).strip("_")
+
+
+def column(name: str, values: Any, where: Sequence[str] = ()) -> np.ndarray:
+    """One column as positive floats; `where` as in `check_points`. Raises: InputError, naming the first bad value."""
     if isinstance(values, (str, bytes)) or not hasattr(values, "__len__"):
         raise InputError(f"{name}: expected a list of numbers, got {shown(values)}")
-    places = where or [f"row {i}" for i in range(1, len(values) + 1)]
-    plain = [value.item() if isinstance(value, np.generic) else value for value in values]
-    return np.array(
-        [positive(f"{at}, column {name}", value) for at, value in zip(places, plain, strict=True)]
-    )
+    try:
+        numbers = _numbers(values)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        numbers = np.full(len(values), np.nan)
+    if not np.all((numbers > 0) & np.isfinite(numbers)):  # value by value only to name the first bad one
+        places = where or [f"row {i}" for i in range(1, len(values) + 1)]
+        plain = (value.item() if isinstance(value, np.generic) else value for value in values)
+        numbers = np.array(
+            [positive(f"{at}, column {name}", value) for at, value in zip(places, plain, strict=True)]
+        )
+    return numbers
+
+
+def _numbers(values: Any) -> np.ndarray:
+    """A column as floats, fast. Raises: ValueError and others for what is no number (a truth value, too)."""
+    if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "iuf":
+        return values.astype(float)
+    if any(kind.__name__.startswith("bool") for kind in set(map(type, values))):
+        raise ValueError("a truth value")
+    return np.fromiter(map(float, values), float, len(values))

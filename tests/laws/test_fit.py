@@ -9,7 +9,8 @@ from synthetic import PLANTED, as_csv, config, isoflop_records, points, publishe
 
 from scalept_lab.errors import InputError
 from scalept_lab.laws import fit, formulas
-from scalept_lab.laws.fit import fit_cli, fit_law, fit_records
+from scalept_lab.laws.card import fit_file as fit_cli
+from scalept_lab.laws.fit import fit_law, fit_records
 from scalept_lab.laws.points import Points
 
 TRUTH = formulas.LAWS["besiroglu"]
