@@ -118,7 +118,11 @@ def plan(options: argparse.Namespace) -> tuple[Any, str]:
     from scalept_lab.laws import formulas
 
     found = formulas.plan(options.flops, law=options.law)
-    return found, _table(found)
+    text = _table(found)
+    if options.law == "hoffmann":  # the digits behind the printed constants move the answer by a quarter
+        text += "\n\nwith the constants before rounding (--law hoffmann-unrounded):\n"
+        text += _table(formulas.plan(options.flops, law="hoffmann-unrounded"), "  ")
+    return found, text
 
 
 def train(options: argparse.Namespace) -> tuple[Any, str]:

@@ -87,13 +87,9 @@ def card(law: Law) -> dict[str, Any]:
 
 def _ranges(points: Points) -> dict[str, tuple[float, float]]:
     N, D, C = points.N, points.D, points.C
-    both = N is not None and D is not None
-    columns = {
-        "N": N,
-        "D": D,
-        "C": C if C is not None else 6 * N * D if both else None,
-        "D/N": D / N if both else None,
-    }  # type: ignore[operator]
+    columns = {"N": N, "D": D, "C": C}
+    if N is not None and D is not None:
+        columns |= {"C": 6 * N * D if C is None else C, "D/N": D / N}
     return {name: (float(v.min()), float(v.max())) for name, v in columns.items() if v is not None}
 
 

@@ -118,7 +118,7 @@ def candidates(points: Points, bounds: Mapping[str, Any]) -> tuple[str, ...]:
     varied = [v is not None and len(np.unique(v)) >= 3 for v in (points.N, points.D)]
     if not all(varied) or follows(points):
         return ("power", "broken_power")
-    if points.unique is not None and np.any(points.D > points.unique * (1 + 1e-9)):
+    if points.unique is not None and np.any(np.greater(points.D, points.unique * (1 + 1e-9))):  # type: ignore[arg-type]
         return ("chinchilla", "data_constrained")
     plain = ("chinchilla", "tied", "power_of_sum")
     return tuple(form for form in plain if form != "power_of_sum" or not set(bounds) & {"alpha", "beta"})
@@ -139,7 +139,7 @@ def choose(
     N, D, unique = _columns(points, forms[0], variable)
     C = points.C if points.C is not None and not one else _compute(forms[0], N, D)
     order = np.argsort(C, kind="stable")
-    seen = {form: [] for form in forms}  # type: dict[str, list[tuple[float, np.ndarray, Margin]]]
+    seen: dict[str, list[tuple[int, np.ndarray, Margin, tuple[Any, ...]]]] = {form: [] for form in forms}
     places = _cuts(C[order])
     used = []
     for cut in places:
@@ -163,7 +163,7 @@ def choose(
         )
     errors = {form: float(np.mean([row[1].mean() for row in seen[form]])) for form in forms}
     costs = {form: errors[form] * (1 + HANDICAP * _extra(form, forms)) for form in forms}
-    best = min(forms, key=costs.__getitem__)
+    best = min(forms, key=lambda form: costs[form])
     others = [form for form in forms if form != best]
     weights = {form: min(1.0, (errors[best] + 1e-12) / (errors[form] + 1e-12)) for form in others}
     whole = {form: _fit(points, form, delta, bounds, variable) for form in forms}
@@ -176,7 +176,8 @@ def choose(
             tuple((w, r) for (w, _), (_, r) in zip(rivals, margin.rivals, strict=True)),
             margin.reach,
         )
-        units.append(miss / np.maximum(margin.scale(*new, sigma=sigma), 1e-12))
+        N_new, D_new, unique_new = new
+        units.append(miss / np.maximum(margin.scale(N_new, D_new, unique_new, sigma), 1e-12))
         weight.append(
             np.full(len(miss), float(cut) ** 2)
         )  # the later a cut, the more it is like the forecast to come
@@ -191,8 +192,8 @@ def choose(
 
 def rows(points: Points, index: np.ndarray) -> Points:
     """Some of the points."""
-    columns = {key: getattr(points, key) for key in ("N", "D", "L", "unique", "C")}
-    return Points(**{key: v if v is None else v[index] for key, v in columns.items()})
+    N, D, unique, C = (None if v is None else v[index] for v in (points.N, points.D, points.unique, points.C))
+    return Points(N, D, points.L[index], unique, C)
 
 
 def _extra(form: str, forms: Sequence[str]) -> int:
@@ -233,4 +234,4 @@ def _quantile(values: np.ndarray, weights: np.ndarray, share: float) -> float:
     order = np.argsort(values)
     reached = np.cumsum(weights[order]) / weights.sum()
     place = np.searchsorted(reached, min(1.0, share * (len(values) + 1) / len(values)))
-    return float(values[order][min(place, len(values) - 1)])
+    return float(values[order[min(int(place), len(values) - 1)]])

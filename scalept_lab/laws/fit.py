@@ -99,8 +99,8 @@ class Law:
             noise = np.exp(np.clip(self.samples["sigma"] * draws, -100, 100))
             low, high = np.quantile(spread[..., None, :] * noise, (0.025, 0.975), axis=(-2, -1))
         if margin is not None:
-            places = [None if v is None else np.broadcast_to(v, loss.shape).ravel() for v in (N, D, unique)]
-            half = np.minimum(margin.half * margin.scale(*places), 100.0).reshape(loss.shape)
+            n, d, u = (None if v is None else np.broadcast_to(v, loss.shape).ravel() for v in (N, D, unique))
+            half = np.minimum(margin.half * margin.scale(n, d, u), 100.0).reshape(loss.shape)
             low, high = np.minimum(low, loss * np.exp(-half)), np.maximum(high, loss * np.exp(half))
         if loss.ndim:
             return Prediction(loss, low, high)

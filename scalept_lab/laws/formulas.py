@@ -266,8 +266,7 @@ def plan(flops: float, law: Any = "hoffmann", unique: float | None = None) -> di
 
     `law`: a name in LAWS, a path to a JSON file (the output of `scalept fit` or of `scalept study`, or the
     constants alone), or anything with `.optimal(C)`. `unique`: unique tokens at hand, for a law that knows
-    repetition. `status`: that of the fit, and where the plan lies outside the runs. For Hoffmann et al.'s constants as
-    printed, `unrounded` holds the plan of the digits behind them, which differs by a quarter.
+    repetition. `status`: that of the fit, and where the plan lies outside the runs.
     Raises: InputError, also for a fit whose runs cannot tell how to split compute.
     """
     flops = positive("flops", flops)
@@ -275,17 +274,13 @@ def plan(flops: float, law: Any = "hoffmann", unique: float | None = None) -> di
         law = LAWS[str(law)] if str(law) in LAWS else read_law(law)
     best = law.optimal(flops) if unique is None else law.optimal(flops, unique=positive("unique", unique))
     status = "; ".join(text for text in (getattr(law, "status", ""), best.status) if text)
-    found = {
+    return {
         "N": best.N,
         "D": best.D,
         "tokens_per_param": best.tokens_per_param,
         "loss": best.loss,
         "status": status,
     }
-    if law is LAWS["hoffmann"]:
-        found["unrounded"] = plan(flops, "hoffmann-unrounded", unique)
-        found["unrounded"].pop("status")
-    return found
 
 
 def read_law(path: str | Path) -> NamedLaw:

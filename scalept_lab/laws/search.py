@@ -79,8 +79,8 @@ class Problem:
 
     def only(self, rows: np.ndarray) -> Problem:
         """The same problem on some of its points."""
-        columns = {key: getattr(self, key) for key in ("x", "y", "z", "repeats", "log_unique")}
-        return replace(self, **{key: v if v is None else v[rows] for key, v in columns.items()})
+        z, repeats, unique = (None if v is None else v[rows] for v in (self.z, self.repeats, self.log_unique))
+        return replace(self, x=self.x[rows], y=self.y[rows], z=z, repeats=repeats, log_unique=unique)
 
     def at(self, N: np.ndarray, D: np.ndarray | None = None, unique: np.ndarray | None = None) -> Problem:
         """The same form at other places, which have no losses yet: N (or X), D and unique tokens, each (P,)."""
@@ -187,6 +187,7 @@ class Problem:
             turned = (at["alpha_2"] - at["alpha"]) * past
             return rho, {"A": 1.0, "alpha": soft - self.x, "alpha_2": -soft, "X_0": turned}
         kappa = at["kappa"]
+        assert self.z is not None
         u, v = at["A"] - at["alpha"] * self.x, at["B"] - at["beta"] * self.z
         gap = np.clip((v - u) / kappa, -300.0, 300.0)
         ratio = np.exp(gap)

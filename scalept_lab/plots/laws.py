@@ -32,7 +32,15 @@ from scalept_lab.plots.style import (
 )
 
 AnyLaw = Law | formulas.NamedLaw | str
-SYMBOLS = {"alpha": "α", "beta": "β", "R_D": "$R_D$", "sigma": "σ"}
+SYMBOLS = {
+    "alpha": "α",
+    "beta": "β",
+    "kappa": "κ",
+    "R_D": "$R_D$",
+    "alpha_2": "$α_2$",
+    "X_0": "$x_0$",
+    "sigma": "σ",
+}
 VARIABLES = {"params": PARAMETERS, "tokens": TOKENS, "flops": "compute 6·N·D (FLOPs)"}
 
 
@@ -40,9 +48,9 @@ def named(law: AnyLaw, two_variables: bool = True) -> Law | formulas.NamedLaw:
     """The law itself where its name came. Raises: InputError, also for a law of one variable where two are needed."""
     if isinstance(law, str):
         return formulas.LAWS[one_of("law", law, formulas.LAWS)]
-    if two_variables and law.form == "power":
+    if two_variables and law.form in formulas.ONE_VARIABLE:
         raise InputError(
-            "law: expected loss as a function of N and D, got the power form; plot_power_fit shows it"
+            "law: expected loss as a function of N and D, got a law in one variable; plot_power_fit shows it"
         )
     return law
 
@@ -145,11 +153,11 @@ def plot_power_fit(
 
     `until` extends the curve to that x; `measured` is a point (x, loss) that the fit has not seen.
     """
-    if law.form != "power":
+    if law.form not in formulas.ONE_VARIABLE:
         raise InputError(
             f"law: expected the power form, got {law.form}; plot_sweep and plot_frontier show it"
         )
-    name, x = variable(law.points)
+    name, x = variable(law.points, law.variable)
     reach = [x.max(), until or 0, measured[0] if measured else 0]
     grid = np.geomspace(x.min() / 1.2, 1.2 * max(reach), 150)
     fig, ax = look.canvas()
@@ -187,9 +195,11 @@ def plot_power_fit(
 def plot_residuals(law: Law) -> Figure:
     """How far each run lies from the fit, in percent, against each variable: a good fit leaves no trend."""
     p = law.points
-    fitted = law(variable(p)[1]) if law.form == "power" else law(p.N, p.D, p.unique)
+    one = law.form in formulas.ONE_VARIABLE
+    name, x = variable(p, law.variable) if one else ("", None)
+    fitted = law(x) if one else law(p.N, p.D, p.unique)
     percent = 100 * (p.L / fitted - 1)
-    axes = [("x", VARIABLES[variable(p)[0]], variable(p)[1])] if law.form == "power" else [
+    axes = [("x", VARIABLES[name], x)] if one else [
         ("N", PARAMETERS, p.N), ("D", TOKENS, p.D)]  # fmt: skip
     fig, found = look.canvas(1, len(axes), sharey=True)
     for i, (ax, (_, name, x)) in enumerate(zip(np.atleast_1d(found), axes, strict=True)):

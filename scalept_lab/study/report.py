@@ -31,13 +31,21 @@ PARAMETERS = {
     "B": ("B", "scale of the term in D"),
     "alpha": ("α", "how fast loss falls with parameters N"),
     "beta": ("β", "how fast loss falls with tokens D"),
+    "kappa": ("κ", "how the two shortfalls combine: 1 adds them, below 1 the larger one rules"),
+    "alpha_2": (Markup("α<sub>2</sub>"), "the exponent past the break"),
+    "X_0": (Markup("x<sub>0</sub>"), "where the exponent changes"),
     "R_D": (Markup("R<sub>D</sub>"), "repetitions of the data that are worth fresh tokens"),
     "a": ("a", Markup("the compute-optimal N grows as C<sup>a</sup>")),
     "b": ("b", Markup("the compute-optimal D grows as C<sup>b</sup>")),
 }
 FORMULAS = {
     "chinchilla": Markup("L = E + A / N<sup>α</sup> + B / D<sup>β</sup>"),
+    "tied": Markup("L = E + A / N<sup>α</sup> + B / D<sup>α</sup>"),
+    "power_of_sum": Markup("L = E + (A / N<sup>α</sup> + B / D<sup>β</sup>)<sup>κ</sup>"),
     "power": Markup("L = E + A / x<sup>α</sup>"),
+    "broken_power": Markup(
+        "L = E + A / x<sup>α</sup> · (1 + (x/x<sub>0</sub>)<sup>2</sup>)<sup>(α − α<sub>2</sub>)/2</sup>"
+    ),
     "data_constrained": Markup(
         "L = E + A / N<sup>α</sup> + B / D′<sup>β</sup>, D′ the fresh tokens that D tokens with repetitions are worth,"
     ),

@@ -8,6 +8,7 @@ from typing import Any
 
 from scalept_lab.errors import InputError
 from scalept_lab.laws.fit import Law
+from scalept_lab.laws.formulas import FORMULAS
 from scalept_lab.plots import frontier, runs, style
 from scalept_lab.runs import RunRecord, write_atomically
 from scalept_lab.study.predictions import Score
@@ -43,6 +44,7 @@ class Done:
         shot = self.score.shot
         return {
             "runs": len(self.records),
+            "form": self.law.form,
             "law": self.law.params,
             "interval95": {name: list(pair) for name, pair in self.law.interval95.items()},
             "status": self.law.status,
@@ -69,7 +71,7 @@ class Done:
             lines.append(
                 f"{width:>6} {record.N:>11,} {record.D:>11,} {record.C:>9.2g} {loss:>7} {record.seconds:>8.1f}"
             )
-        lines += ["", "L = E + A/N^alpha + B/D^beta"]
+        lines += ["", FORMULAS[self.law.form]]
         for name, value in self.law.params.items():
             low, high = self.law.interval95[name]
             lines.append(f"  {name:<6} {value:>10.4g}   95 % interval {low:.4g} to {high:.4g}")

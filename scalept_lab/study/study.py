@@ -19,7 +19,9 @@ from scalept_lab.checks import positive
 from scalept_lab.config import HEAD_DIM, TrainConfig, parse
 from scalept_lab.costs import counts
 from scalept_lab.errors import InputError
+from scalept_lab.laws.choice import NO_SPLIT
 from scalept_lab.laws.fit import Law, fit_records
+from scalept_lab.laws.formulas import ONE_VARIABLE
 from scalept_lab.runs import RunRecord, Store, write_atomically
 from scalept_lab.study.predictions import Score, Shot
 from scalept_lab.study.sweep import (
@@ -140,11 +142,11 @@ class Study:
         return [record for record in self.store.records() if record.ok]
 
     def fit(self, from_flops: float = 0.0, **options: Any) -> Law:
-        """Fit a law to the study's runs of at least `from_flops`; `options` go to `fit.fit_law`.
+        """Fit a law to the study's runs of at least `from_flops`, in the form that forecasts best; `options` as in `fit_law`.
 
         Raises: InputError if there are too few runs, or if they were trained on different text.
         """
-        options = {"bootstrap": 1000, **options}
+        options = {"form": "auto", "bootstrap": 1000, **options}
         return fit_records([record for record in self.records() if record.C >= from_flops], **options)
 
     def call_shot(self, flops: float, law: Law | None = None) -> Shot:
@@ -160,8 +162,11 @@ class Study:
             raise InputError(
                 "no run of this study is finished, so there is nothing to foretell from; run a sweep first"
             )
-        if law.form == "power":
-            raise InputError("a power law has one variable and cannot choose a model; fit form chinchilla")
+        if law.form in ONE_VARIABLE or law.status == NO_SPLIT:
+            raise InputError(
+                f"form {law.form}, status {law.status!r}: this law cannot choose a model; it takes runs that vary N and D "
+                "apart from each other"
+            )
         like = parse(TrainConfig, records[-1].config)
         config = best_recipe(law, flops, like)
         if finished(self.heroes, config):
