@@ -61,13 +61,14 @@ def open_table(raw: io.BufferedReader) -> Table:
 def _lines(text: IO[str], longest: int) -> Iterator[str]:
     """Lines, of which none is longer and all together are no more than a machine can hold."""
     size = 0
-    for number, line in enumerate(iter(lambda: text.readline(longest + 1), ""), 1):
-        size += len(line)
-        if len(line) > longest:
-            raise InputError(f"line {number}: expected at most {longest:,} characters; is it a table?")
-        if size > BYTES or number > 2 * ROWS:
-            raise InputError(TOO_LARGE)
-        yield line
+    with text:  # its own end, or Python warns of a file that nobody closed
+        for number, line in enumerate(iter(lambda: text.readline(longest + 1), ""), 1):
+            size += len(line)
+            if len(line) > longest:
+                raise InputError(f"line {number}: expected at most {longest:,} characters; is it a table?")
+            if size > BYTES or number > 2 * ROWS:
+                raise InputError(TOO_LARGE)
+            yield line
 
 
 def _delimited(lines: Iterator[str]) -> Table:
