@@ -255,7 +255,7 @@ def refused(found: tuple[int, str, str], says: str) -> None:
 
 CSV: dict[str, str | bytes] = {
     "missing column loss": "params,tokens\n" + "1e5,1e6\n" * 8,
-    "missing column params": "n,tokens,loss\n" + "1e5,1e6,3\n" * 8,
+    "missing column params": "size,tokens,loss\n" + "1e5,1e6,3\n" * 8,
     "got 'many'": "params,tokens,loss\n1e5,1e6,3\nmany,2e6,2.9\n" + "3e5,1e6,3\n" * 8,
     "line 3, column tokens: expected a positive number, got '0'": "params,tokens,loss\n1e5,1e6,3\n1e5,0,3\n",
     "column loss: expected a positive number, got '-2'": "params,tokens,loss\n1e5,1e6,-2\n",
@@ -265,7 +265,7 @@ CSV: dict[str, str | bytes] = {
     "at least 6 points, got 2": "params,tokens,loss\n1e5,1e6,3\n2e5,2e6,2.8\n",
     "expected 3 values as in the header": "params,tokens,loss\n1e5,1e6\n",
     "an empty file": "",
-    "not a readable CSV": b"\xff\xfe\x00\x01",
+    "not a readable table": b"\xff\xfe\x00",
 }
 
 
@@ -287,7 +287,7 @@ def test_bad_points(scalept, tmp_path, says, json_):
         (["check", "--fast"], "unrecognized arguments: --fast"),
         (["fit"], "POINTS.csv"),
         (["fit", "gone.csv"], "no such file: gone.csv"),
-        (["fit", ".."], "not a readable CSV file"),
+        (["fit", ".."], "not a readable table (a folder)"),
         (["fit", "{points}", "--form", "cubic"], "form: expected one of auto, chinchilla, "),
         (["fit", "{points}", "--form", "data_constrained"], "missing column unique_tokens"),
         (["fit", "{points}", "--bootstrap", "-1"], "bootstrap"),

@@ -56,11 +56,11 @@ def read_points(path: str | Path, form: str = "chinchilla") -> Points:
             return (_of_records if RECORD <= set(table.header) else _of_columns)(path, table, form)
     except FileNotFoundError:
         raise InputError(
-            f"no such file: {path}; expected a CSV with the columns params,tokens,loss"
+            f"no such file: {path}; expected a table with the columns params,tokens,loss"
         ) from None
     except IsADirectoryError:
         raise InputError(
-            f"{path}: not a readable CSV file (a folder); run records go into one file with scalept merge"
+            f"{path}: not a readable table (a folder); run records go into one file with scalept merge"
         ) from None
     except InputError as error:
         text = str(error)
