@@ -6,6 +6,7 @@ import argparse
 import io
 import json
 import os
+import select
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -15,8 +16,45 @@ from typing import Any
 from scalept_lab.checks import positive, whole
 from scalept_lab.errors import InputError
 
+CLOSED = 141  # what a shell reports of a command whose reader went away
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    try:
+        try:
+            return _answer(arguments)
+        finally:
+            sys.stdout.flush()
+    except OSError as error:  # of the streams themselves: a command's own is told in _answer
+        _drop_unread()
+        if isinstance(error, BrokenPipeError):
+            return CLOSED
+        print(f"scalept: {error.strerror or error}", file=sys.stderr)
+        return 2
+
+
+def _drop_unread() -> bool:
+    """Whether stdout or stderr leads nowhere: its reader went away, its disk is full. What is left for it is dropped, or
+    Python would try once more at exit, and complain.
+    """
+    dropped = False
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            poll = select.poll()
+            poll.register(stream.fileno(), 0)
+            stream.flush()
+            unread = any(event & select.POLLERR for _, event in poll.poll(0))
+        except io.UnsupportedOperation:  # no file: a notebook's, or a test's
+            continue
+        except OSError:
+            unread = True
+        if unread:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            dropped = True
+    return dropped
+
+
+def _answer(arguments: Sequence[str] | None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that knows no α shows its number
         sys.stdout.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
@@ -27,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"scalept {options.name}: {error}", file=sys.stderr)
         return 2
     except OSError as error:  # a folder where a file should be, no right to write, a full disk
+        if isinstance(error, BrokenPipeError) and _drop_unread():  # and not the pipe of a worker
+            return CLOSED
         where = f"{error.filename}: " if error.filename else ""
         print(f"scalept {options.name}: {where}{error.strerror or error}", file=sys.stderr)
         return 2

@@ -184,7 +184,9 @@ def merge(folders: Iterable[str | Path], out: str | Path) -> dict[str, Any]:
     """Pool the records of a class: the same run counts once, a bad record is named and left out.
 
     Returns: accepted, duplicates, and rejected as a list of {file, line, reason}; the accepted go to `out`.
+    Raises: InputError where there is none to accept, and then writes nothing.
     """
+    folders = list(folders)
     accepted: dict[str, RunRecord] = {}
     duplicates, rejected = 0, []
     for file in [file for folder in folders for file in _files(Path(folder))]:
@@ -203,6 +205,16 @@ def merge(folders: Iterable[str | Path], out: str | Path) -> dict[str, Any]:
                     accepted[record.id] = record.model_copy(update={"origin": "classmate"})
         except InputError as error:  # the file as a whole
             rejected.append({"file": str(file), "line": line, "reason": str(error)})
+    if not accepted:
+        named = ", ".join(map(str, folders[:3])) + (", …" if len(folders) > 3 else "")
+        first = (
+            "{file}:{line}: {reason}".format_map(rejected[0])
+            if rejected
+            else "no .json, .jsonl or .parquet file"
+        )
+        raise InputError(
+            f"{named}: expected at least one run record, got {len(rejected)} that are none ({first}); {out} is not written"
+        )
     write_records(accepted.values(), out)
     return {"accepted": len(accepted), "duplicates": duplicates, "rejected": rejected}
 

@@ -255,7 +255,7 @@ def refused(found: tuple[int, str, str], says: str) -> None:
 
 CSV: dict[str, str | bytes] = {
     "missing column loss": "params,tokens\n" + "1e5,1e6\n" * 8,
-    "missing column params": "n,tokens,loss\n" + "1e5,1e6,3\n" * 8,
+    "missing column params": "size,tokens,loss\n" + "1e5,1e6,3\n" * 8,
     "got 'many'": "params,tokens,loss\n1e5,1e6,3\nmany,2e6,2.9\n" + "3e5,1e6,3\n" * 8,
     "line 3, column tokens: expected a positive number, got '0'": "params,tokens,loss\n1e5,1e6,3\n1e5,0,3\n",
     "column loss: expected a positive number, got '-2'": "params,tokens,loss\n1e5,1e6,-2\n",
@@ -265,7 +265,7 @@ CSV: dict[str, str | bytes] = {
     "at least 6 points, got 2": "params,tokens,loss\n1e5,1e6,3\n2e5,2e6,2.8\n",
     "expected 3 values as in the header": "params,tokens,loss\n1e5,1e6\n",
     "an empty file": "",
-    "not a readable CSV": b"\xff\xfe\x00\x01",
+    "not a readable table": b"\xff\xfe\x00",
 }
 
 
@@ -287,8 +287,8 @@ def test_bad_points(scalept, tmp_path, says, json_):
         (["check", "--fast"], "unrecognized arguments: --fast"),
         (["fit"], "POINTS.csv"),
         (["fit", "gone.csv"], "no such file: gone.csv"),
-        (["fit", ".."], "not a readable CSV file"),
-        (["fit", "{points}", "--form", "cubic"], "form: expected one of auto, chinchilla, tied, power_of_sum, data_constrained, power, broken_power, got 'cubic'"),
+        (["fit", ".."], "not a readable table (a folder)"),
+        (["fit", "{points}", "--form", "cubic"], "form: expected one of auto, chinchilla, "),
         (["fit", "{points}", "--form", "data_constrained"], "missing column unique_tokens"),
         (["fit", "{points}", "--bootstrap", "-1"], "bootstrap"),
         (["fit", "{points}", "--bootstrap", "some"], "invalid int value"),
@@ -331,8 +331,9 @@ def test_bad_points(scalept, tmp_path, says, json_):
         (["merge", "--out", "all.jsonl"], "DIR"),
         (["merge", "{empty}"], "--out"),
         (["merge", "gone", "--out", "all.jsonl"], "no such file or folder: gone"),
-        (["merge", "{empty}", "--out", "all.csv"], "expected a .jsonl or .parquet file"),
-        (["merge", "{empty}", "--out", "{points}/all.jsonl"], "points.csv"),
+        (["merge", "{empty}", "--out", "all.jsonl"], "expected at least one run record, got 0"),
+        (["merge", "{record}", "--out", "all.csv"], "expected a .jsonl or .parquet file"),
+        (["merge", "{record}", "--out", "{points}/all.jsonl"], "points.csv"),
         (["run"], "NOTEBOOK"),
         (["run", "gone.ipynb"], "found none at gone.ipynb"),
         (["run", "{points}"], "expected a notebook"),
@@ -341,7 +342,13 @@ def test_bad_points(scalept, tmp_path, says, json_):
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )  # fmt: skip
 def test_bad_arguments(scalept, tmp_path, arguments, says):
-    names = {"list": "list.json", "deep": "deep.json", "empty": "empty", "broken": "broken.ipynb"}
+    names = {
+        "list": "list.json",
+        "deep": "deep.json",
+        "empty": "empty",
+        "broken": "broken.ipynb",
+        "record": "record.json",
+    }
     given = {"points": points(tmp_path / "points.csv")} | {
         key: tmp_path / name for key, name in names.items()
     }
@@ -349,6 +356,7 @@ def test_bad_arguments(scalept, tmp_path, arguments, says):
     given["deep"].write_text("[" * 100_000)
     given["empty"].mkdir()
     given["broken"].write_text("{}")
+    given["record"].write_text(synthetic.record(synthetic.config(16, 1e5)).model_dump_json())
     refused(scalept(*(argument.format(**given) for argument in arguments)), says)
 
 
@@ -434,6 +442,41 @@ def test_as_a_process(tmp_path, arguments):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["count gpt2 | true", "count gpt2 --json | true", "count --help | true", "--help | true", "count gone 2>&1 | true",
+     "memory --params 7e9 | head -c 1"],
+)  # fmt: skip
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_closed_pipe_ends_a_command_without_a_word(tmp_path, line, unbuffered):
+    """The reader is gone before the command writes; the status is the shell's own for that (141), or that of the command."""
+    arguments, _, reader = line.partition(" |")
+    script = f"({sys.executable} -m scalept_lab.cli {arguments}; echo $? >status) |{reader}"
+    done = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, cwd=tmp_path, timeout=60,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert int((tmp_path / "status").read_text()) in ({0, 141} if "gone" not in line else {2, 141})
+
+
+def test_a_pipe_closed_on_a_long_answer(tmp_path):
+    code = "from scalept_lab import cli; cli.check = lambda _: ({}, 'x' * 10**6); raise SystemExit(cli.main(['check']))"
+    script = f'({sys.executable} -c "{code}"; echo $? >status) | head -c 1'
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert (done.stdout, done.stderr, (tmp_path / "status").read_text()) == ("x", "", "141\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_an_answer_that_finds_no_room_is_one_line(tmp_path):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "scalept_lab.cli", "count", "gpt2"],
+            stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path, timeout=60,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (2, "scalept: No space left on device\n")
+
+
 def test_every_command_has_help(scalept):
     for command in ("check", "study", "fit", "count", "memory", "plan", "train", "merge", "run"):
         status, out, _ = scalept(command, "--help")
@@ -442,14 +485,14 @@ def test_every_command_has_help(scalept):
 
 def test_a_terminal_that_knows_no_chinese_ends_no_command(tmp_path):
     """What it cannot show comes as its number; files keep their names and their UTF-8."""
-    (tmp_path / "词").mkdir()
+    Store(tmp_path / "词").save(synthetic.record(synthetic.config(16, 1e5)))
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run(
         [sys.executable, "-m", "scalept_lab.cli", "merge", "词", "--out", "词.jsonl"],
         capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "0 records in \\u8bcd.jsonl, 0 duplicates\n" and (tmp_path / "词.jsonl").exists()
+    assert done.stdout == "1 records in \\u8bcd.jsonl, 0 duplicates\n" and (tmp_path / "词.jsonl").exists()
 
 
 @pytest.mark.parametrize("rank", ["", "0", "first"])

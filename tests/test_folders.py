@@ -202,7 +202,8 @@ def test_an_unknown_user_has_the_commands(tmp_path, arguments):
 
 @unknown_user
 def test_what_he_names_and_cannot_write_is_one_line(tmp_path):
-    code = f"import sys; from scalept_lab.cli import main; sys.exit(main(['merge', '.', '--out', '{tmp_path}/all.jsonl']))"
+    records = ROOT / "data" / "records" / "recipe.jsonl"
+    code = f"from scalept_lab.cli import main; exit(main(['merge', '{records}', '--out', '{tmp_path}/all.jsonl']))"
     done = as_nobody(code, tmp_path / "here")
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert "all.jsonl cannot be written: Permission denied" in done.stderr

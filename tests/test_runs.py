@@ -17,6 +17,7 @@ import synthetic
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from refusals import one_line
 
 from scalept_lab import runs
 from scalept_lab.errors import InputError
@@ -411,8 +412,10 @@ def test_a_finished_run_replaces_a_failed_one_whoever_comes_first(tmp_path):
 )  # fmt: skip
 def test_a_strange_config_is_no_reason_to_stop(tmp_path, config):
     (tmp_path / "a.jsonl").write_text(altered(made(), config=config))
-    found = merge([tmp_path / "a.jsonl"], tmp_path / "out.jsonl")
-    assert found["accepted"] + len(found["rejected"]) == 1
+    try:
+        assert merge([tmp_path / "a.jsonl"], tmp_path / "out.jsonl")["accepted"] == 1
+    except InputError as error:
+        assert "got 1 that are none" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -421,10 +424,10 @@ def test_a_strange_config_is_no_reason_to_stop(tmp_path, config):
 def test_a_loss_above_twice_the_uniform_guess_is_a_slip(tmp_path, vocabulary, most):
     """2 · ln 256 = 11.09, 2 · ln 2 = 1.386; where the config does not say, bytes are taken."""
     config = {"model": {"vocab_size": vocabulary}}
-    for loss in (most - 0.01, most + 0.01):
-        (tmp_path / "a.jsonl").write_text(altered(made(), config=config, L=loss))
-        found = merge([tmp_path / "a.jsonl"], tmp_path / "out.jsonl")
-        assert found["accepted"] == (loss < most) and len(found["rejected"]) == (loss > most)
+    lines = [altered(made(seed), config=config, L=most + (-0.01, 0.01)[seed]) for seed in (0, 1)]
+    (tmp_path / "a.jsonl").write_text("\n".join(lines))
+    found = merge([tmp_path / "a.jsonl"], tmp_path / "out.jsonl")
+    assert found["accepted"] == 1 and [each["line"] for each in found["rejected"]] == [2]
 
 
 @pytest.mark.parametrize("name", ["N", "D", "C"])
@@ -474,6 +477,19 @@ def test_a_missing_folder_is_refused_and_nothing_written(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["alice"]
 
 
+def test_nothing_to_accept_is_refused_and_what_was_there_is_kept(tmp_path):
+    out = tmp_path / "class.jsonl"
+    write_records([made()], out)
+    kept = out.read_bytes()
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "torn.jsonl").write_text("\n{")
+    one_line(lambda: merge([tmp_path / "empty"], out), "at least one run record, got 0", "no .json")
+    one_line(lambda: merge([tmp_path / "torn.jsonl"], out), "got 1", "torn.jsonl:2:", "not written")
+    assert out.read_bytes() == kept
+    one_line(lambda: merge([tmp_path / "empty"], tmp_path / "new.jsonl"), "at least one")
+    assert not (tmp_path / "new.jsonl").exists()
+
+
 # --- nothing that is read is executed
 
 
@@ -488,7 +504,7 @@ def test_a_pickle_is_refused_unopened(tmp_path, monkeypatch, name):
     Path(name).write_bytes(pickle.dumps(Trap()))
     with pytest.raises(InputError):
         read_records(name)
-    assert merge([name], "out.jsonl")["accepted"] == 0
+    one_line(lambda: merge([name], "out.jsonl"), "at least one run record")
     assert not Path("sprung").exists()
 
 

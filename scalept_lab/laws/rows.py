@@ -24,7 +24,9 @@ BYTES = 2 * 10**9  # of a file, unpacked
 WHOLE = 2 * 10**8  # characters of JSON that is parsed in one piece, bytes of a Parquet column
 LINE = 10**6  # characters of a line of text
 ROWS = 5_000_000
-TOO_LARGE = f"expected at most {BYTES / 1e9:g} GB of text; keep the rows and columns that the fit needs"
+TOO_LARGE = (
+    f"expected at most {BYTES / 1e9:g} GB and {ROWS:,} rows; keep the rows and columns that the fit needs"
+)
 
 
 class Table(NamedTuple):
@@ -59,13 +61,14 @@ def open_table(raw: io.BufferedReader) -> Table:
 def _lines(text: IO[str], longest: int) -> Iterator[str]:
     """Lines, of which none is longer and all together are no more than a machine can hold."""
     size = 0
-    for number, line in enumerate(iter(lambda: text.readline(longest + 1), ""), 1):
-        size += len(line)
-        if len(line) > longest:
-            raise InputError(f"line {number}: expected at most {longest:,} characters; is it a table?")
-        if size > BYTES:
-            raise InputError(TOO_LARGE)
-        yield line
+    with text:  # its own end, or Python warns of a file that nobody closed
+        for number, line in enumerate(iter(lambda: text.readline(longest + 1), ""), 1):
+            size += len(line)
+            if len(line) > longest:
+                raise InputError(f"line {number}: expected at most {longest:,} characters; is it a table?")
+            if size > BYTES or number > 2 * ROWS:
+                raise InputError(TOO_LARGE)
+            yield line
 
 
 def _delimited(lines: Iterator[str]) -> Table:
@@ -111,31 +114,40 @@ def _split(line: str, delimiter: str) -> list[str]:
 
 
 def _json(lines: Iterator[str]) -> Table:
-    first = next((line for line in lines if line.strip()), "")
+    """A first line that is an object makes it JSON lines; all else is one piece, which has to fit into memory."""
+    numbered = ((number, line) for number, line in enumerate(lines, 1) if line.strip())
+    number, first = next(numbered, (1, ""))
     try:
-        row = json.loads(first)
-    except ValueError:
+        row = json.loads(_bounded(first))
+    except json.JSONDecodeError:
         row = None
     if isinstance(row, dict) and not _of_lists(row):
-        return _objects(chain([(1, row)], _json_lines(lines)))
-    return _json_whole("".join(chain([first], _at_most(lines, WHOLE - len(first)))))
+        return _objects(chain([(number, row)], _parsed(numbered, "line")), "line")
+    pieces, size = [first], len(first)
+    for _, line in numbered:
+        pieces.append(line)
+        size += len(line)
+        if size > WHOLE:
+            break
+    return _json_whole(_bounded("".join(pieces)))
 
 
-def _at_most(lines: Iterator[str], size: int) -> Iterator[str]:
-    for line in lines:
-        size -= len(line)
-        if size < 0:
-            raise InputError(f"more than {WHOLE:,} characters of JSON; give one object a line (.jsonl)")
-        yield line
+def _bounded(text: str) -> str:
+    """JSON as it is, unless it makes far more of the memory than it is long: `[],` takes 64 bytes."""
+    if len(text) > WHOLE or (len(text) > LINE and sum(map(text.count, "[{,")) > 4 * ROWS):
+        raise InputError(
+            f"expected at most {WHOLE:,} characters and {4 * ROWS:,} values of JSON in one piece; "
+            "give one object a line (.jsonl)"
+        )
+    return text
 
 
-def _json_lines(lines: Iterator[str]) -> Iterator[tuple[int, Any]]:
-    for number, line in enumerate(lines, 2):
-        if line.strip():
-            try:
-                yield number, json.loads(line)
-            except ValueError as error:
-                raise InputError(f"line {number}: not JSON ({error})") from None
+def _parsed(texts: Iterable[tuple[int, Any]], unit: str) -> Iterator[tuple[int, Any]]:
+    for number, text in texts:
+        try:
+            yield number, json.loads(_bounded(str(text)))
+        except json.JSONDecodeError as error:
+            raise InputError(f"{unit} {number}: not JSON ({error})") from None
 
 
 def _json_whole(text: str) -> Table:
@@ -178,7 +190,7 @@ def _of_lists(value: Any) -> bool:
     )
 
 
-def _objects(rows: Iterator[tuple[int, Any]], unit: str = "line") -> Table:
+def _objects(rows: Iterator[tuple[int, Any]], unit: str) -> Table:
     """Rows that are objects: the first one has the names."""
 
     def checked(row: Any, number: int) -> dict[str, Any]:
@@ -186,11 +198,11 @@ def _objects(rows: Iterator[tuple[int, Any]], unit: str = "line") -> Table:
             raise InputError(f'{unit} {number}: expected an object such as {{"loss": 2.5}}, got {shown(row)}')
         return row
 
-    number, first = next(rows, (1, {}))
-    header = list(checked(first, number))
+    start, first = next(rows, (1, {}))
+    header = list(checked(first, start))
 
     def values() -> Iterator[tuple[int, Sequence[Any]]]:
-        for number, row in chain([(1, first)], rows):
+        for number, row in chain([(start, first)], rows):
             yield number, [*map(checked(row, number).get, header)]
 
     return Table(header, values(), unit)
@@ -204,6 +216,8 @@ def _parquet(raw: IO[bytes]) -> Table:
     schema = pq.read_schema(raw)
     text = [f.name for f in schema if pa.types.is_string(f.type) or pa.types.is_large_string(f.type)]
     file = pq.ParquetFile(raw, read_dictionary=text)
+    if file.metadata.num_rows > ROWS:
+        raise InputError(TOO_LARGE)
     sizes: dict[str, int] = {}
     for group in range(file.metadata.num_row_groups):
         for number in range(file.metadata.num_columns):
@@ -225,19 +239,9 @@ def _parquet(raw: IO[bytes]) -> Table:
         names = ["record"]
     batches = file.iter_batches(batch_size=1000 if names == ["record"] else 20_000, columns=names)
     rows = enumerate((row for batch in batches for row in zip(*map(_plain, batch.columns), strict=True)), 1)
-    return _objects(_texts(rows), "row") if names == ["record"] else Table(names, rows, "row")
-
-
-def _texts(rows: Iterable[tuple[int, Sequence[Any]]]) -> Iterator[tuple[int, Any]]:
-    for number, (text,) in rows:
-        if len(str(text)) > LINE:
-            raise InputError(
-                f"row {number}: expected a record of at most {LINE:,} characters, got {len(text):,}"
-            )
-        try:
-            yield number, json.loads(str(text))
-        except ValueError as error:
-            raise InputError(f"row {number}: not JSON ({error})") from None
+    if names == ["record"]:
+        return _objects(_parsed(((number, text) for number, (text,) in rows), "row"), "row")
+    return Table(names, rows, "row")
 
 
 def _plain(column: Any) -> list[Any]:

@@ -23,7 +23,7 @@ from scalept_lab.checks import one_of, shown
 from scalept_lab.config import first_line
 from scalept_lab.errors import InputError
 from scalept_lab.laws.points import COLUMNS, NEEDED, Points, check_points, column, plainly, role_of
-from scalept_lab.laws.rows import ROWS, Table, open_table
+from scalept_lab.laws.rows import ROWS, TOO_LARGE, Table, open_table
 from scalept_lab.runs import RunRecord
 
 NO_LABEL = frozenset({"model", "tokens", "unique_tokens", "corpus", "compile"})  # of a record's config
@@ -33,9 +33,11 @@ TELLING = frozenset({
     "model", "architecture", "arch", "tokenizer", "precision", "dtype", "batch_size", "epochs",
 })  # fmt: skip
 DISTINCT, LONGEST, WIDEST = 50, 200, 200  # labels: different values, characters of one, columns looked at
-EITHER = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")  # 1,234: a decimal comma, or a thousand
-GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
-DECIMAL = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?")
+COMMAS = {  # what a number's comma means, by the first pattern that holds
+    "either": re.compile(r"[+-]?[1-9]\d{0,2},\d{3}"),  # 1,234
+    "thousands": re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?"),
+    "decimal": re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?"),
+}
 
 
 def read_points(path: str | Path, form: str = "chinchilla") -> Points:
@@ -54,11 +56,11 @@ def read_points(path: str | Path, form: str = "chinchilla") -> Points:
             return (_of_records if RECORD <= set(table.header) else _of_columns)(path, table, form)
     except FileNotFoundError:
         raise InputError(
-            f"no such file: {path}; expected a CSV with the columns params,tokens,loss"
+            f"no such file: {path}; expected a table with the columns params,tokens,loss"
         ) from None
     except IsADirectoryError:
         raise InputError(
-            f"{path}: not a readable CSV file (a folder); run records go into one file with scalept merge"
+            f"{path}: not a readable table (a folder); run records go into one file with scalept merge"
         ) from None
     except InputError as error:
         text = str(error)
@@ -87,9 +89,12 @@ def _roles(header: list[str], form: str) -> dict[str, int]:
     missing = [COLUMNS[role] for role in NEEDED[form] if role not in found and role not in derived]
     if missing:
         expected, names = ",".join(COLUMNS[role] for role in NEEDED[form]), ",".join(header)
+        hint = "" if found else "; name the columns in the first line"
+        if len(missing) == 2 and "C" in found:
+            hint = "; with flops and loss alone, fit form power"
         raise InputError(
             f"missing column {', '.join(missing)}; expected {expected}, "
-            f"found {' '.join(names.split())[:120] or 'an empty file'}"
+            f"found {' '.join(names.split())[:120] or 'an empty file'}{hint}"
         )
     if form not in ("auto", "data_constrained"):
         found.pop("unique", None)
@@ -114,7 +119,7 @@ class Places(Sequence[str]):
 
     def add(self, number: int) -> None:
         if len(self.numbers) >= ROWS:
-            raise InputError(f"expected at most {ROWS:,} rows; keep those that the fit needs")
+            raise InputError(TOO_LARGE)
         self.numbers.append(number)
 
 
@@ -158,7 +163,8 @@ def _is_number(text: str) -> bool:
 
 def _of_columns(path: str | Path, table: Table, form: str) -> Points:
     header, roles = table.header, _roles(table.header, form)
-    names = {role: " ".join(header[i].split())[:LONGEST] for role, i in roles.items()}
+    names = {role: " ".join(header[i].split()) for role, i in roles.items()}
+    names |= {role: name.lower() for role, name in names.items() if name.lower() == COLUMNS[role]}
     cells: dict[str, list[Any]] = {role: [] for role in roles}
     labels = {
         i: Label(name, plainly(name) in TELLING)
@@ -174,22 +180,19 @@ def _of_columns(path: str | Path, table: Table, form: str) -> Points:
             labels[i].add(row[i])
             if labels[i].values is None:
                 del labels[i]
-    notes = [
-        f"{COLUMNS[role]} from column {shown(name)}"
-        for role, name in names.items() if name.lower() != COLUMNS[role]
-    ]  # fmt: skip
-    if table.comma:
-        notes += _without_commas(cells, names, where)
+    notes = _without_commas(cells, names, where) if table.comma else []
+    spare = set(roles) & {"N", "D"} and set(roles) >= set(NEEDED[form])  # the fit can do without flops
     columns: dict[str, np.ndarray | None] = {}
     for role, values in cells.items():
         try:
-            columns[role] = column(
-                names[role].lower() if names[role].lower() == COLUMNS[role] else names[role], values, where
-            )
+            columns[role] = column(names[role], values, where)
         except InputError as error:
-            if role not in ("C", "unique") or role in NEEDED[form] or not {"N", "D"} <= set(roles):
+            if role not in ("C", "unique") or role in NEEDED[form] or not spare:
                 raise
             notes.append(f"column {shown(names[role])} is left out ({str(error).removeprefix(f'{path}, ')})")
+            continue
+        if names[role] != COLUMNS[role]:
+            notes.append(f"{COLUMNS[role]} from column {shown(names[role])}")
     N, D, C = (columns.get(role) for role in "NDC")
     if C is not None and N is not None and D is None:
         D = C / (6 * N)
@@ -211,24 +214,17 @@ def _without_commas(cells: dict[str, list[Any]], names: dict[str, str], where: P
     for role, values in cells.items():
         for row, text in enumerate(values):
             if "," in text:
-                kind = next(
-                    (
-                        k
-                        for k, p in (("either", EITHER), ("grouped", GROUPED), ("decimal", DECIMAL))
-                        if p.fullmatch(text.strip())
-                    ),
-                    "",
-                )
-                kinds.setdefault(kind, (role, row, text.strip()))
-            elif "." in text:
-                kinds.setdefault("dot", (role, row, text.strip()))
-    kinds.pop("", None)
-    if not kinds.keys() & {"either", "grouped", "decimal"}:
+                kind = next((kind for kind, form in COMMAS.items() if form.fullmatch(text.strip())), "")
+                if kind:
+                    kinds.setdefault(kind, (role, row, text.strip()))
+            elif "." in text and "dot" not in kinds and _is_number(text):
+                kinds["dot"] = (role, row, text.strip())
+    if not kinds.keys() & COMMAS.keys():
         return []
-    role, row, text = kinds.get("decimal") or kinds.get("either") or kinds["grouped"]
+    role, row, text = kinds.get("decimal") or kinds.get("thousands") or kinds["either"]
     at = f"{where[row]}, column {names[role]}: {shown(text)}"
-    if "decimal" in kinds and kinds.keys() & {"grouped", "dot"}:
-        other = (kinds.get("dot") or kinds["grouped"])[2]
+    if "decimal" in kinds and kinds.keys() & {"thousands", "dot"}:
+        other = (kinds.get("dot") or kinds["thousands"])[2]
         raise InputError(f"{at} has a decimal comma and {shown(other)} none; write all numbers as 1234.5")
     if kinds.keys() == {"either"}:
         raise InputError(
@@ -237,8 +233,8 @@ def _without_commas(cells: dict[str, list[Any]], names: dict[str, str], where: P
     mark = "." if "decimal" in kinds else ""
     for values in cells.values():
         values[:] = [text.replace(",", mark) if "," in text else text for text in values]
-    said = "a decimal comma" if mark else "thousands"
-    return [f"{shown(text)} is read as {text.replace(',', mark)}: the comma is that of {said}"]
+    said = "its comma is a decimal comma" if mark else "its comma sets thousands apart"
+    return [f"{shown(text)} is read as {text.replace(',', mark)}: {said}"]
 
 
 def _of_records(path: str | Path, table: Table, form: str) -> Points:

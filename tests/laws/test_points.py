@@ -1,7 +1,9 @@
 """Points are checked before any fit sees them: every fault in one line that names its place."""
 
 import numpy as np
+import pandas as pd
 import pytest
+from refusals import one_line
 from synthetic import as_csv, small
 
 from scalept_lab.errors import InputError
@@ -51,7 +53,7 @@ def test_unreadable_csv(tmp_path):
     path.write_text(GOOD)
     with pytest.raises(InputError, match="unique_tokens"):
         read_points(path, "data_constrained")
-    with pytest.raises(InputError, match="auto, chinchilla, tied, .* got .cubic."):
+    with pytest.raises(InputError, match=r"auto, chinchilla, tied, .* got .cubic."):
         fit_cli(path, form="cubic")
 
 
@@ -90,6 +92,74 @@ def test_the_one_variable_of_a_power_law():
         variable(check_points(np.full(6, 5.0), None, L, form="power"))
     with pytest.raises(InputError, match="params: expected at least three different values, got 2"):
         variable(check_points([1, 1, 1, 2, 2, 2], None, L, form="power"))
+
+
+def test_the_variable_that_is_asked_for():
+    six, L = np.arange(1.0, 7.0), np.linspace(3, 2, 6)
+    both, given = (check_points(six, 7 * six, L, form="power", C=C) for C in (None, 50 * six**2))
+    for points, flops in ((both, 42 * six**2), (given, 50 * six**2)):
+        for name, X in (("params", six), ("tokens", 7 * six), ("flops", flops), ("", flops)):
+            found, values = variable(points, name)
+            assert found == (name or "flops") and values == pytest.approx(X)
+    alone = check_points(None, None, L, form="power", C=3 * six)
+    assert variable(alone)[0] == "flops" and variable(alone)[1] == pytest.approx(3 * six)
+    assert variable(check_points(six, None, L, form="power", C=9 * six))[0] == "params"
+    assert variable(check_points(np.full(6, 5.0), None, L, form="power", C=9 * six))[0] == "flops"
+    one_line(lambda: variable(alone, "tokens"), "tokens: the points have no such column")
+    one_line(lambda: variable(both, "steps"), "variable: expected one of params, tokens, flops, got 'steps'")
+    one_line(lambda: variable(given, "Params"), "did you mean params")
+    same = check_points(six, 1 / six, L, form="power")
+    one_line(lambda: variable(same), "flops: expected at least three different values, got 1")
+
+
+@pytest.mark.parametrize(
+    ("form", "missing"),
+    [("chinchilla", "N"), ("tied", "D"), ("power_of_sum", "L"), ("data_constrained", "unique"), ("power", "L"),
+     ("broken_power", "L"), ("auto", "L")],
+)  # fmt: skip
+def test_what_a_form_needs(form, missing):
+    six, names = np.arange(1.0, 7.0), {"N": "params", "D": "tokens", "L": "loss", "unique": "unique_tokens"}
+    given = {"N": six, "D": 2 * six, "L": 3 * six, "unique": six, "C": 5 * six}
+    found = check_points(form=form, **given)
+    assert [getattr(found, key)[1] for key in given] == [2, 4, 6, 2, 10]
+    one_line(
+        lambda: check_points(form=form, **{**given, missing: None}), f"{names[missing]}: form {form} needs"
+    )
+    two = {**given, "D": [1, 2, 1, 2, 1, 2], "unique": np.full(6, 0.5)}
+    if form in ("auto", "power", "broken_power"):
+        assert len(check_points(form=form, **two)) == 6
+        one_line(lambda: check_points(None, None, six, form=form), "expected a column params or tokens")
+        assert check_points(None, None, six, form=form, C=six).C[5] == 6
+    else:
+        one_line(
+            lambda: check_points(form=form, **two), "tokens: expected at least three different values, got 2"
+        )
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([1, 2, True, 4, 5, 6], "row 3, column flops: expected a positive number, got True"),
+        (np.array([True] * 6), "row 1, column flops"),
+        ([1, 2, 3, 10**400, 5, 6], "row 4, column flops"),
+        ([1, 2, 3, 4, None, 6], "row 5, column flops: expected a positive number, got None"),
+        (np.array([[1.0]] * 6), "row 1, column flops"),
+        (np.array([1, 2, 3, 4, 5, 0], np.int8), "row 6, column flops: expected a positive number, got 0"),
+        ([1 + 0j] * 6, "row 1, column flops"),
+        ([1, 2, 3], "columns differ in length: params has 6, loss has 6, flops has 3"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_compute_is_checked_as_the_others_are(values, words):
+    six = np.arange(1.0, 7.0)
+    one_line(lambda: check_points(six, None, six, form="power", C=values), words)
+
+
+def test_a_column_of_any_kind_of_numbers():
+    six = [1, 2.5, "3", np.float32(4), np.int64(5), "20_000"]
+    found = check_points(six, None, np.arange(1, 7, dtype=np.uint8), form="power", C=pd.Series(six))
+    assert found.N.tolist() == found.C.tolist() == [1, 2.5, 3, 4, 5, 20_000]
+    assert found.L.dtype == float and found.L.tolist() == [1, 2, 3, 4, 5, 6]
 
 
 def test_columns_by_name_in_any_order_and_numpys_numbers(tmp_path):
