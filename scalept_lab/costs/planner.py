@@ -84,7 +84,7 @@ def estimate(
         states += 2 * m.shape.non_embedding / m.depth / t * counts.BYTES[precision][0]
     flops = m.shape.flops_per_token()
     blocks = flops - 6 * m.shape.vocabulary
-    attention = 12 * m.depth * m.shape.attention_width * m.context
+    attention = m.shape.attention_flops()
     again = {"none": 0.0, "selective": attention / 3, "full": blocks / 3}[layout.recompute]
     tokens = batch * m.context
     compute = (flops + again) * tokens / (cluster.gpus * cluster.peak * cluster.efficiency)
