@@ -158,13 +158,10 @@ def _frontier(method: str, N: Any, D: Any, L: Any, C: Any, K: int, seed: int) ->
         else:
             a_K, k_K = _line(logs[:, 0], log_N[kept].T)
             b_K, m_K = _line(logs[:, 0], log_D[kept].T)
-            with np.errstate(
-                over="ignore"
-            ):  # a coefficient at C = 1 may lie beyond any float: then it is infinite
-                draws = {"a": a_K, "b": b_K, "k": np.exp(k_K), "m": np.exp(m_K)}
+            draws = {"a": a_K, "b": b_K, "k": _exp(k_K), "m": _exp(m_K)}
             intervals = {name: interval(values) for name, values in draws.items()}
     return Frontier(
-        method, float(a), float(b), float(np.exp(k)), float(np.exp(m)), slices, tuple(warnings), intervals
+        method, float(a), float(b), float(_exp(k)), float(_exp(m)), slices, tuple(warnings), intervals
     )
 
 
@@ -203,14 +200,14 @@ def _slice(
     t = n[near].mean()
     p = np.polyfit(n[near] - t, loss[near], 2)
     shifted = (float(p[0]), float(p[1] - 2 * p[0] * t), float(np.polyval(p, -t)))
+    N_opt, D_opt = (_exp(_vertex(x[near], loss[near][None])[0]) for x in (n, d))
     if method == "best run":
         N_opt, D_opt, best = np.exp(n[lowest]), np.exp(d[lowest]), loss[lowest]
-    elif p[0] <= 0:
+    elif np.isnan(N_opt) or np.isnan(D_opt):
         text = "no minimum: the parabola opens downward; sample sizes further apart"
         return Slice(budget, index, np.nan, np.nan, np.nan, text, near, shifted)
     else:
         best = np.polyval(p, -p[1] / (2 * p[0]))
-        N_opt, D_opt = (np.exp(_vertex(x[near], loss[near][None])[0]) for x in (n, d))
     status = "ok"
     if not low < N_opt < high or n[lowest] in (n[index].min(), n[index].max()):
         side, size = ("smallest", low) if N_opt < np.sqrt(low * high) else ("largest", high)
@@ -232,6 +229,12 @@ def _vertex(x: np.ndarray, loss_KxP: np.ndarray) -> np.ndarray:
     centred = x - x.mean()
     p2, p1, _ = np.polyfit(centred, loss_KxP.T, 2)
     return x.mean() - p1 / np.where(p2 > 0, 2 * p2, np.nan)
+
+
+def _exp(x: Any) -> Any:
+    """A vertex far outside, or a coefficient at C = 1, may lie beyond any float: then it is infinite, without a warning."""
+    with np.errstate(over="ignore"):
+        return np.exp(x)
 
 
 def _line(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -276,7 +279,7 @@ def _scatter(squares: np.ndarray, free: np.ndarray, K: int, rng: np.random.Gener
             "bootstrap: three runs in each budget leave no scatter to judge by; add a fourth size"
         )
     half = free[seen] / 2
-    logs = np.log(np.maximum(squares[seen], np.finfo(float).tiny) / half) - digamma(half) + np.log(half)
+    logs = np.log(np.maximum(squares[seen], np.finfo(float).tiny)) - digamma(half)
     pooled = np.sqrt(squares.sum() / rng.chisquare(total, (K, 1)))
     if len(half) < 2 or np.var(logs, ddof=1) <= polygamma(1, half).mean():
         return np.broadcast_to(pooled, (K, len(free)))

@@ -257,6 +257,20 @@ def test_every_interval_is_around_its_estimate(estimate):
         assert 0 < low <= getattr(found, name) * 1.0001 and getattr(found, name) <= high * 1.0001
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_valley_without_a_bottom_in_sight_is_beyond_the_edge():
+    """Losses that fall in a line but for 1e-9: the vertex lies beyond any float in one budget, and rules nothing."""
+    t = np.arange(-2, 3)
+    N, D, L, C = five_sizes(*(2 + (t - 0.3) ** 2))
+    N, D, C = (
+        np.append(N, np.exp(t + 30.0)),
+        np.append(D, 1e13 / 6 / np.exp(t + 30.0)),
+        np.append(C, [1e13] * 5),
+    )
+    found = parabolas(N, D, np.append(L, 3 - 0.1 * t + 1e-9 * t**2), C)
+    assert found.a == pytest.approx(10 / np.log(100)) and "at or beyond the largest" in found.warnings[0]
+
+
 def test_slices_without_a_minimum_are_left_out():
     N, D, L = slices(surface(0.34, 0.28))
     L[:9] = 5 - (np.arange(9) - 4.0) ** 2 / 50
