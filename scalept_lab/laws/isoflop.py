@@ -24,7 +24,7 @@ from scalept_lab.laws.points import MIN_POINTS, check_points
 SPAN = 0.1  # decades of compute that one budget may take in all
 EQUAL = np.log10(1.02)  # decades that a budget takes which was met to within rounding
 APART = 2.0  # times its own width, to the next run on either side
-NEAR = 8.0  # a parabola is fitted to sizes within this factor of the best run's
+NEAR = 10.0  # a parabola is fitted to sizes within this factor of the best run's
 MOST = 0.8  # of the runs of a piece in several budgets met so: then these are what was planned
 FEW = 5  # and to so many sizes at least, where there are
 
