@@ -301,7 +301,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--params", type=float, required=True, metavar="N")
     sub.add_argument("--gpus", type=int, default=1, metavar="G")
     sub.add_argument("--zero", type=int, default=0, help="ZeRO stage, 0 to 3")
-    sub.add_argument("--precision", default="mixed", help="mixed, fp32 or bf16")
+    sub.add_argument(
+        "--precision", default="mixed", help="mixed, mixed-fp32-grads (gradients in 32 bits), fp32 or bf16"
+    )
 
     sub = add("plan", plan, "the compute-optimal model and data for a budget")
     sub.add_argument("--flops", type=float, required=True, metavar="C")

@@ -9,7 +9,8 @@ Arithmetic only, no torch. Conventions, stated once:
   forward pass. Softmax, norms and activations are left out.
 * **"full"** counts every matrix product: weights, the output layer (tied or not), and the two products of attention over the
   whole context, 12 · depth · width · context per token in training (Kaplan et al. 2020, table 1, times three; Chowdhery et al.
-  2022, appendix B). A causal mask is not discounted. **"6N"** is 6 · non-embedding parameters (Kaplan et al. 2020, §2.1).
+  2022, appendix B). A causal mask is not discounted. A layer with a sliding window of w tokens sees min(context, w) of them.
+  **"6N"** is 6 · non-embedding parameters (Kaplan et al. 2020, §2.1).
 """
 
 from __future__ import annotations
@@ -17,20 +18,22 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from pathlib import Path
 from typing import Any
 
-from scalept_lab.checks import one_of, positive, whole
+from scalept_lab.checks import one_of, positive, shown, whole
 from scalept_lab.errors import InputError
 
 
 def shape(model: Any) -> Shape:
     """The `Shape` of a known name, a path to a `config.json`, a dict of its fields, or a `ModelConfig`.
 
-    A config.json needs `model_type` (gpt2, bert, vit, gpt_neox or llama); without it, the fields of our own
+    A config.json needs `model_type` (one of FAMILIES: gpt2, llama, qwen3, …); without it, the fields of our own
     ModelConfig.
-    Raises: InputError for an unknown name, an unreadable file, or a size that is not a positive whole number.
+    Raises: InputError for an unknown name, an unreadable file, a size that is not a positive whole number, or layer
+    types that are not one for each layer.
     """
     if isinstance(model, (str, Path)):
         name = str(model)
@@ -84,12 +87,21 @@ def _build(fields: Mapping[str, Any], where: str) -> Shape:
         one_of(f"{where}: model_type", family, _countable())
     formula, defaults = FAMILIES[family]
     merged = {**defaults, **fields}
-    optional = ("n_inner", "num_key_value_heads", "head_dim")
-    for key in (*defaults, *optional):
+    optional = ("n_inner", "num_key_value_heads", "head_dim", "sliding_window")
+    for key in dict.fromkeys((*defaults, *optional)):
         value, default = merged.get(key), defaults.get(key, 1)
         if isinstance(default, (bool, str)) or (value is None and key in optional):
             continue
-        merged[key] = whole(f"{where}: {key}", value)
+        merged[key] = whole(f"{where}: {key}", value, 0 if key == "max_window_layers" else 1)
+    kinds = merged.get("layer_types")
+    if kinds is not None:
+        if not isinstance(kinds, list) or len(kinds) != merged.get("num_hidden_layers"):
+            raise InputError(
+                f"{where}: layer_types: expected a list of one name for each of the "
+                f"{merged.get('num_hidden_layers')} layers, got {shown(kinds)}"
+            )
+        for kind in kinds:
+            one_of(f"{where}: layer_types", kind, LAYER_TYPES)
     return formula(merged)
 
 
@@ -105,6 +117,10 @@ def _read_json(path: Path) -> Any:
         raise InputError(
             f"no such file: {path}; expected a model's name or a path to its config.json"
         ) from None
+    except RecursionError:
+        raise InputError(
+            f"{path}: expected a JSON file of model fields, got one nested too deep to read"
+        ) from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not a readable JSON file ({str(error).splitlines()[0]})") from None
 
@@ -112,8 +128,10 @@ def _read_json(path: Path) -> Any:
 # --- memory, time, money
 
 # Bytes per parameter: (parameters, gradients, optimizer). Adam keeps two moments; mixed precision keeps a
-# 32-bit copy of the parameters as well, the K = 12 of Rajbhandari et al. 2020 (§3.1).
-BYTES = {"mixed": (2, 2, 12), "fp32": (4, 4, 8), "bf16": (2, 2, 4)}
+# 32-bit copy of the parameters as well, the K = 12 of Rajbhandari et al. 2020 (§3.1). Frameworks that train in bf16
+# often sum the gradients of micro-batches and ranks in 32 bits, and keep them so: "mixed-fp32-grads".
+BYTES = {"mixed": (2, 2, 12), "mixed-fp32-grads": (2, 4, 12), "fp32": (4, 4, 8), "bf16": (2, 2, 4)}
+MOST = 1e18  # parameters; more would be a slip, and soon overflow
 
 
 def memory(params: float, gpus: int = 1, zero: int = 0, precision: str = "mixed") -> dict[str, int]:
@@ -122,9 +140,10 @@ def memory(params: float, gpus: int = 1, zero: int = 0, precision: str = "mixed"
 
     `zero` shards over the GPUs: 1 the optimizer, 2 and the gradients, 3 and the parameters (Rajbhandari et
     al. 2020, fig. 1: 7.5e9 parameters on 64 GPUs take 120, 31.4, 16.6, 1.9 GB). `precision`: mixed (16-bit
-    with a 32-bit copy), fp32, or bf16 (everything in 16 bits). Raises: InputError.
+    with a 32-bit copy), mixed-fp32-grads (the same with gradients in 32 bits, as with Megatron's and DeepSpeed's bf16),
+    fp32, or bf16 (everything in 16 bits). Raises: InputError.
     """
-    params = positive("params", params)
+    params = positive("params", params, most=MOST)
     gpus, zero = whole("gpus", gpus), whole("zero", zero, 0, 3, "it is a stage")
     each = BYTES[one_of("precision", precision, BYTES)]
     sizes = dict(zip(("params", "grads", "optimizer"), each, strict=True))
@@ -184,6 +203,9 @@ class Shape:
     depth: int
     attention_width: int  # heads x head size
     context: int  # tokens in a full window
+    tied: bool = False  # the output layer is the token table, so that `embedding` has it once
+    windowed: int = 0  # layers that look back no further than `window` tokens
+    window: int = 0
 
     @property
     def non_embedding(self) -> int:
@@ -199,9 +221,15 @@ class Shape:
         """
         if one_of("convention", convention, ("full", "6N")) == "6N":
             return 6.0 * self.non_embedding
-        length = self.context if context is None else context
+        length = self.context if context is None else whole("context", context)
         weights = self.matmul + self.vocabulary + self.once / length
-        return 6.0 * weights + 12.0 * self.depth * self.attention_width * length
+        return 6.0 * weights + self.attention_flops(length)
+
+    def attention_flops(self, context: int | None = None) -> float:
+        """The part of `flops_per_token` that is the two products of attention."""
+        length = self.context if context is None else context
+        keys = (self.depth - self.windowed) * length + self.windowed * min(length, self.window)
+        return 12.0 * self.attention_width * keys
 
 
 # --- one formula per architecture; d width, f hidden units of the MLP, v vocabulary, s context
@@ -219,7 +247,7 @@ def _gpt2(c: Mapping[str, Any]) -> Shape:
     d, v, s, depth = c["n_embd"], c["vocab_size"], c["n_positions"], c["n_layer"]
     matmul, other = _blocks(depth, d, c.get("n_inner") or 4 * d)
     tied = c["tie_word_embeddings"]
-    return Shape(v * d * (1 if tied else 2) + s * d, matmul, other + 2 * d, v * d, 0, depth, d, s)
+    return Shape(v * d * (1 if tied else 2) + s * d, matmul, other + 2 * d, v * d, 0, depth, d, s, tied)
 
 
 def _bert(c: Mapping[str, Any]) -> Shape:
@@ -248,39 +276,75 @@ def _gpt_neox(c: Mapping[str, Any]) -> Shape:
     matmul, other = _blocks(depth, d, c["intermediate_size"], qkv_bias=c["attention_bias"])
     if not c["attention_bias"]:
         other -= depth * d  # the output projection has none either
-    tables = v * d * (1 if c["tie_word_embeddings"] else 2)
-    return Shape(tables, matmul, other + 2 * d, v * d, 0, depth, d, c["max_position_embeddings"])
+    tied = c["tie_word_embeddings"]
+    tables = v * d * (1 if tied else 2)
+    return Shape(tables, matmul, other + 2 * d, v * d, 0, depth, d, c["max_position_embeddings"], tied)
 
 
-def _llama(c: Mapping[str, Any]) -> Shape:
-    d, f, v, depth, heads = (
-        c[key]
-        for key in (
-            "hidden_size",
-            "intermediate_size",
-            "vocab_size",
-            "num_hidden_layers",
-            "num_attention_heads",
-        )
-    )
+def _decoder(
+    c: Mapping[str, Any], *, norms: int = 2, qk_norms: bool = False, qkv_bias: bool = False
+) -> Shape:
+    """Llama and its relatives: rotary positions, grouped queries of any head size, a gated MLP, RMS norms (gains alone).
+
+    They differ in the norms of a block, in norms over each query's and key's head, and in biases: `attention_bias` of
+    their configs means all four projections, `qkv_bias` all but the output's (Qwen2).
+    """
+    sizes = ("hidden_size", "intermediate_size", "vocab_size", "num_hidden_layers", "num_attention_heads")
+    d, f, v, depth, heads = (c[key] for key in sizes)
     kv_heads, size = c.get("num_key_value_heads") or heads, c.get("head_dim") or d // heads
     q, kv = heads * size, kv_heads * size
-    matmul = depth * (2 * d * q + 2 * d * kv + 3 * d * f)  # gate, up and down
-    other = depth * 2 * d + d  # RMS norms have a gain and no bias
-    other += depth * (q + 2 * kv + d) if c["attention_bias"] else 0
-    other += depth * (2 * f + d) if c["mlp_bias"] else 0
-    tables = v * d * (1 if c["tie_word_embeddings"] else 2)
-    return Shape(tables, matmul, other, v * d, 0, depth, q, c["max_position_embeddings"])
+    other = norms * d + (2 * size if qk_norms else 0)
+    if c["attention_bias"] or qkv_bias:
+        other += q + 2 * kv + (0 if qkv_bias else d)
+    if c["mlp_bias"]:
+        other += 2 * f + d
+    matmul = 2 * d * q + 2 * d * kv + 3 * d * f  # gate, up and down
+    tied, windowed = c["tie_word_embeddings"], _windowed(c)
+    return Shape(
+        v * d * (1 if tied else 2), depth * matmul, depth * other + d, v * d, 0, depth, q,
+        c["max_position_embeddings"], tied, windowed, c["sliding_window"] if windowed else 0,
+    )  # fmt: skip
+
+
+LAYER_TYPES = ("full_attention", "sliding_attention")
+
+
+def _windowed(c: Mapping[str, Any]) -> int:
+    """How many layers use the sliding window: those that the config lists, else by its family's rule, else all."""
+    depth = c["num_hidden_layers"]
+    if c.get("sliding_window") is None or c.get("use_sliding_window") is False:
+        return 0
+    if c.get("layer_types") is not None:
+        return c["layer_types"].count("sliding_attention")
+    if c.get("max_window_layers") is not None:  # Qwen: the first so many look at everything
+        return max(0, depth - c["max_window_layers"])
+    pattern = c.get("sliding_window_pattern")  # Gemma: the last of so many looks at everything
+    return depth - depth // pattern if pattern else depth
 
 
 def _own(c: Mapping[str, Any]) -> Shape:
     """`scalept_lab.config.ModelConfig`: no biases, norms without parameters, untied output layer."""
     d, v, s, depth = c["width"], c["vocab_size"], c["context"], c["depth"]
     matmul, _ = _blocks(depth, d, c["mlp_ratio"] * d)
-    tables = v * d * (1 if c.get("tie_embeddings") else 2) + (s * d if c["positions"] == "learned" else 0)
-    return Shape(tables, matmul, 0, v * d, 0, depth, d, s)
+    tied = bool(c.get("tie_embeddings"))
+    tables = v * d * (1 if tied else 2) + (s * d if c["positions"] == "learned" else 0)
+    return Shape(tables, matmul, 0, v * d, 0, depth, d, s, tied)
 
 
+_DECODER: dict[str, Any] = dict(hidden_size=4096, num_hidden_layers=32, num_attention_heads=32,
+                                tie_word_embeddings=False, attention_bias=False, mlp_bias=False)  # fmt: skip
+_QWEN: dict[str, Any] = dict(
+    _DECODER, vocab_size=151936, intermediate_size=22016, num_key_value_heads=32, max_position_embeddings=32768,
+    use_sliding_window=False, sliding_window=4096, max_window_layers=28,
+)  # fmt: skip
+_GEMMA: dict[str, Any] = dict(
+    _DECODER, vocab_size=256000, hidden_size=3072, intermediate_size=24576, num_hidden_layers=28, head_dim=256,
+    num_attention_heads=16, num_key_value_heads=16, max_position_embeddings=8192, tie_word_embeddings=True,
+)  # fmt: skip
+_GEMMA2: dict[str, Any] = dict(
+    _GEMMA, hidden_size=2304, intermediate_size=9216, num_hidden_layers=26, num_attention_heads=8,
+    num_key_value_heads=4, sliding_window=4096, sliding_window_pattern=2,
+)  # fmt: skip
 # Formula and defaults: those of the `transformers` config classes, so that a sparse config.json counts right.
 FAMILIES: dict[str, tuple[Any, dict[str, Any]]] = {
     "gpt2": (_gpt2, dict(vocab_size=50257, n_positions=1024, n_embd=768, n_layer=12,
@@ -292,9 +356,15 @@ FAMILIES: dict[str, tuple[Any, dict[str, Any]]] = {
     "gpt_neox": (_gpt_neox, dict(vocab_size=50432, hidden_size=6144, num_hidden_layers=44,
                                  intermediate_size=24576, max_position_embeddings=2048,
                                  attention_bias=True, tie_word_embeddings=False)),
-    "llama": (_llama, dict(vocab_size=32000, hidden_size=4096, num_hidden_layers=32, num_attention_heads=32,
-                           intermediate_size=11008, max_position_embeddings=2048, tie_word_embeddings=False,
-                           attention_bias=False, mlp_bias=False)),
+    "llama": (_decoder, dict(_DECODER, vocab_size=32000, intermediate_size=11008, max_position_embeddings=2048)),
+    "mistral": (_decoder, dict(_DECODER, vocab_size=32000, intermediate_size=14336, num_key_value_heads=8,
+                               max_position_embeddings=131072, sliding_window=4096)),
+    "qwen2": (partial(_decoder, qkv_bias=True), _QWEN),
+    "qwen3": (partial(_decoder, qk_norms=True), dict(_QWEN, head_dim=128)),
+    "gemma": (_decoder, _GEMMA),
+    "gemma2": (partial(_decoder, norms=4), _GEMMA2),
+    "gemma3_text": (partial(_decoder, norms=4, qk_norms=True), dict(
+        _GEMMA2, vocab_size=262208, max_position_embeddings=131072, sliding_window_pattern=6)),
     "scalept": (_own, dict(vocab_size=256, context=128, width=32, depth=2, mlp_ratio=4, positions="rotary")),
 }  # fmt: skip
 

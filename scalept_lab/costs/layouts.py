@@ -57,24 +57,23 @@ def model(given: Any) -> Model:
     fields = given if isinstance(given, Mapping) else {**vars(given)}
     if isinstance(fields.get("model"), Mapping):
         fields = fields["model"]
+    built = counts.shape(fields)
+    fields = {
+        **counts.FAMILIES[fields.get("model_type", "scalept")][1],
+        **fields,
+    }  # what a sparse config leaves out
     heads = next((fields[k] for k in ("n_head", "num_attention_heads", "heads") if k in fields), None)
     if heads is None:
         raise InputError(
             "model: expected the number of heads (n_head, num_attention_heads or heads), got none"
         )
-    found_shape = counts.shape(fields)
     width = next(fields[k] for k in ("n_embd", "hidden_size", "width") if k in fields)
-    return Model(
-        str(fields.get("name", "model")), found_shape, width, whole("heads", heads), found_shape.context
-    )
+    return Model(str(fields.get("name", "model")), built, width, whole("heads", heads), built.context)
 
 
 @lru_cache
 def _named(name: str) -> Model:
-    fields = MODELS[name]
-    built = counts.shape(fields)
-    return Model(name, built, fields.get("n_embd") or fields.get("hidden_size") or 4096,
-                 fields.get("n_head") or fields["num_attention_heads"], built.context)  # fmt: skip
+    return model({**MODELS[name], "name": name})
 
 
 @dataclass(frozen=True)

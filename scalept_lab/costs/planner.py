@@ -24,7 +24,8 @@ ASSUMPTIONS = (
     "GPU's own network link (hierarchical collectives can do better).",
     "Traffic of data parallelism and ZeRO hides behind computation completely; that of tensor and pipeline "
     "parallelism not at all.",
-    "Stages are equal; the one counted for memory holds the embedding, and min(p, m) micro-batches (1F1B).",
+    "Stages are equal; the one counted for memory is the first, with the embedding and min(p, m) micro-batches (1F1B). The "
+    "output layer is on the last: a table of its own, or with tied tables a copy of the embedding.",
     "Activations are those of a GPT block in 16 bits with dropout (Korthikanti et al. 2022); one pair of gathered "
     "blocks under ZeRO-3; logits in 32 bits without a pipeline. No fragmentation, no communication buffers.",
     "The optimizer's own time, data loading, checkpoints and failures are left out.",
@@ -61,6 +62,16 @@ class Estimate:
         return self.memory <= self.limit
 
 
+def fullest_stage(given: Any, stages: int) -> tuple[float, float]:
+    """Parameters of the blocks and of the tables on the fullest of `stages` pipeline stages, the first.
+
+    An untied output layer is on the last stage. Tied tables are one matrix twice: both stages hold it. Raises: InputError.
+    """
+    m, p = model(given), whole("stages", stages)
+    elsewhere = m.shape.vocabulary if p > 1 and not m.shape.tied else 0
+    return m.shape.non_embedding * -(-m.depth // p) / m.depth, m.shape.embedding - elsewhere
+
+
 def estimate(
     given: Any,
     layout: Layout,
@@ -78,13 +89,13 @@ def estimate(
     micro = layout.check(m, cluster.gpus, batch, uneven)
     d, t, p, v = layout.data, layout.tensor, layout.pipeline, layout.interleave
     depth = -(-m.depth // p)  # layers of a stage
-    here = (m.shape.non_embedding * depth / m.depth + m.shape.embedding) / t  # parameters of the fullest GPU
+    here = sum(fullest_stage(m, p)) / t  # parameters of the fullest GPU
     states = float(counts.memory(here, d, layout.zero, precision)["total"])
     if layout.zero == 3 and d > 1:  # two blocks are whole: the one in use and the next
         states += 2 * m.shape.non_embedding / m.depth / t * counts.BYTES[precision][0]
     flops = m.shape.flops_per_token()
     blocks = flops - 6 * m.shape.vocabulary
-    attention = 12 * m.depth * m.shape.attention_width * m.context
+    attention = m.shape.attention_flops()
     again = {"none": 0.0, "selective": attention / 3, "full": blocks / 3}[layout.recompute]
     tokens = batch * m.context
     compute = (flops + again) * tokens / (cluster.gpus * cluster.peak * cluster.efficiency)
@@ -225,10 +236,8 @@ def toy(
     m = model(given)
     micro = layout.check(m, layout.gpus, batch)
     d, t, p = layout.data, layout.tensor, layout.pipeline
-    ends = m.shape.vocabulary  # the output layer; an untied embedding is as large, and sits at the other end
-    whole_here = m.shape.embedding if p == 1 else max(ends, m.shape.embedding - ends)
-    split = m.shape.non_embedding / p
-    here = split / t + whole_here
+    split, tables = fullest_stage(m, p)
+    here = split / t + tables
     rows: list[Traffic] = []
     if t > 1:
         rows += traffic.tensor_parallel(batch // d, m.context, m.width, m.depth // p, t, micro_batches=micro,
@@ -243,7 +252,7 @@ def toy(
     elif d > 1:
         units = [split / t / (m.depth // p)] * (m.depth // p)
         rows += traffic.sharded(
-            units, d, zero=layout.zero, root=whole_here, root_kept=root_kept, micro_batches=micro
+            units, d, zero=layout.zero, root=tables, root_kept=root_kept, micro_batches=micro
         )
     return {
         "states": counts.memory(here, d, layout.zero, "fp32"), "traffic": traffic.table(rows),

@@ -13,12 +13,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from scipy.special import digamma, polygamma
 
 from scalept_lab.errors import InputError
 from scalept_lab.laws.fit import error_percent, fit_law, interval
 from scalept_lab.laws.points import MIN_POINTS, check_points
 
-GAP = 0.1  # decades of compute between two budgets; runs closer than that belong to one
+# What makes runs one budget, all our own choices. A planned budget is met to within rounding; where compute is only counted
+# afterwards it scatters, which shows as runs much closer to each other than to the next ones.
+SPAN = 0.1  # decades of compute that one budget may take in all
+EQUAL = np.log10(1.02)  # decades that a budget takes which was met to within rounding
+APART = 2.0  # times its own width, to the next run on either side
+NEAR = 10.0  # a parabola is fitted to sizes within this factor of the best run's
+MOST = 0.8  # of the runs of a piece in several budgets met so: then these are what was planned
+FEW = 5  # and to so many sizes at least, where there are
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,7 @@ class Slice:
     D_opt: float
     loss: float
     status: str
+    near: np.ndarray  # the rows that the parabola is fitted to
     parabola: tuple[float, float, float] | None = None  # loss = p0·t² + p1·t + p2, t = log N
 
 
@@ -58,17 +67,56 @@ class Frontier:
         return self.m * np.asarray(C, float) ** self.b
 
 
-def group(C: np.ndarray, gap: float = GAP) -> list[np.ndarray]:
-    """Rows of equal compute, smallest first: a budget ends where log10 C jumps by more than `gap`."""
+def group(C: np.ndarray, N: np.ndarray) -> list[np.ndarray]:
+    """Rows of equal compute, smallest first; the last pieces may be single runs.
+
+    Split at the widest gap in log C until each piece is a budget: no wider than SPAN, and APART times its width from the
+    runs on either side. A piece like that is split on where most of its runs are in several budgets of three sizes
+    that were met to within rounding (EQUAL), so that planned budgets may be as close as they like.
+    """
     order = np.argsort(C, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(np.log10(C[order])) > gap) + 1)
+    x, sizes = np.log10(np.asarray(C, float))[order], np.asarray(N)[order]
+    edges = np.concatenate([[-np.inf], x, [np.inf]])
+
+    def alone(first: int, last: int) -> bool:
+        """Whether rows first … last − 1 are much closer to each other than to the rest."""
+        room = min(edges[first + 1] - edges[first], edges[last + 1] - edges[last])
+        return last - first == 1 or room >= max(APART * (x[last - 1] - x[first]), 1e-9)
+
+    def cut(first: int, last: int, least: float) -> list[tuple[int, int]]:
+        ends = first + 1 + np.flatnonzero(np.diff(x[first:last]) >= least)
+        return list(zip([first, *map(int, ends)], [*map(int, ends), last], strict=True))
+
+    def several(first: int, last: int) -> bool:
+        """Whether most of these rows are in two or more budgets met to within rounding."""
+        parts = [
+            b - a for a, b in cut(first, last, EQUAL)
+            if x[b - 1] - x[a] <= EQUAL and alone(a, b) and len(set(sizes[a:b])) >= 3
+        ]  # fmt: skip
+        return len(parts) > 1 and sum(parts) >= MOST * (last - first)
+
+    todo, found = [(0, len(x))], []
+    while todo:
+        first, last = todo.pop()
+        if x[last - 1] - x[first] <= SPAN and alone(first, last) and not several(first, last):
+            found.append((first, last))
+        else:  # at all of the widest gaps at once: a grid has many
+            widest = float(np.diff(x[first:last]).max())
+            todo += cut(first, last, 0.999 * widest)
+    return [order[first:last] for first, last in sorted(found)]
 
 
 def parabolas(N: Any, D: Any, L: Any, C: Any = None, *, bootstrap: int = 0, seed: int = 0) -> Frontier:
     """Approach 2: in each budget a parabola of loss over log N (and over log D); its vertex is the optimum.
 
     N parameters, D tokens, L nats per token, C FLOPs (6·N·D by default), each (P,); at least two budgets with
-    three sizes or more. `bootstrap`: refits with new noise drawn around the parabolas. Raises: InputError.
+    three sizes or more, which hold half of the runs (see `group`). The parabola is fitted to sizes within a factor of NEAR
+    of the best run's (but to FEW sizes at least): further out loss rises faster than a parabola, and would rule. Where to
+    end is our choice.
+
+    `bootstrap`: refits with new noise drawn around the parabolas, with the scatter of each budget, or of all where they look
+    alike (see `_scatter`). Redraws with a parabola that opens downward are left out, and counted in
+    a warning; where they are half or more, the intervals are without end. Raises: InputError.
     """
     return _frontier("parabola", N, D, L, C, bootstrap, seed)
 
@@ -85,21 +133,9 @@ def _frontier(method: str, N: Any, D: Any, L: Any, C: Any, K: int, seed: int) ->
     compute = 6 * points.N * points.D if C is None else np.asarray(C, float)
     if compute.shape != loss.shape or not np.all(np.isfinite(compute) & (compute > 0)):
         raise InputError(f"C: expected {len(loss)} positive numbers of FLOPs, one for each run")
-    groups = group(compute)
-    sizes = [len(np.unique(points.N[index])) for index in groups]
-    thin = [
-        f"C = {compute[index].mean():.3g}: left out, {number} of the three sizes needed"
-        for index, number in zip(groups, sizes, strict=True)
-        if number < 3
-    ]
-    groups = [index for index, number in zip(groups, sizes, strict=True) if number >= 3]
-    if len(groups) < 2:
-        raise InputError(
-            f"expected at least two budgets of three sizes, got {len(groups)}: runs count as one budget "
-            f"when their compute differs by less than {100 * (10**GAP - 1):.0f} %"
-        )
+    groups, thin = _budgets(compute, points.N)
     slices = tuple(_slice(method, index, n, d, loss, compute) for index in groups)
-    warnings = (*thin, *(f"C = {s.C:.3g}: {s.status}" for s in slices if s.status != "ok"))
+    warnings = [*thin, *(f"C = {s.C:.3g}: {s.status}" for s in slices if s.status != "ok")]
     found = np.array([[s.C, s.N_opt, s.D_opt] for s in slices])
     usable = np.all(np.isfinite(found), axis=1)
     if usable.sum() < 2:
@@ -109,17 +145,49 @@ def _frontier(method: str, N: Any, D: Any, L: Any, C: Any, K: int, seed: int) ->
     intervals = {}
     if K:
         rng = np.random.default_rng(seed)
-        draws = _redraw(
-            method, [s for s, fine in zip(slices, usable, strict=True) if fine], n, d, loss, K, rng
-        )
-        a_K, k_K = _line(logs[:, 0], draws[0].T)
-        b_K, m_K = _line(logs[:, 0], draws[1].T)
-        intervals = {
-            "a": interval(a_K), "b": interval(b_K), "k": interval(np.exp(k_K)), "m": interval(np.exp(m_K)),
-        }  # fmt: skip
+        fine = [s for s, has_minimum in zip(slices, usable, strict=True) if has_minimum]
+        log_N, log_D = _redraw(method, fine, n, d, loss, K, rng)
+        kept = np.all(np.isfinite(log_N) & np.isfinite(log_D), axis=1)
+        if not kept.all():
+            warnings.append(
+                f"{K - kept.sum()} of {K} redraws left out, where a parabola opened downward: noise can hide the valley "
+                "of some budget; sample sizes further apart, or more of them"
+            )
+        if 2 * kept.sum() <= K:
+            intervals = {name: (-np.inf, np.inf) for name in "ab"} | {name: (0.0, np.inf) for name in "km"}
+        else:
+            a_K, k_K = _line(logs[:, 0], log_N[kept].T)
+            b_K, m_K = _line(logs[:, 0], log_D[kept].T)
+            draws = {"a": a_K, "b": b_K, "k": _exp(k_K), "m": _exp(m_K)}
+            intervals = {name: interval(values) for name, values in draws.items()}
     return Frontier(
-        method, float(a), float(b), float(np.exp(k)), float(np.exp(m)), slices, warnings, intervals
+        method, float(a), float(b), float(_exp(k)), float(_exp(m)), slices, tuple(warnings), intervals
     )
+
+
+def _budgets(C: np.ndarray, N: np.ndarray) -> tuple[list[np.ndarray], list[str]]:
+    """The groups with three sizes or more, and what to say of the others."""
+    groups = group(C, N)
+    sizes = [len(np.unique(N[index])) for index in groups]
+    full = [index for index, number in zip(groups, sizes, strict=True) if number >= 3]
+    inside = sum(map(len, full))
+    if 2 * inside < len(C):
+        raise InputError(
+            f"C: expected runs in budgets of equal compute with three sizes each, got {inside} of {len(C)} runs in "
+            "one; give the planned compute as C and the runs of such a sweep alone, or fit a law"
+        )
+    if len(full) < 2:
+        raise InputError(
+            f"C: expected at least two budgets of three sizes, got {len(full)}; runs are one budget where their compute "
+            f"is within {100 * (10**SPAN - 1):.0f} %, and {APART:g} times that far from the next"
+        )
+    left = [(index, number) for index, number in zip(groups, sizes, strict=True) if number < 3]
+    said = [
+        f"C = {C[index].mean():.3g}: left out, {number} of the three sizes needed" for index, number in left
+    ]
+    if len(said) > 3:
+        said = [f"{len(C) - inside} runs left out: they are in no budget of three sizes"]
+    return full, said
 
 
 def _slice(
@@ -128,31 +196,45 @@ def _slice(
     budget = float(np.exp(np.log(C[index]).mean()))
     low, high = np.exp(n[index].min()), np.exp(n[index].max())
     lowest = index[np.argmin(loss[index])]
-    p = np.polyfit(n[index] - n[index].mean(), loss[index], 2)
-    t = n[index].mean()
+    near = _near(index, n, n[lowest])
+    t = n[near].mean()
+    p = np.polyfit(n[near] - t, loss[near], 2)
     shifted = (float(p[0]), float(p[1] - 2 * p[0] * t), float(np.polyval(p, -t)))
+    N_opt, D_opt = (_exp(_vertex(x[near], loss[near][None])[0]) for x in (n, d))
     if method == "best run":
         N_opt, D_opt, best = np.exp(n[lowest]), np.exp(d[lowest]), loss[lowest]
-    elif p[0] <= 0:
+    elif np.isnan(N_opt) or np.isnan(D_opt):
         text = "no minimum: the parabola opens downward; sample sizes further apart"
-        return Slice(budget, index, np.nan, np.nan, np.nan, text, shifted)
+        return Slice(budget, index, np.nan, np.nan, np.nan, text, near, shifted)
     else:
         best = np.polyval(p, -p[1] / (2 * p[0]))
-        N_opt, D_opt = (np.exp(_vertex(x[index], loss[index][None])[0]) for x in (n, d))
     status = "ok"
     if not low < N_opt < high or n[lowest] in (n[index].min(), n[index].max()):
         side, size = ("smallest", low) if N_opt < np.sqrt(low * high) else ("largest", high)
         status = (
             f"edge: the best size {N_opt:.3g} is at or beyond the {side} tried, {size:.3g}; add sizes there"
         )
-    return Slice(budget, index, float(N_opt), float(D_opt), float(best), status, shifted)
+    return Slice(budget, index, float(N_opt), float(D_opt), float(best), status, near, shifted)
+
+
+def _near(index: np.ndarray, n: np.ndarray, centre: float) -> np.ndarray:
+    """Rows of `index` with log N within log NEAR of `centre`, or among the FEW nearest sizes."""
+    nearest = np.sort(np.abs(np.unique(n[index]) - centre))
+    reach = max(np.log(NEAR), nearest[min(FEW, len(nearest)) - 1])
+    return index[np.abs(n[index] - centre) <= reach + 1e-9]
 
 
 def _vertex(x: np.ndarray, loss_KxP: np.ndarray) -> np.ndarray:
-    """Where a parabola through each row of losses over x has its extremum, (K,)."""
+    """Where a parabola through each row of losses over x is lowest, (K,); NaN where it opens downward."""
     centred = x - x.mean()
     p2, p1, _ = np.polyfit(centred, loss_KxP.T, 2)
-    return x.mean() - p1 / (2 * p2)
+    return x.mean() - p1 / np.where(p2 > 0, 2 * p2, np.nan)
+
+
+def _exp(x: Any) -> Any:
+    """A vertex far outside, or a coefficient at C = 1, may lie beyond any float: then it is infinite, without a warning."""
+    with np.errstate(over="ignore"):
+        return np.exp(x)
 
 
 def _line(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -169,24 +251,39 @@ def _redraw(
     K: int,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """log N_opt and log D_opt (K, slices) of losses redrawn around the parabolas with their pooled scatter."""
-    fitted = [np.polyval(s.parabola, n[s.index]) for s in slices]  # type: ignore[arg-type]
-    squares = sum(float(np.sum((loss[s.index] - f) ** 2)) for s, f in zip(slices, fitted, strict=True))
-    free = sum(len(s.index) - 3 for s in slices)
-    if not free:
+    """log N_opt and log D_opt (K, slices) of losses redrawn around the parabolas, each with the scatter of its budget."""
+    fitted = [np.polyval(s.parabola, n[s.near]) for s in slices]  # type: ignore[arg-type]
+    squares = np.array([np.sum((loss[s.near] - f) ** 2) for s, f in zip(slices, fitted, strict=True)])
+    sigma = _scatter(squares, np.array([len(s.near) - 3.0 for s in slices]), K, rng)
+    out_N, out_D = np.empty((K, len(slices))), np.empty((K, len(slices)))
+    for i, (s, f) in enumerate(zip(slices, fitted, strict=True)):
+        drawn = f + sigma[:, [i]] * rng.standard_normal((K, len(f)))
+        if method == "best run":
+            chosen = s.near[np.argmin(drawn, axis=1)]
+            out_N[:, i], out_D[:, i] = n[chosen], d[chosen]
+        else:
+            out_N[:, i], out_D[:, i] = _vertex(n[s.near], drawn), _vertex(d[s.near], drawn)
+    return out_N, out_D
+
+
+def _scatter(squares: np.ndarray, free: np.ndarray, K: int, rng: np.random.Generator) -> np.ndarray:
+    """Draws of each budget's sigma, (K, budgets), from its sum of squares with `free` degrees of freedom.
+
+    Student's t: few runs leave sigma itself uncertain. One sigma for all, if the logarithms of the variances differ by no more
+    than chance makes them (their own variance is trigamma(free / 2)); else each budget its own, which is wider, and right
+    where the noise differs. A budget of three runs has no scatter of its own and takes that of all.
+    """
+    total, seen = free.sum(), free > 0
+    if not total:
         raise InputError(
             "bootstrap: three runs in each budget leave no scatter to judge by; add a fourth size"
         )
-    sigma_K = np.sqrt(squares / rng.chisquare(free, K))  # Student's t: few runs leave sigma itself uncertain
-    out_N, out_D = np.empty((K, len(slices))), np.empty((K, len(slices)))
-    for i, (s, f) in enumerate(zip(slices, fitted, strict=True)):
-        drawn = f + sigma_K[:, None] * rng.standard_normal((K, len(f)))
-        if method == "best run":
-            chosen = s.index[np.argmin(drawn, axis=1)]
-            out_N[:, i], out_D[:, i] = n[chosen], d[chosen]
-        else:
-            out_N[:, i], out_D[:, i] = _vertex(n[s.index], drawn), _vertex(d[s.index], drawn)
-    return out_N, out_D
+    half = free[seen] / 2
+    logs = np.log(np.maximum(squares[seen], np.finfo(float).tiny)) - digamma(half)
+    pooled = np.sqrt(squares.sum() / rng.chisquare(total, (K, 1)))
+    if len(half) < 2 or np.var(logs, ddof=1) <= polygamma(1, half).mean():
+        return np.broadcast_to(pooled, (K, len(free)))
+    return np.where(seen, np.sqrt(squares / rng.chisquare(np.maximum(free, 1), (K, len(free)))), pooled)
 
 
 def rollout(

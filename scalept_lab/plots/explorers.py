@@ -19,6 +19,7 @@ import ipywidgets as ipw
 import numpy as np
 from matplotlib.figure import Figure
 
+from scalept_lab.costs.counts import BYTES
 from scalept_lab.costs.layouts import MODELS
 from scalept_lab.costs.numbers import GRANULARITIES
 from scalept_lab.errors import InputError
@@ -168,7 +169,7 @@ def memory_explorer() -> ipw.VBox:
         params=_log_slider("parameters", 7.5e9, 6, 12),
         gpus=ipw.SelectionSlider(options=[2**i for i in range(11)], value=64, description="GPUs"),
         zero=ipw.IntSlider(value=0, min=0, max=3, description="ZeRO stage"),
-        precision=["mixed", "fp32", "bf16"],
+        precision=list(BYTES),
         limit_gb=ipw.Dropdown(options=[16, 24, 40, 80, 141, 192], value=80, description="a GPU holds (GB)"),
     )
 

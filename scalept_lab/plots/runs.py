@@ -62,7 +62,7 @@ def plot_isoflop(records: Sequence[RunRecord], law: AnyLaw | None = None) -> Fig
         found = {frozenset(piece.index): piece for piece in isoflop.parabolas(N, D, L, C).slices}
     except InputError:  # too few sizes for any parabola: the points still say something
         found = {}
-    groups = isoflop.group(C)
+    groups = isoflop.group(C, N)
     per_token = flops_per_token(runs)
     fig, ax = look.canvas()
     ends, minima = [], []

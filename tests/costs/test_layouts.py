@@ -26,6 +26,11 @@ def test_models_by_name_config_and_sizes():
     )
 
 
+def test_a_sparse_config_has_the_sizes_of_its_family():
+    m = model({"model_type": "qwen3", "num_hidden_layers": 2})
+    assert (m.width, m.heads, m.depth, m.context) == (4096, 32, 2, 32_768)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_named_models_are_as_large_as_their_names_say(name):
     m = model(name)

@@ -60,6 +60,31 @@ def test_under_zero_3_two_blocks_are_whole():
     assert estimate(OWN, Layout(zero=3), Cluster(1), 8).states == 16 * s.total
 
 
+def test_the_two_tables_are_on_two_stages():
+    """Llama-3-8B: 32 layers of 218,112,000, 4,096 for the last norm, and two tables of 128,256 · 4,096."""
+    llama = dict(
+        model_type="llama", num_key_value_heads=8, vocab_size=128256, intermediate_size=14336,
+        num_attention_heads=32,
+    )  # fmt: skip
+    layers, table = 32 * 218_112_000 + 4096, 128_256 * 4096
+    assert planner.fullest_stage(llama, 1) == (layers, 2 * table)
+    assert planner.fullest_stage(llama, 8) == (layers / 8, table)
+    assert planner.fullest_stage(llama, 5) == (layers * 7 / 32, table)  # 7 + 7 + 7 + 7 + 4
+    tied = {**llama, "tie_word_embeddings": True}
+    assert planner.fullest_stage(tied, 1)[1] == planner.fullest_stage(tied, 8)[1] == table
+    gpt2 = dict(model_type="gpt2", n_head=12)  # tied, with 1,024 positions on the first stage
+    assert planner.fullest_stage(gpt2, 4)[1] == (50_257 + 1024) * 768
+    here = layers / 8 + table
+    assert here == pytest.approx(1.398e9, rel=1e-3)
+    found = estimate(llama, Layout(pipeline=8), Cluster(8), 8)
+    assert found.states == pytest.approx(16 * here)
+    wide = estimate(llama, Layout(2, pipeline=8, zero=1), Cluster(16), 16, "mixed-fp32-grads")
+    assert wide.states == pytest.approx((2 + 4 + 12 / 2) * here)
+    narrow = estimate(llama, Layout(2, pipeline=8, zero=1), Cluster(16), 16)
+    sent = [row.payload for row in wide.traffic if row.kind == "reduce_scatter"]
+    assert sent == [2 * row.payload for row in narrow.traffic if row.kind == "reduce_scatter"]
+
+
 def test_time_by_hand_where_the_last_stage_is_smaller_and_links_are_slow():
     s = counts.shape(OWN)
     work = s.flops_per_token() * 8 * 32
@@ -157,6 +182,9 @@ def test_toy_states_by_hand():
     stage = planner.toy(OWN, Layout(pipeline=4), 8)
     assert stage["states"]["params"] == 4 * (s.non_embedding / 4 + 128 * 64)  # a block, and one end
     assert stage["bubble"] == pytest.approx(3 / 11)
+    tied = OWN.model_dump() | {"tie_embeddings": True, "positions": "learned"}
+    first = planner.toy(tied, Layout(pipeline=4), 8)["states"]["params"]
+    assert first == 4 * (s.non_embedding / 4 + (128 + 32) * 64)  # the one table, and the positions
 
 
 def test_toy_traffic_is_what_torch_issues():

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from refusals import one_line
 
 from scalept_lab.errors import InputError
 from scalept_lab.laws import formulas
-from scalept_lab.laws.isoflop import best_runs, group, parabolas, rollout
+from scalept_lab.laws.isoflop import _scatter, best_runs, group, parabolas, rollout
 
 BUDGETS = np.geomspace(1e18, 1e21, 5)
 
@@ -40,8 +41,110 @@ def test_parabolas_on_an_asymmetric_surface_get_the_exponent_right_and_the_data_
     off = found.D(1e22) / law.optimal(1e22).D - 1
     assert 0.02 < abs(off) < 0.2
     assert found.N(1e22) * found.D(1e22) * 6 == pytest.approx(1e22, rel=1e-6)
-    wider = parabolas(*slices(law, spread=16)).D(1e22) / law.optimal(1e22).D - 1
-    assert abs(wider) > abs(off)  # the further from the optimum, the less a parabola fits
+    narrow = parabolas(*slices(law, spread=3)).D(1e22) / law.optimal(1e22).D - 1
+    assert abs(narrow) < abs(off) / 2  # the further from the optimum, the less a parabola fits
+
+
+def test_sizes_far_from_the_valley_do_not_rule():
+    """Sizes from 1/1000 of the optimum to 1000 times it: those beyond a factor of 10 of the best change nothing."""
+    law = surface(0.34, 0.28)
+    N, D, L = slices(law, spread=1000, sizes=19)
+    found = parabolas(N, D, L)
+    inside = np.abs(np.tile(np.linspace(-1, 1, 19), 5) * np.log(1000)) <= np.log(10)
+    assert [len(s.index) for s in found.slices] == [19] * 5 and [len(s.near) for s in found.slices] == [7] * 5
+    alone = parabolas(N[inside], D[inside], L[inside])
+    assert (found.a, found.k) == pytest.approx((alone.a, alone.k))
+    assert abs(found.D(1e22) / law.optimal(1e22).D - 1) < 0.05  # 27 % off with all
+    coarse = parabolas(*slices(law, spread=1000, sizes=5))  # no others than five
+    assert [len(s.near) for s in coarse.slices] == [5] * 5
+
+
+def test_budgets_may_be_close_where_their_compute_is_exact():
+    """8 budgets × 1.24 apart, five sizes each, once more with a run astray between two of them; and in pairs."""
+    law = formulas.NamedLaw(
+        "", "chinchilla", {"E": 1.8, "A": 480, "B": 2000, "alpha": 0.35, "beta": 0.37}, ""
+    )
+    C = np.repeat(1e19 * 1.24 ** np.arange(8), 5)
+    N = np.array([law.optimal(c).N for c in C]) * np.tile(np.geomspace(1 / 4, 4, 5), 8)
+    for given in (C, None):
+        found = parabolas(N, C / 6 / N, law(N, C / 6 / N), given)
+        assert len(found.slices) == 8 and found.a == pytest.approx(0.514, abs=5e-4)
+    astray = group(np.append(C, 1.1e19), np.append(N, 1e8))
+    assert sorted(map(len, astray)) == [1] + [5] * 8
+    pairs = C * 10.0 ** np.repeat(np.arange(4), 10)
+    assert [len(part) for part in group(pairs, N)] == [5] * 8
+    planned = C * np.tile([1, 1.005, 0.995, 1.01, 1], 8)
+    assert [len(part) for part in group(planned, N)] == [5] * 8
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_budgets_that_scatter_are_found_where_they_are_far_apart(seed):
+    rng = np.random.default_rng(seed)
+    C = np.repeat(1e10 * 2.15 ** np.arange(6), 5) * np.exp(rng.uniform(-0.06, 0.06, 30))
+    mixed = rng.permutation(30)
+    found = group(C[mixed], np.tile(np.arange(1, 6.0), 6)[mixed])
+    assert [sorted(mixed[part]) for part in found] == [list(range(5 * i, 5 * i + 5)) for i in range(6)]
+
+
+def test_seeds_of_one_size_are_no_budget_of_their_own():
+    """Three sizes with three seeds each: the compute is exact within a size, and off by 8 % between two."""
+    C, N = np.repeat([1e10, 1.08e10, 1.16e10, 1e11], 3), np.repeat([1.0, 2.0, 3.0, 1.0], 3)
+    assert [len(part) for part in group(C, N)] == [9, 3]
+
+
+@pytest.mark.parametrize(("runs", "seed"), [(240, 0), (240, 1), (24, 0), (24, 1)])
+def test_runs_that_form_no_budgets_get_no_answer(runs, seed):
+    rng = np.random.default_rng(seed)
+    law = surface(0.34, 0.28)
+    N, D = np.exp(rng.uniform(np.log([[1e7], [1e9]]), np.log([[1e10], [1e12]]), (2, runs)))
+    for estimate in (parabolas, best_runs):
+        one_line(lambda: estimate(N, D, law(N, D)), "in budgets of equal compute", f" of {runs} runs")  # noqa: B023
+
+
+def studies(sizes, budgets, factor, seeds):
+    """Share of studies whose 95 % interval holds the true exponent; every other budget is `factor` times as noisy."""
+    law, hits = surface(0.35, 0.35), 0
+    C = np.repeat(np.geomspace(1e18, 1e21, budgets), sizes)
+    N = np.array([law.optimal(c).N for c in C]) * np.tile(np.geomspace(1 / 4, 4, sizes), budgets)
+    sigma = 0.002 * np.repeat(np.where(np.arange(budgets) % 2, factor, 1.0), sizes)
+    for seed in range(seeds):
+        L = law(N, C / 6 / N) + sigma * np.random.default_rng(seed).standard_normal(len(N))
+        low, high = parabolas(N, C / 6 / N, L, C, bootstrap=400, seed=seed).interval95["a"]
+        hits += low <= law.a <= high
+    return hits / seeds
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("factor", [1, 5])
+def test_the_interval_of_the_exponent_covers_with_equal_and_with_unequal_noise(factor):
+    assert 0.91 <= studies(7, 6, factor, 100) <= 0.99
+
+
+def test_a_noisy_budget_does_not_lend_its_noise_to_the_others():
+    """Five budgets of nine, the last 30 times as noisy: without it the interval is as if it had never been there."""
+    law = surface(0.35, 0.35)
+    N, D, L = slices(law, spread=4, noise=0.001, seed=3)
+    L[-9:] *= np.exp(0.03 * np.random.default_rng(4).standard_normal(9))
+    found = parabolas(N, D, L)
+    sigma = _scatter(
+        np.array([np.sum((L[s.near] - np.polyval(s.parabola, np.log(N[s.near]))) ** 2) for s in found.slices]),
+        np.full(5, 6.0), 2000, np.random.default_rng(0),
+    )  # fmt: skip
+    typical = np.median(sigma, axis=0)
+    assert (typical[:4] < 0.005).all() and typical[4] > 0.03
+
+
+@pytest.mark.filterwarnings("error")
+def test_redraws_without_a_valley_are_left_out_and_counted():
+    """Five sizes in two budgets, noise as large as the valley is deep; then so large that most redraws have none."""
+    t = np.arange(-2, 3)
+    some = parabolas(*five_sizes(*(2 + 0.05 * t**2 + 0.1 * np.array([-1, 2, 0, -2, 1]))), bootstrap=500)
+    (said,) = [w for w in some.warnings if "redraws left out" in w]
+    assert 0 < int(said.split()[0]) < 250 and np.isfinite(some.interval95["a"]).all()
+    most = parabolas(*five_sizes(*(2 + 0.001 * t**2 + 0.3 * np.array([-1, 2, 0, -2, 1]))), bootstrap=500)
+    assert most.interval95 == {
+        "a": (-np.inf, np.inf), "b": (-np.inf, np.inf), "k": (0, np.inf), "m": (0, np.inf)
+    }  # fmt: skip
 
 
 def test_best_runs_know_only_the_sizes_tried():
@@ -124,11 +227,15 @@ def test_the_interval_of_the_exponent_by_hand():
     assert (found.b - low, high - found.b) == pytest.approx((half, half), rel=0.06)
 
 
-def test_a_budget_is_the_geometric_mean_of_its_runs_and_ends_at_a_tenth_of_a_decade():
+def test_a_budget_is_the_geometric_mean_of_its_runs_and_no_wider_than_a_tenth_of_a_decade():
     N, D, L, C = five_sizes(5, 3, 2, 3, 5)
     C = C * np.tile([1, 1, 1, 1, 1.2], 2)
     assert parabolas(N, D, L, C).slices[0].C == pytest.approx(1e9 * 1.2**0.2)
-    assert [len(part) for part in group(np.array([1, 1.25, 1.25 * 1.27, 1.0]))] == [3, 1]
+    for width, parts in ((1.25, [4]), (1.27, [3, 1])):
+        assert [len(part) for part in group(np.array([1, 1, 1, width]), np.arange(4.0))] == parts
+    # 20 % wide: two widths from the next they are one budget, nearer than that they are not
+    for away, parts in ((1.2 * 1.45, [3, 1]), (1.2 * 1.43, [1, 1, 1, 1])):
+        assert [len(part) for part in group(np.array([1, 1.1, 1.2, away]), np.arange(4.0))] == parts
 
 
 def test_both_the_vertex_and_the_best_run_must_lie_inside():
@@ -150,6 +257,20 @@ def test_every_interval_is_around_its_estimate(estimate):
         assert 0 < low <= getattr(found, name) * 1.0001 and getattr(found, name) <= high * 1.0001
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_valley_without_a_bottom_in_sight_is_beyond_the_edge():
+    """Losses that fall in a line but for 1e-9: the vertex lies beyond any float in one budget, and rules nothing."""
+    t = np.arange(-2, 3)
+    N, D, L, C = five_sizes(*(2 + (t - 0.3) ** 2))
+    N, D, C = (
+        np.append(N, np.exp(t + 30.0)),
+        np.append(D, 1e13 / 6 / np.exp(t + 30.0)),
+        np.append(C, [1e13] * 5),
+    )
+    found = parabolas(N, D, np.append(L, 3 - 0.1 * t + 1e-9 * t**2), C)
+    assert found.a == pytest.approx(10 / np.log(100)) and "at or beyond the largest" in found.warnings[0]
+
+
 def test_slices_without_a_minimum_are_left_out():
     N, D, L = slices(surface(0.34, 0.28))
     L[:9] = 5 - (np.arange(9) - 4.0) ** 2 / 50
@@ -161,7 +282,7 @@ def test_slices_without_a_minimum_are_left_out():
 
 
 def test_runs_of_nearly_equal_compute_are_one_budget():
-    groups = group(np.array([1e10, 1.05e10, 3e10, 0.97e10, 3.1e10]))
+    groups = group(np.array([1e10, 1.05e10, 3e10, 0.97e10, 3.1e10]), np.arange(5.0))
     assert [sorted(map(int, g)) for g in groups] == [[0, 1, 3], [2, 4]]
 
 
