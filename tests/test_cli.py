@@ -114,7 +114,7 @@ def test_memory(scalept):
 
 def test_plan(scalept):
     found = answer(scalept("plan", "--flops", "1e21", "--json"))
-    assert set(found) == {"N", "D", "tokens_per_param", "loss"}
+    assert set(found) == {"N", "D", "tokens_per_param", "loss", "status"}
     assert 6 * found["N"] * found["D"] == pytest.approx(1e21)
     assert scalept("plan", "--flops", "1e21", "--law", "besiroglu")[0] == 0
 
@@ -122,7 +122,7 @@ def test_plan(scalept):
 def test_fit_and_plan_from_its_answer(scalept, tmp_path):
     file = points(tmp_path / "points.csv")
     found = answer(scalept("fit", file, "--bootstrap", "50", "--json"))
-    assert set(found) == {"params", "objective", "interval95", "status", "seconds", "optimal"}
+    assert {"params", "objective", "interval95", "status", "detail", "seconds", "optimal", "card"} <= set(found)
     assert set(found["params"]) == {"E", "A", "B", "alpha", "beta"} <= set(found["interval95"])
     assert set(found["optimal"]) == {"a", "b"}
     assert found["params"]["E"] == pytest.approx(synthetic.PLANTED["E"], rel=0.15)
@@ -255,7 +255,7 @@ def refused(found: tuple[int, str, str], says: str) -> None:
 
 CSV: dict[str, str | bytes] = {
     "missing column loss": "params,tokens\n" + "1e5,1e6\n" * 8,
-    "missing column params": "size,tokens,loss\n" + "1e5,1e6,3\n" * 8,
+    "neither params nor tokens varies": "size,tokens,loss\n" + "1e5,1e6,3\n" * 8,
     "got 'many'": "params,tokens,loss\n1e5,1e6,3\nmany,2e6,2.9\n" + "3e5,1e6,3\n" * 8,
     "line 3, column tokens: expected a positive number, got '0'": "params,tokens,loss\n1e5,1e6,3\n1e5,0,3\n",
     "column loss: expected a positive number, got '-2'": "params,tokens,loss\n1e5,1e6,-2\n",
@@ -285,7 +285,7 @@ def test_bad_points(scalept, tmp_path, says, json_):
         (["--json"], "COMMAND"),
         (["fly"], "invalid choice: 'fly'"),
         (["check", "--fast"], "unrecognized arguments: --fast"),
-        (["fit"], "POINTS.csv"),
+        (["fit"], "POINTS"),
         (["fit", "gone.csv"], "no such file: gone.csv"),
         (["fit", ".."], "not a readable table (a folder)"),
         (["fit", "{points}", "--form", "cubic"], "form: expected one of auto, chinchilla, "),
@@ -313,7 +313,7 @@ def test_bad_points(scalept, tmp_path, says, json_):
         (["plan", "--flops", "much"], "invalid float value"),
         (["plan", "--flops", "1e21", "--law", "moore"], "law: expected one of hoffmann"),
         (["plan", "--flops", "1e21", "--law", "{points}"], "not JSON"),
-        (["plan", "--flops", "1e21", "--law", "{list}"], "expected the constants"),
+        (["plan", "--flops", "1e21", "--law", "{list}"], "the constants of a law"),
         (["study", "--budget-flops", "1"], "budget_flops: expected at least"),
         (["study", "--budget-flops", "0"], "budget_flops: expected a positive number"),
         (["study", "--budget-flops", "nan"], "budget_flops: expected a positive number"),

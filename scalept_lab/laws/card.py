@@ -154,7 +154,7 @@ def _warnings(law: Law, found: Fitted) -> list[str]:
         ratio = float(np.median(C / (6 * N * D)))
         if not 0.5 < ratio < 2:
             out.append(
-                f"the compute given is {ratio:.3g} times 6·N·D: N may hold the embeddings, or one of the columns is in other units"
+                f"the compute given is {ratio:.3g} times 6·N·D: N may hold the embeddings, or a column is in other units"
             )
     if unique is not None and D is not None and np.mean(unique > D * 1.001) > 0.5:
         out.append("unique tokens lie above total tokens in most runs: the two columns may be swapped")

@@ -48,9 +48,9 @@ class Law:
 
     `status`: "converged"; "misfit: …", the residuals follow a variable; "optimum outside the sampled range"; "at a
     bound: NAME"; "D follows N: no split can be told"; or "not converged". `detail` says what that means here.
-    `choice`: how the form was chosen, and how wide its forecasts have to be, where it was chosen. `objective`: sum of Huber terms on log loss. `sigma`: standard
-    deviation of log loss around the law, with points − parameters degrees of freedom. `samples`: (K,) of each
-    parameter, and of `sigma`.
+    `choice`: how the form was chosen, and how wide its forecasts have to be, where it was chosen. `objective`: sum of
+    Huber terms on log loss. `sigma`: standard deviation of log loss around the law, with points − parameters degrees of
+    freedom. `samples`: (K,) of each parameter, and of `sigma`.
     """
 
     form: str
