@@ -219,9 +219,11 @@ def _parquet(raw: IO[bytes]) -> Table:
     if file.metadata.num_rows > ROWS:
         raise InputError(TOO_LARGE)
     sizes: dict[str, int] = {}
-    for group in range(file.metadata.num_row_groups):
+    groups = [file.metadata.row_group(group) for group in range(file.metadata.num_row_groups)]
+    large_file = sum(group.total_byte_size for group in groups) > WHOLE
+    for group in groups if large_file else ():  # a damaged column entry ends the process, so ask only where it matters
         for number in range(file.metadata.num_columns):
-            column = file.metadata.row_group(group).column(number)
+            column = group.column(number)
             sizes[column.path_in_schema] = (
                 sizes.get(column.path_in_schema, 0) + column.total_uncompressed_size
             )

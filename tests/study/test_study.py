@@ -63,7 +63,7 @@ def done(tmp_path, planted) -> Study:
 
 
 def shoot(made: Study, flops: float = 5e12, **options):
-    return made.call_shot(flops, made.fit(bootstrap=100, **options))
+    return made.call_shot(flops, made.fit(form="chinchilla", bootstrap=100, **options))
 
 
 # --- the budget
