@@ -122,7 +122,9 @@ def test_plan(scalept):
 def test_fit_and_plan_from_its_answer(scalept, tmp_path):
     file = points(tmp_path / "points.csv")
     found = answer(scalept("fit", file, "--bootstrap", "50", "--json"))
-    assert {"params", "objective", "interval95", "status", "detail", "seconds", "optimal", "card"} <= set(found)
+    assert {"params", "objective", "interval95", "status", "detail", "seconds", "optimal", "card"} <= set(
+        found
+    )
     assert set(found["params"]) == {"E", "A", "B", "alpha", "beta"} <= set(found["interval95"])
     assert set(found["optimal"]) == {"a", "b"}
     assert found["params"]["E"] == pytest.approx(synthetic.PLANTED["E"], rel=0.15)

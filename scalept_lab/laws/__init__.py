@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "choice": "",
     "fit": "Law fit_law fit_records",
     "card": "",
+    "contest": "",
     "isoflop": "",
     "compare": "Interval paired wilson",
     "noise": "noise_scale",

@@ -34,14 +34,18 @@ def test_a_power_of_a_sum_is_found_out_and_forecast():
     """The additive form misses by .9 % here and covers two thirds: what it could not say of itself."""
     found = [forecast(losses(0.5, seed=seed)) for seed in range(4)]
     assert {law.form for law, _, _ in found} == {"power_of_sum"}
-    assert np.mean([error for _, error, _ in found]) < 0.4 and np.mean([inside for *_, inside in found]) >= 0.9
+    assert (
+        np.mean([error for _, error, _ in found]) < 0.4 and np.mean([inside for *_, inside in found]) >= 0.9
+    )
     plain, error, inside = forecast(losses(0.5), "chinchilla")
     assert error > 0.6 and inside < 0.9 and "misfit" in plain.status
     assert found[0][0].params["kappa"] == pytest.approx(0.5, abs=0.1)
 
 
 def test_on_an_additive_truth_auto_is_no_worse():
-    errors = {form: [forecast(losses(seed=seed), form)[1] for seed in range(4)] for form in ("auto", "chinchilla")}
+    errors = {
+        form: [forecast(losses(seed=seed), form)[1] for seed in range(4)] for form in ("auto", "chinchilla")
+    }
     assert np.mean(errors["auto"]) < 1.15 * np.mean(errors["chinchilla"])
     law, _, inside = forecast(losses())
     assert law.form in ("chinchilla", "tied") and inside >= 0.9 and "misfit" not in law.status
@@ -123,7 +127,9 @@ def test_the_scale_of_a_margin_by_hand():
         def at(self, N, D, unique=None):
             return found.at(N, D)[0] + 0.04, None
 
-    assert Margin(found, ((0.5, Rival()),), reach).scale(*place) == pytest.approx(np.sqrt(own**2 + 0.02**2 / 2))
+    assert Margin(found, ((0.5, Rival()),), reach).scale(*place) == pytest.approx(
+        np.sqrt(own**2 + 0.02**2 / 2)
+    )
 
 
 def test_leverage_is_that_of_the_hat_matrix():

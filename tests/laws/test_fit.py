@@ -264,7 +264,9 @@ def test_csv_to_json_object(tmp_path):
     path = tmp_path / "points.csv"
     path.write_text("\ufeff" + as_csv(*small()).replace("params", " Params").replace("\n", "\r\n") + "\r\n")
     found = fit_cli(path, bootstrap=100)
-    assert {"params", "objective", "interval95", "status", "detail", "seconds", "optimal", "card"} <= set(found)
+    assert {"params", "objective", "interval95", "status", "detail", "seconds", "optimal", "card"} <= set(
+        found
+    )
     assert list(found["params"]) == ["E", "A", "B", "alpha", "beta"]
     assert set(found["interval95"]) == {"E", "A", "B", "alpha", "beta", "a", "b"}
     assert found["optimal"]["a"] == pytest.approx(1 - found["optimal"]["b"])

@@ -330,7 +330,7 @@ def test_what_cannot_be_foretold_is_told_in_one_line(done, tmp_path):
         done.call_shot(1e4, law)
     with pytest.raises(InputError, match="no bootstrap samples"):
         done.call_shot(5e12, done.fit(form="chinchilla", bootstrap=0))
-    with pytest.raises(InputError, match="form power.*cannot choose a model"):
+    with pytest.raises(InputError, match=r"form power.*cannot choose a model"):
         done.call_shot(5e12, done.fit(form="power", bootstrap=10))
     empty = Study("empty", budget_flops=1e12, folder=tmp_path / "empty")
     with pytest.raises(InputError, match="no run of this study is finished"):
