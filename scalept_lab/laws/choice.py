@@ -17,12 +17,15 @@ import numpy as np
 
 from scalept_lab.laws.formulas import ONE_VARIABLE
 from scalept_lab.laws.points import Points
+from scalept_lab.laws.points import variable as one_variable
 from scalept_lab.laws.search import Problem, make_problem, search
 
 CUTS = (0.4, 0.5, 0.6, 0.7, 0.8)  # shares of the runs, in the order of compute
 LEAST = 8  # runs below a cut
+ENOUGH = 20  # runs: below, forecasts of the past are too few to choose by
 FEW = 10  # runs: below, the exponents are tied
 HANDICAP = 0.05  # by so much a form with one constant more must forecast better
+FREER = ("power_of_sum", "broken_power", "data_constrained")  # forms with a constant more
 PART = 2000  # runs that are enough to judge a form
 NEVER_BELOW, NEVER_ABOVE = (
     1.96,
@@ -124,81 +127,98 @@ def candidates(points: Points, bounds: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(form for form in plain if form != "power_of_sum" or not set(bounds) & {"alpha", "beta"})
 
 
+@dataclass(frozen=True)
+class _Past:
+    """One forecast of the past by one form: |log error| of each run above the cut, and what the margin would have been."""
+
+    cut: int
+    miss: np.ndarray
+    chosen: Fitted
+    rivals: tuple[Fitted, ...]
+    reach: float
+    new: tuple[Any, Any, Any]
+
+
 def choose(
     points: Points, forms: Sequence[str], delta: float, bounds: Mapping[str, Any] | None = None, variable: str = ""
 ) -> Choice:  # fmt: skip
-    """Fit every form below each cut, score it above, and choose. Raises: InputError for bounds that no form can keep."""
-    if len(points) > PART:
-        order = np.argsort(_compute(forms[0], *_columns(points, forms[0], variable)[:2]), kind="stable")
-        points = rows(points, order[np.linspace(0, len(order) - 1, PART).astype(int)])
-    one = forms[0] in ONE_VARIABLE
-    if one and len(points) < FEW:
+    """Fit every form below each cut, score it above, and choose. Raises: InputError for bounds that no form can keep.
+
+    With fewer than ENOUGH runs, or levels of compute for fewer than two cuts, the first form stands, or the tied one.
+    """
+    past = {} if len(points) < ENOUGH else _forecasts(points, forms, delta, bounds, variable)
+    if not past or len(past[forms[0]]) < 2 or sum(len(each.miss) for each in past[forms[0]]) < LEAST:
+        form = "tied" if len(points) < FEW and "tied" in forms else forms[0]
         return Choice(
-            forms[0], why=f"{len(points)} runs are too few to tell forms apart: the plain power law"
+            form,
+            why=f"form {form} by default: {len(points)} runs are too few to see which form forecasts best",
         )
+    errors = {form: float(np.mean([each.miss.mean() for each in past[form]])) for form in forms}
+    best = min(forms, key=lambda form: errors[form] * (1 + HANDICAP * (form in FREER)))
+    others = [form for form in forms if form != best]
+    weights = [min(1.0, (errors[best] + 1e-12) / (errors[form] + 1e-12)) for form in others]
+    thin = _thinned(points, forms[0], variable)
+    whole = {form: _fit(thin, form, delta, bounds, variable) for form in forms}
+    units, weight = [], []
+    for each in past[best]:
+        margin = Margin(each.chosen, tuple(zip(weights, each.rivals, strict=True)), each.reach)
+        N, D, unique = each.new
+        units.append(each.miss / np.maximum(margin.scale(N, D, unique, whole[best].sigma), 1e-12))
+        weight.append(
+            np.full(len(each.miss), each.cut**2.0)
+        )  # the later a cut, the more it is like what is to come
+    half = float(
+        np.clip(_quantile(np.concatenate(units), np.concatenate(weight), 0.95), NEVER_BELOW, NEVER_ABOVE)
+    )
+    N, D, _ = _columns(points, best, variable)
+    rivals = tuple(zip(weights, (whole[form] for form in others), strict=True))
+    margin = Margin(whole[best], rivals, float(np.log10(_compute(best, N, D).max())), half)
+    percent = {form: 100 * error for form, error in errors.items()}
+    told = ", ".join(
+        f"{form} by {percent[form]:.2g} %" for form in sorted(others, key=lambda form: percent[form])
+    )
+    cuts = len(past[best])
+    why = f"form {best}: fitted below {cuts} levels of compute, it missed the runs above by {percent[best]:.2g} %, {told}"
+    return Choice(best, percent, cuts, why, margin)
+
+
+def _forecasts(
+    points: Points, forms: Sequence[str], delta: float, bounds: Mapping[str, Any] | None, variable: str
+) -> dict[str, list[_Past]]:  # fmt: skip
+    """What each form would have said below each cut."""
+    points = _thinned(points, forms[0], variable)
     N, D, unique = _columns(points, forms[0], variable)
-    C = points.C if points.C is not None and not one else _compute(forms[0], N, D)
+    x = _compute(forms[0], N, D)
+    C = points.C if points.C is not None and forms[0] not in ONE_VARIABLE else x
     order = np.argsort(C, kind="stable")
-    seen: dict[str, list[tuple[int, np.ndarray, Margin, tuple[Any, ...]]]] = {form: [] for form in forms}
-    places = _cuts(C[order])
-    used = []
-    for cut in places:
+    past: dict[str, list[_Past]] = {form: [] for form in forms}
+    for cut in _cuts(C[order]):
         below, above = order[:cut], order[cut:]
         if any(len(np.unique(v[below])) < 3 for v in (N, D) if v is not None):
             continue
         part = rows(points, below)
         found = {form: _fit(part, form, delta, bounds, variable) for form in forms}
-        used.append(cut)
-        new = tuple(None if v is None else v[above] for v in (N, D, unique))
+        new = (N[above], None if D is None else D[above], None if unique is None else unique[above])
         for form in forms:
-            rivals = tuple((1.0, found[other]) for other in forms if other != form)
-            margin = Margin(found[form], rivals, float(np.log10(_compute(form, N, D)[below].max())))
-            seen[form].append((cut, np.abs(found[form].at(*new)[0] - np.log(points.L[above])), margin, new))
-    scored = sum(len(row[1]) for row in seen[forms[0]])
-    if len(used) < 2 or scored < LEAST:
-        form = forms[0] if one or len(points) >= FEW or "tied" not in forms else "tied"
-        return Choice(
-            form,
-            why=f"{len(points)} runs are too few to forecast any of them from the others: form {form} by default",
-        )
-    errors = {form: float(np.mean([row[1].mean() for row in seen[form]])) for form in forms}
-    costs = {form: errors[form] * (1 + HANDICAP * _extra(form, forms)) for form in forms}
-    best = min(forms, key=lambda form: costs[form])
-    others = [form for form in forms if form != best]
-    weights = {form: min(1.0, (errors[best] + 1e-12) / (errors[form] + 1e-12)) for form in others}
-    whole = {form: _fit(points, form, delta, bounds, variable) for form in forms}
-    rivals = tuple((weights[form], whole[form]) for form in others)
-    sigma = whole[best].sigma
-    units, weight = [], []
-    for cut, miss, margin, new in seen[best]:
-        margin = Margin(
-            margin.chosen,
-            tuple((w, r) for (w, _), (_, r) in zip(rivals, margin.rivals, strict=True)),
-            margin.reach,
-        )
-        N_new, D_new, unique_new = new
-        units.append(miss / np.maximum(margin.scale(N_new, D_new, unique_new, sigma), 1e-12))
-        weight.append(
-            np.full(len(miss), float(cut) ** 2)
-        )  # the later a cut, the more it is like the forecast to come
-    half = _quantile(np.concatenate(units), np.concatenate(weight), 0.95)
-    top = float(np.log10(_compute(best, N, D).max()))
-    margin = Margin(whole[best], rivals, top, float(np.clip(half, NEVER_BELOW, NEVER_ABOVE)))
-    percent = {form: 100 * error for form, error in errors.items()}
-    told = ", ".join(f"{form} by {percent[form]:.2g} %" for form in sorted(others, key=percent.__getitem__))
-    why = f"form {best}: fitted below {len(used)} levels of compute, it missed the runs above by {percent[best]:.2g} %, {told}"
-    return Choice(best, percent, len(used), why, margin)
+            miss = np.abs(found[form].at(*new)[0] - np.log(points.L[above]))
+            rivals = tuple(found[other] for other in forms if other != form)
+            past[form].append(_Past(cut, miss, found[form], rivals, float(np.log10(x[below].max())), new))
+    return past
+
+
+def _thinned(points: Points, form: str, variable: str) -> Points:
+    """At most PART of the points, evenly over compute: enough to judge a form."""
+    if len(points) <= PART:
+        return points
+    N, D, _ = _columns(points, form, variable)
+    order = np.argsort(_compute(form, N, D), kind="stable")
+    return rows(points, order[np.linspace(0, len(order) - 1, PART).astype(int)])
 
 
 def rows(points: Points, index: np.ndarray) -> Points:
     """Some of the points."""
     N, D, unique, C = (None if v is None else v[index] for v in (points.N, points.D, points.unique, points.C))
     return Points(N, D, points.L[index], unique, C)
-
-
-def _extra(form: str, forms: Sequence[str]) -> int:
-    """How many constants more than the plain form; a tied form is not rewarded for having fewer."""
-    return int(form in ("power_of_sum", "broken_power", "data_constrained") and form != forms[0])
 
 
 def _fit(points: Points, form: str, delta: float, bounds: Mapping[str, Any] | None, variable: str) -> Fitted:
@@ -209,9 +229,7 @@ def _fit(points: Points, form: str, delta: float, bounds: Mapping[str, Any] | No
 
 def _columns(points: Points, form: str, variable: str) -> tuple[Any, Any, Any]:
     if form in ONE_VARIABLE:
-        from scalept_lab.laws.points import variable as one_of_them
-
-        return one_of_them(points, variable)[1], None, None
+        return one_variable(points, variable)[1], None, None
     return points.N, points.D, points.unique
 
 
@@ -221,12 +239,16 @@ def _compute(form: str, N: Any, D: Any) -> np.ndarray:
 
 
 def _cuts(C: np.ndarray) -> list[int]:
-    """Places near CUTS in sorted compute, between runs of different compute, with enough runs on both sides."""
-    edges = np.flatnonzero(np.diff(np.log(C)) > 1e-6) + 1
-    edges = edges[(edges >= LEAST) & (len(C) - edges >= 3)]
-    if not len(edges):
-        return []
-    return sorted({int(edges[np.argmin(np.abs(edges - share * len(C)))]) for share in CUTS})
+    """Places near CUTS in sorted compute, at the widest step around, so that runs of one budget stay together."""
+    P, steps = len(C), np.diff(np.log(C))
+    edges = np.arange(LEAST, P - 2)
+    edges = edges[steps[edges - 1] > 1e-6]
+    found = set()
+    for share in CUTS:
+        near = edges[np.abs(edges - share * P) <= max(1.0, P / 10)]
+        if len(near):
+            found.add(int(near[np.argmax(steps[near - 1])]))
+    return sorted(found)
 
 
 def _quantile(values: np.ndarray, weights: np.ndarray, share: float) -> float:

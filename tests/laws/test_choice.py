@@ -97,8 +97,9 @@ def test_a_curve_that_levels_off_faster_than_a_power_gets_a_break():
 
 
 def test_cuts_stand_between_levels_of_compute():
-    assert _cuts(np.repeat([1.0, 2, 3, 4, 5], 4)) == [8, 12, 16]
-    assert _cuts(np.arange(1.0, 41)) == [16, 20, 24, 28, 32]
+    budgets = np.repeat([1.0, 10, 100, 1000, 1e4], 8) * np.tile(np.linspace(0.99, 1.01, 8), 5)
+    assert _cuts(budgets) == [16, 24, 32]
+    assert _cuts(np.geomspace(1, 1e3, 40)[::1])[0] >= 8 and len(_cuts(np.geomspace(1, 1e3, 40))) == 5
     assert _cuts(np.ones(30)) == [] and _cuts(np.arange(1.0, 10)) == []
 
 
