@@ -1,4 +1,4 @@
-"""Who foretells the runs of most compute? The contest of `scalept_lab.laws.contest`, as a table and a figure.
+"""Who forecasts the runs of most compute? The contest of `scalept_lab.laws.contest`, as a table and a figure.
 
 python benchmarks/forecast.py                 # on the kit's own records
 python benchmarks/forecast.py FOLDER          # every table of runs in the folder (params, tokens, loss)
@@ -51,7 +51,7 @@ def show(table: list[dict[str, Any]]) -> str:
     for key in dict.fromkeys((row["set"], row["hidden"]) for row in table):
         mine = [row for row in table if (row["set"], row["hidden"]) == key]
         lines.append(
-            f"\n{key[0]}: {key[1]} hidden, {mine[0]['runs']} runs seen, {mine[0]['foretold']} foretold"
+            f"\n{key[0]}: {key[1]} hidden, {mine[0]['runs']} runs seen, {mine[0]['held_out']} held out"
         )
         for row in mine:
             interval = (
@@ -64,7 +64,7 @@ def show(table: list[dict[str, Any]]) -> str:
     for who in CONTESTANTS:
         mine = [row for row in table if row["who"] == who]
         error, width = (np.mean([row[key] for row in mine]) for key in ("error", "score"))
-        inside = np.average([row["inside"] for row in mine], weights=[row["foretold"] for row in mine])
+        inside = np.average([row["inside"] for row in mine], weights=[row["held_out"] for row in mine])
         interval = (
             "" if np.isnan(inside) else f"   inside {inside:.3f} of all hidden runs   score {width:6.2f} %"
         )
@@ -90,7 +90,7 @@ def draw(table: list[dict[str, Any]], path: Path) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Who foretells the runs of most compute?")
+    parser = argparse.ArgumentParser(description="Who forecasts the runs of most compute?")
     parser.add_argument("folder", nargs="?", type=Path)
     parser.add_argument("--figure", type=Path)
     options = parser.parse_args()

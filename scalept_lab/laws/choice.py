@@ -24,6 +24,7 @@ CUTS = (0.4, 0.5, 0.6, 0.7, 0.8)  # shares of the runs, in the order of compute
 LEAST = 8  # runs below a cut
 ENOUGH = 20  # runs: below, forecasts of the past are too few to choose by
 FEW = 10  # runs: below, the exponents are tied
+EXACT = 1e-6  # error in log loss that is as good as none
 HANDICAP = 0.05  # by so much a form with one constant more must forecast better
 FREER = ("power_of_sum", "broken_power", "data_constrained")  # forms with a constant more
 PART = 2000  # runs that are enough to judge a form
@@ -154,9 +155,10 @@ def choose(
             why=f"form {form} by default: {len(points)} runs are too few to see which form forecasts best",
         )
     errors = {form: float(np.mean([each.miss.mean() for each in past[form]])) for form in forms}
-    best = min(forms, key=lambda form: errors[form] * (1 + HANDICAP * (form in FREER)))
+    # on runs without noise all errors are rounding: EXACT, so that the plainer form wins
+    best = min(forms, key=lambda form: (errors[form] + EXACT) * (1 + HANDICAP * (form in FREER)))
     others = [form for form in forms if form != best]
-    weights = [min(1.0, (errors[best] + 1e-12) / (errors[form] + 1e-12)) for form in others]
+    weights = [min(1.0, (errors[best] + EXACT) / (errors[form] + EXACT)) for form in others]
     thin = _thinned(points, forms[0], variable)
     whole = {form: _fit(thin, form, delta, bounds, variable) for form in forms}
     units, weight = [], []

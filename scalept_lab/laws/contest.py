@@ -1,4 +1,4 @@
-"""The contest of forecasts: hide the runs of most compute, and see who foretells them.
+"""The contest of forecasts: hide the runs of most compute, and see who forecasts them.
 
 Two ways to hide: the top 20 % of the runs by compute, and the top decade. Contestants: each form with its bootstrap
 interval, `auto` with the interval that holds the form's error, SciPy from many starts on the additive form (no interval), a
@@ -102,7 +102,7 @@ def contest(
     who: Sequence[str] = tuple(CONTESTANTS),
     hidden: Sequence[str] = ("top 20 %", "top decade"),
 ) -> list[dict[str, Any]]:
-    """One row for each set, way of hiding and contestant: `set, hidden, who, runs, foretold, error, inside, score`."""
+    """One row for each set, way of hiding and contestant: `set, hidden, who, runs, held_out, error, inside, score`."""
     table = []
     for name, points in sets.items():
         for how in hidden:
@@ -112,7 +112,7 @@ def contest(
             for each in who:
                 error, inside, width = score(CONTESTANTS[each](*parts), parts[1].L)
                 table.append(
-                    {"set": name, "hidden": how, "who": each, "runs": len(parts[0]), "foretold": len(parts[1]),
+                    {"set": name, "hidden": how, "who": each, "runs": len(parts[0]), "held_out": len(parts[1]),
                      "error": error, "inside": inside, "score": width}
                 )  # fmt: skip
     return table

@@ -86,9 +86,9 @@ class Law:
         chosen also the error of that form, as far as forecasts of the past showed it. Raises: InputError.
         """
         margin = self.choice.margin if self.choice else None
+        loss = self(N, D, unique)
         if not self.samples and margin is None:
             raise InputError("this fit has no bootstrap samples, so no interval; fit with bootstrap=1000")
-        loss = self(N, D, unique)
         low, high = np.full(loss.shape, np.inf), np.full(loss.shape, -np.inf)
         N, D, unique = _sizes(self.form, N, D, unique)
         if self.samples:
@@ -216,6 +216,12 @@ def fit_points(
         chosen = choice.choose(points, choice.candidates(points, bounds or {}), delta, bounds, variable)
         form = chosen.form
     problem, name = make_problem(points, form, bounds, variable)
+    unknowns = int(np.sum(problem.low < problem.high))
+    if len(points) <= unknowns:
+        raise InputError(
+            f"form {form} has {unknowns} constants to find and there are {len(points)} runs, so it can match them all exactly "
+            "and forecast nothing; add runs, pin a constant, or take form tied or power"
+        )
     theta_SxF, value_S, done_S = search(problem, delta)
     best = int(np.argmin(value_S))
     theta, value, done = theta_SxF[best], float(value_S[best]), bool(done_S[best])

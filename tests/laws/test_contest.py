@@ -37,6 +37,6 @@ def test_the_naive_rivals():
 def test_all_contestants_on_a_planted_law():
     table = contest({"planted": Points(*published(P=80))}, hidden=["top 20 %"])
     found = {row["who"]: row for row in table}
-    assert set(found) == set(CONTESTANTS) and found["auto"]["foretold"] == 16
+    assert set(found) == set(CONTESTANTS) and found["auto"]["held_out"] == 16
     assert found["SciPy additive"]["error"] == pytest.approx(found["chinchilla"]["error"], rel=0.05)
     assert found["auto"]["error"] < 1.5 < found["no change"]["error"] and found["auto"]["inside"] > 0.8
