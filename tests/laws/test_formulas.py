@@ -68,6 +68,22 @@ def test_a_fitted_law_can_be_read_back(tmp_path):
     assert formulas.plan(1e21, path, unique=1e9)["loss"] > formulas.plan(1e21, path)["loss"]
 
 
+def test_the_two_bent_forms_by_hand():
+    """√(9 + 16) = 5 at N = D = 1, and √(9/4 + 16/9) = 2.007 at 4 and 9; past X_0 = 2 by 2√2 the break is worth 1/9^(1/4)."""
+    law = {"E": 1, "A": 9, "B": 16, "alpha": 1, "beta": 1, "kappa": 0.5}
+    assert formulas.loss("power_of_sum", law, 1, 1) == pytest.approx(6)
+    assert formulas.loss("power_of_sum", law, 4, 9) == pytest.approx(1 + (9 / 4 + 16 / 9) ** 0.5)
+    broken = {"E": 1, "A": 8, "alpha": 0.5, "alpha_2": 1.0, "X_0": 2}
+    X = 2 * 8**0.5
+    assert formulas.loss("broken_power", broken, X) == pytest.approx(1 + 8 / X**0.5 / 9**0.25)
+    # the best split does not know kappa: N = √(A C/(6 B)) with equal exponents
+    assert formulas.split("power_of_sum", law, 96)[0] == pytest.approx(3)
+    with pytest.raises(InputError, match="one variable"):
+        formulas.split("broken_power", broken, 96)
+    with pytest.raises(InputError, match="D: form power_of_sum needs tokens"):
+        formulas.loss("power_of_sum", law, 4)
+
+
 def test_each_form_by_hand():
     assert formulas.loss("power", {"E": 1, "A": 8, "alpha": 0.5}, 16) == 1 + 8 / 4
     law = {"E": 1, "A": 6, "alpha": 0.5, "B": 12, "beta": 1 / 3}

@@ -182,3 +182,66 @@ def test_a_minimum_at_a_bound_is_the_one_that_scipy_finds():
     bounds = list(zip(problem.low, problem.high, strict=True))
     alone = one_by_one(problem, theta[best] + 0.01, method="L-BFGS-B", bounds=bounds, ftol=1e-15, gtol=1e-12)
     assert value[best] <= alone.fun * (1 + 1e-6)
+
+
+def bent(form):
+    rng = np.random.default_rng(3)
+    n, d = 10 ** rng.uniform(6, 9, 30), 10 ** rng.uniform(8, 11, 30)
+    L = (1.8 + np.sqrt((60 / n**0.28) ** 2 + (180 / d**0.29) ** 2)) * np.exp(0.01 * rng.standard_normal(30))
+    problem, _ = make_problem(check_points(n, None if form == "broken_power" else d, L, form=form), form)
+    constants = {
+        "E": 1.5,
+        "A": 300.0,
+        "B": 800.0,
+        "alpha": 0.35,
+        "beta": 0.4,
+        "kappa": 0.7,
+        "alpha_2": 0.6,
+        "X_0": 2e7,
+    }
+    if form == "broken_power":
+        constants["A"] = 90.0
+    return problem, problem.theta(**constants)
+
+
+@pytest.mark.parametrize("form", ["chinchilla", "tied", "power_of_sum", "broken_power"])
+def test_first_and_second_derivatives_are_those_of_differences(form):
+    """With delta far above the residuals the objective is a sum of squares, whose second derivative is smooth."""
+    problem, theta = bent(form)
+    assert np.all((problem.low < theta) & (theta < problem.high))
+    _, slope = objective(problem, theta[None], 10.0, gradient=True)
+    F = len(theta)
+    found, differences = np.empty(F), np.empty((F, F))
+    for i, step in enumerate(1e-5 * np.eye(F)):
+        found[i] = (
+            objective(problem, (theta + step)[None], 10.0) - objective(problem, (theta - step)[None], 10.0)
+        )[0] / 2e-5
+        up, down = (
+            objective(problem, (theta + sign * step)[None], 10.0, gradient=True)[1][0] for sign in (1, -1)
+        )
+        differences[i] = (up - down) / 2e-5
+    assert slope[0] == pytest.approx(found, rel=1e-4, abs=1e-7)
+    log_f, J = problem.predict(theta[None])
+    r = log_f - problem.y
+    outer = J.transpose(0, 2, 1)
+    curved = J @ outer + search._bend(problem, theta[None], J, r, slope) - (J * r[:, None, :]) @ outer
+    assert curved[0] == pytest.approx(differences, rel=1e-4, abs=1e-6 * np.abs(differences).max())
+
+
+@pytest.mark.parametrize("form", ["chinchilla", "tied", "power_of_sum", "broken_power"])
+def test_constants_and_theta_are_each_others_inverse_and_agree_with_the_formula(form):
+    problem, theta = bent(form)
+    params = {name: float(value) for name, value in problem.params(theta).items()}
+    assert problem.theta(**params) == pytest.approx(theta)
+    place = np.array([3e7]), np.array([5e9])
+    log_loss, _ = problem.at(*place).predict(theta[None])
+    assert float(np.exp(log_loss[0, 0])) == pytest.approx(float(formulas.loss(form, params, 3e7, 5e9)))
+
+
+@pytest.mark.parametrize("kappa", [0.4, 1.0])
+def test_a_planted_power_of_a_sum_is_recovered(kappa):
+    rng = np.random.default_rng(0)
+    n, d = 10 ** rng.uniform(6, 9, 60), 10 ** rng.uniform(8, 11, 60)
+    truth = {"E": 1.7, "A": 300.0, "B": 900.0, "alpha": 0.4, "beta": 0.35, "kappa": kappa}
+    law = fit_law(n, d, formulas.loss("power_of_sum", truth, n, d), "power_of_sum")
+    assert law.params == pytest.approx(truth, rel=1e-4) and law.a == pytest.approx(0.35 / 0.75, rel=1e-4)
