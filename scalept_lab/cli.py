@@ -10,6 +10,7 @@ import select
 import sys
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -111,10 +112,10 @@ def check(options: argparse.Namespace) -> tuple[Any, str]:
 
 
 def study(options: argparse.Namespace) -> tuple[Any, str]:
-    from scalept_lab import folders
+    from scalept_lab import folders, machine
     from scalept_lab.study.standard import run_standard_study
 
-    started = time.perf_counter()
+    began, started = datetime.now(UTC).replace(microsecond=0), time.perf_counter()
     done = run_standard_study(
         options.out or folders.results() / "study",
         options.budget_flops,
@@ -122,7 +123,12 @@ def study(options: argparse.Namespace) -> tuple[Any, str]:
         quiet=options.json,
     )
     seconds = time.perf_counter() - started
-    return {**done.as_json(), "seconds": round(seconds, 1)}, f"{done}\nfinished in {seconds / 60:.1f} minutes"
+    text = f"{done}\nfinished in {seconds / 60:.1f} minutes"
+    if all(datetime.fromisoformat(record.provenance["created"]) >= began for record in done.records):
+        speed = (sum(record.C for record in done.records) + done.score.shot.flops) / seconds / 1e9
+        most = machine.gflops() * (machine.cores() if machine.device() == "cpu" else 1)
+        text += f" at {speed:.0f} GFLOP/s, {speed / most:.2f} of what large matrix products reach here"
+    return {**done.as_json(), "seconds": round(seconds, 1)}, text
 
 
 def fit(options: argparse.Namespace) -> tuple[Any, str]:

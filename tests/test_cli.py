@@ -216,6 +216,7 @@ def test_study(scalept, small_study, tmp_path, monkeypatch):
     assert status == 0 and before == {path: path.stat().st_mtime_ns for path in out.rglob("*.json")}
     for said in ("1. plan", "2. fit", "3. predict", "4. score", "alpha", "report:", "minutes"):
         assert said in text
+    assert "GFLOP" not in text  # a speed is that of what was trained now
 
 
 def test_the_budget_that_is_asked_for_is_enough(scalept, small_study, tmp_path):
