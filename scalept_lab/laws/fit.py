@@ -22,7 +22,10 @@ from scalept_lab.laws.points import Points, check_points
 from scalept_lab.laws.search import DELTA, Problem, make_problem, mean_trap, minimise, objective, search
 
 SMALL = 40  # below so many points, resampling them often leaves too few different ones to fit
-REFIT_STEPS = 120  # a refit that is still creeping then is near enough its minimum for an interval
+REFIT_STEPS = {
+    "power_of_sum": 120,
+    "broken_power": 120,
+}  # where refits creep; they are near enough by then for an interval
 LARGE = 5000  # above so many points, refits tell no more than their limit for many points
 MOST = 200_000  # points that are fitted; of more, so many are taken, evenly over compute
 MISFIT = 3.5  # t value of a trend in the residuals from which the form is said to be wrong
@@ -337,6 +340,7 @@ def _bootstrap(law, problem, theta, found_SxF, value_S, K, seed, method, delta) 
     rng = np.random.default_rng(seed)
     P, free = len(problem.y), max(1, len(problem.y) - len(theta))
     sigma_K = law.sigma * np.sqrt(free / rng.chisquare(free, K))
+    steps = REFIT_STEPS.get(law.form, 500)
     weights = targets = None
     if method == "pairs" or (method == "auto" and P >= SMALL):
         weights = rng.multinomial(P, np.full(P, 1 / P), size=K).astype(float)
@@ -347,10 +351,10 @@ def _bootstrap(law, problem, theta, found_SxF, value_S, K, seed, method, delta) 
     for other in found_SxF[np.argsort(value_S)]:
         if len(seeds) < 3 and all(np.abs(other - known).max() > 0.05 for known in seeds):
             seeds.append(other)
-    best_KxF, best_K, done_K = minimise(problem, np.tile(theta, (K, 1)), delta, weights, targets, REFIT_STEPS)
+    best_KxF, best_K, done_K = minimise(problem, np.tile(theta, (K, 1)), delta, weights, targets, steps)
     for start in seeds[1:]:
         other_KxF, other_K, other_done = minimise(
-            problem, np.tile(start, (K, 1)), delta, weights, targets, REFIT_STEPS
+            problem, np.tile(start, (K, 1)), delta, weights, targets, steps
         )
         won = other_K < best_K
         best_KxF[won], best_K[won], done_K[won] = other_KxF[won], other_K[won], other_done[won]
