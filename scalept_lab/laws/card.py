@@ -15,8 +15,9 @@ import numpy as np
 
 from scalept_lab.checks import whole
 from scalept_lab.laws import choice, formulas
-from scalept_lab.laws.choice import NO_SPLIT, Fitted, fitted
+from scalept_lab.laws.choice import Fitted, fitted
 from scalept_lab.laws.fit import MISFIT, Law, fit_points, trends
+from scalept_lab.laws.formulas import NO_SPLIT
 from scalept_lab.laws.points import Points
 from scalept_lab.laws.search import make_problem
 from scalept_lab.laws.tables import read_points
@@ -123,10 +124,7 @@ def _known(law: Law) -> dict[str, float]:
 
 def _influence(found: Fitted, points: Points) -> dict[str, float]:
     """Runs whose own loss decides most of what the law says at their place."""
-    _, J = found.problem.predict(found.theta[None])
-    assert J is not None
-    J = J[0][found.free]
-    leverage = np.einsum("fp,fg,gp->p", J, found.inverse, J)
+    _, leverage = found.of(found.problem)
     worst = [int(i) for i in np.argsort(-leverage)[:3] if leverage[i] > ALONE]
     return {_run(points, i): float(leverage[i]) for i in worst}
 

@@ -28,15 +28,11 @@ EXACT = 1e-6  # error in log loss that is as good as none
 HANDICAP = 0.05  # by so much a form with one constant more must forecast better
 FREER = ("power_of_sum", "broken_power", "data_constrained")  # forms with a constant more
 PART = 2000  # runs that are enough to judge a form
-NEVER_BELOW, NEVER_ABOVE = (
-    1.96,
-    4.0,
-)  # half-width in units of scale: a normal's, and where few residuals would rule
-MEDIAN = (
-    np.pi / 2
-)  # variance of a median against that of a mean, under normal scatter: our Huber loss is nearly a median's
+# half-width in units of scale: a normal's, and where few residuals would rule
+NEVER_BELOW, NEVER_ABOVE = 1.96, 4.0
+# variance of a median against that of a mean, under normal scatter: our Huber loss is nearly a median's
+MEDIAN = np.pi / 2
 FOLLOWS = 0.05  # scatter of log D around a line in log N, below which D follows N
-NO_SPLIT = "D follows N: no split can be told"
 
 
 @dataclass(frozen=True)
@@ -50,8 +46,12 @@ class Fitted:
     free: np.ndarray
 
     def at(self, N: Any, D: Any, unique: Any = None) -> tuple[np.ndarray, np.ndarray]:
-        """log L̂ and the leverage JᵀHJ of new runs, each (P,)."""
-        log_loss, J = self.problem.at(N, D, unique).predict(self.theta[None])
+        """log L̂ and the leverage Jᵀ(JᵀJ)⁻¹J of new runs, each (P,)."""
+        return self.of(self.problem.at(N, D, unique))
+
+    def of(self, places: Problem) -> tuple[np.ndarray, np.ndarray]:
+        """The same for a problem's points, such as those that were fitted."""
+        log_loss, J = places.predict(self.theta[None])
         assert J is not None
         J = J[0][self.free]
         return log_loss[0], np.einsum("fp,fg,gp->p", J, self.inverse, J)
@@ -166,9 +166,8 @@ def choose(
         margin = Margin(each.chosen, tuple(zip(weights, each.rivals, strict=True)), each.reach)
         N, D, unique = each.new
         units.append(each.miss / np.maximum(margin.scale(N, D, unique, whole[best].sigma), 1e-12))
-        weight.append(
-            np.full(len(each.miss), each.cut**2.0)
-        )  # the later a cut, the more it is like what is to come
+        # the later a cut, the more it is like what is to come
+        weight.append(np.full(len(each.miss), each.cut**2.0))
     half = float(
         np.clip(_quantile(np.concatenate(units), np.concatenate(weight), 0.95), NEVER_BELOW, NEVER_ABOVE)
     )
@@ -213,8 +212,13 @@ def _thinned(points: Points, form: str, variable: str) -> Points:
     if len(points) <= PART:
         return points
     N, D, _ = _columns(points, form, variable)
-    order = np.argsort(_compute(form, N, D), kind="stable")
-    return rows(points, order[np.linspace(0, len(order) - 1, PART).astype(int)])
+    return evenly(points, _compute(form, N, D), PART)
+
+
+def evenly(points: Points, by: np.ndarray, most: int) -> Points:
+    """`most` of the points, evenly in the order of `by`."""
+    order = np.argsort(by, kind="stable")
+    return rows(points, order[np.linspace(0, len(order) - 1, most).astype(int)])
 
 
 def rows(points: Points, index: np.ndarray) -> Points:

@@ -16,16 +16,14 @@ import numpy as np
 from scalept_lab.checks import one_of, positive, shown, whole
 from scalept_lab.errors import InputError
 from scalept_lab.laws import choice, formulas
-from scalept_lab.laws.choice import NO_SPLIT, Choice
-from scalept_lab.laws.formulas import INSIDE
+from scalept_lab.laws.choice import Choice
+from scalept_lab.laws.formulas import INSIDE, NO_SPLIT
 from scalept_lab.laws.points import Points, check_points
 from scalept_lab.laws.search import DELTA, Problem, make_problem, mean_trap, minimise, objective, search
 
 SMALL = 40  # below so many points, resampling them often leaves too few different ones to fit
-REFIT_STEPS = {
-    "power_of_sum": 120,
-    "broken_power": 120,
-}  # where refits creep; they are near enough by then for an interval
+# forms whose refits creep: after so many steps they are near enough for an interval
+REFIT_STEPS = {"power_of_sum": 120, "broken_power": 120}
 LARGE = 5000  # above so many points, refits tell no more than their limit for many points
 MOST = 200_000  # points that are fitted; of more, so many are taken, evenly over compute
 MISFIT = 3.5  # t value of a trend in the residuals from which the form is said to be wrong
@@ -89,11 +87,11 @@ class Law:
         chosen also the error of that form, as far as forecasts of the past showed it. Raises: InputError.
         """
         margin = self.choice.margin if self.choice else None
-        loss = self(N, D, unique)
+        N, D, unique = _sizes(self.form, N, D, unique)
         if not self.samples and margin is None:
             raise InputError("this fit has no bootstrap samples, so no interval; fit with bootstrap=1000")
+        loss = formulas.loss(self.form, self.params, N, D, unique)
         low, high = np.full(loss.shape, np.inf), np.full(loss.shape, -np.inf)
-        N, D, unique = _sizes(self.form, N, D, unique)
         if self.samples:
             shaped = [None if v is None else np.asarray(v, float)[..., None] for v in (N, D, unique)]
             spread = formulas.loss(self.form, self.samples, *shaped)
@@ -209,10 +207,8 @@ def fit_points(
     """`fit_law` for points that are checked already. Raises: InputError."""
     chosen = None
     if len(points) > MOST:
-        order = np.argsort(
-            points.L if points.N is None or points.D is None else points.N * points.D, kind="stable"
-        )
-        kept = choice.rows(points, order[np.linspace(0, len(order) - 1, MOST).astype(int)])
+        by = points.L if points.N is None or points.D is None else points.N * points.D
+        kept = choice.evenly(points, by, MOST)
         note = f"fitted to {MOST:,} of {len(points):,} runs, taken evenly over compute"
         points = replace(kept, notes=(*points.notes, note))
     if form == "auto":

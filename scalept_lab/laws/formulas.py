@@ -130,6 +130,7 @@ _TOLD_BY = {
 }  # forms by a constant of theirs
 ONE_VARIABLE = ("power", "broken_power")
 INSIDE = "inside the sampled range"
+NO_SPLIT = "D follows N: no split can be told"  # status of a fit whose runs cannot tell N from D
 FITTED = tuple(form for form in FORMS if form != "kaplan")  # what runs can be fitted with
 
 
@@ -302,7 +303,7 @@ def read_law(path: str | Path) -> NamedLaw:
         found = found.get("params", found.get("law", found))
     if not isinstance(found, dict):
         raise InputError(f"{path}: expected a JSON object with the constants of a law, got {shown(found)}")
-    if status.startswith("D follows N"):
+    if status.startswith(NO_SPLIT.partition(":")[0]):
         raise InputError(
             f"{path}: its status is {status!r}, so nothing says how to split compute; add runs that vary the tokens at "
             "one model size, and fit again"

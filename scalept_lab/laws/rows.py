@@ -221,9 +221,8 @@ def _parquet(raw: IO[bytes]) -> Table:
     sizes: dict[str, int] = {}
     groups = [file.metadata.row_group(group) for group in range(file.metadata.num_row_groups)]
     large_file = sum(group.total_byte_size for group in groups) > WHOLE
-    for group in (
-        groups if large_file else ()
-    ):  # a damaged column entry ends the process, so ask only where it matters
+    # a damaged column entry ends the process, so ask only where it matters
+    for group in groups if large_file else ():
         for number in range(file.metadata.num_columns):
             column = group.column(number)
             sizes[column.path_in_schema] = (

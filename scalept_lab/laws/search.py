@@ -314,10 +314,10 @@ def _bend(problem, theta, J, slope, g):
     of logsumexp (exact but for log R_D). Without it, steps along the flat valley between E and the exponents
     crawl.
     """
-    H = np.zeros((*g.shape, g.shape[1]))
-    at = problem.column
     if problem.form in ("power_of_sum", "broken_power"):
         return _bend_of_one_term(problem, theta, J, slope, g)
+    H = np.zeros((*g.shape, g.shape[1]))
+    at = problem.column
     if problem.form == "tied":  # alpha's column of J holds both terms
         by_x, by_z = -J[:, at["A"]] * problem.x, -J[:, at["B"]] * problem.z
     else:

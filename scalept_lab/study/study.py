@@ -19,9 +19,8 @@ from scalept_lab.checks import positive
 from scalept_lab.config import HEAD_DIM, TrainConfig, parse
 from scalept_lab.costs import counts
 from scalept_lab.errors import InputError
-from scalept_lab.laws.choice import NO_SPLIT
 from scalept_lab.laws.fit import Law, fit_records
-from scalept_lab.laws.formulas import ONE_VARIABLE
+from scalept_lab.laws.formulas import NO_SPLIT, ONE_VARIABLE
 from scalept_lab.runs import RunRecord, Store, write_atomically
 from scalept_lab.study.predictions import Score, Shot
 from scalept_lab.study.sweep import (

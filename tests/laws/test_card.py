@@ -8,8 +8,8 @@ from synthetic import as_csv, published, small
 
 from scalept_lab.errors import InputError
 from scalept_lab.laws.card import card, distinct, fit_file
-from scalept_lab.laws.choice import NO_SPLIT
 from scalept_lab.laws.fit import fit_law, fit_points
+from scalept_lab.laws.formulas import NO_SPLIT
 from scalept_lab.laws.points import Points
 
 FOLLOWING = """params,tokens,loss
