@@ -184,23 +184,14 @@ def train(options: argparse.Namespace) -> tuple[Any, str]:
     except (ValueError, RecursionError) as error:
         raise InputError(f"{options.config}: not JSON ({error})") from None
     config = parse(TrainConfig, values)
-    from tqdm.auto import tqdm
-
+    from scalept_lab.screen import Bar
     from scalept_lab.train.loop import Keep
     from scalept_lab.train.loop import train as train_run
 
     keep = Keep(options.checkpoint, options.every) if options.checkpoint else None
-    bar: Any = None
-
-    # the bar comes with the first steps: none stands in front of an error's one line
-    def tell(step: int) -> None:
-        nonlocal bar
-        bar = bar or tqdm(total=config.steps, unit="step", disable=options.json or not _speaks())
-        bar.update(step - bar.n)
-
-    record = train_run(config, keep=keep, progress=tell)
-    if bar is not None:
-        bar.close()
+    title = f"training {config.steps:,} steps"
+    with Bar(title, shown=not options.json and _speaks()) as bar:
+        record = train_run(config, keep=keep, progress=lambda step: bar.at(step / config.steps))
     loss = (
         f"loss {record.L:.4f} nats per token" if record.L is not None else f"{record.status}: {record.error}"
     )

@@ -1,17 +1,20 @@
-"""Exercises and claims: what a learner answers, and what a notebook says it has shown.
+"""Exercises: what a learner computes, predicts, builds, debugs, designs or reads, and how he is told whether it is right.
 
 In a notebook::
 
     answer = ...                  # replace the three dots
     check("02.1", answer)
-    # hint("02.1")                # up to three times, each says more
-    # solution("02.1")            # one way to do it
 
-    claim("Four times the data lowers the loss", gain > 0, margin=gain, spread=seed_spread)
+and for a build, a function that the rest of the notebook uses::
 
-`check`, `hint`, `solution` and `claim` print one line that is the same on every machine, so that a notebook
-test can compare it, and raise nothing for a wrong answer. Measured numbers belong to `evidence()`, in a cell
-of its own that carries the tag `nbval-ignore-output`.
+    def signature(shingles, seeds):
+        ...
+
+    check("01.4", signature)
+    signature = built("01.4")     # yours once it is right, until then the kit's own
+
+`hint`, `solution` and `reset` say more, show one way, and bring back the skeleton. What is printed is the same on every machine
+while an exercise is open, so that a notebook test can compare it; nothing is raised for a wrong answer.
 
 The exercises themselves live in `scalept_lab.course.sets.nbNN`, one module per notebook; this module never
 imports torch, and numpy only if an answer brings it.
@@ -19,17 +22,19 @@ imports torch, and numpy only if an answer brings it.
 
 from __future__ import annotations
 
-import html
 import importlib
-import math
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from scalept_lab.checks import one_of
-from scalept_lab.course.answers import UNANSWERED, Check, Verdict, one_line
+from scalept_lab.course import learner
+from scalept_lab.course.answers import UNANSWERED, Check, Verdict
+from scalept_lab.course.cards import BAD, GOOD, OPEN, Card, buttons
 from scalept_lab.errors import InputError
+
+KINDS = ("compute", "predict", "build", "debug", "design", "read")
 
 
 @dataclass(frozen=True)
@@ -37,12 +42,17 @@ class Exercise:
     """One exercise.
 
     id           "NN.k": the notebook's number, a dot, the exercise's
-    question     one or two sentences, as in the notebook
-    check        answer -> Verdict; usually from `number`, `choice`, `function` or `several`
+    question     in full, as it stands in the notebook
+    check        answer -> Verdict; from `number`, `choice`, `function`, `several`, `build` or `judged`
     hints        three, each saying more than the one before; none gives the answer itself
     solution     Python source that ends by assigning `answer`
+    kind         one of KINDS
+    minutes      that it takes, about
+    difficulty   1 to 5
     wrong        typical wrong answers, each with a fragment that its diagnosis must contain
     placeholder  what the unsolved notebook passes to `check`
+    skeleton     for a build: the function as it stands in the notebook, to be filled in
+    own          for a build: gives the kit's own piece, which serves while the exercise is open
     """
 
     id: str
@@ -50,8 +60,19 @@ class Exercise:
     check: Check
     hints: tuple[str, str, str]
     solution: str
+    kind: str = "compute"
+    minutes: int = 5
+    difficulty: int = 2
     wrong: tuple[tuple[Any, str], ...] = ()
     placeholder: Any = ...
+    skeleton: str = ""
+    own: Callable[[], Any] | None = None
+
+    @property
+    def heading(self) -> str:
+        """`Exercise 01.4 · build · 15 minutes · ★★★☆☆`, as it stands above the question."""
+        stars = "★" * self.difficulty + "☆" * (5 - self.difficulty)
+        return f"Exercise {self.id} · {self.kind} · {self.minutes} minutes · {stars}"
 
 
 # --- finding exercises --------------------------------------------------------------------------------------
@@ -82,139 +103,104 @@ def _find(id: str) -> Exercise:
 
 # --- what a learner calls -----------------------------------------------------------------------------------
 
-_hints_given: dict[str, int] = {}
+_right: dict[str, Any] = {}  # builds of this session that were right
 
 
 def grade(id: str, answer: Any) -> Verdict:
-    """The verdict on an answer, without printing. What a learner's code raises becomes part of it."""
+    """The verdict on an answer, without printing. What a learner's code does wrong, however badly, becomes part of it."""
     exercise = _find(id)
     if _is_blank(answer):
         return UNANSWERED
-    try:
-        return exercise.check(answer)
-    except Exception as error:  # a learner's code may raise anything; the notebook goes on
-        return Verdict(False, f"your answer raised {one_line(error)}.")
+    return exercise.check(answer)
 
 
 def check(id: str, answer: Any) -> None:
-    """Print whether an answer is right, and if not, what it looks like went wrong."""
-    verdict = grade(id, answer)
-    if not verdict.answered:
-        print(f'{id}: not answered yet - replace the three dots; hint("{id}") helps.')
-    elif verdict.ok:
-        print(f"{id}: right. {verdict.message}".rstrip())
-    else:
-        print(f'{id}: not yet - {verdict.message} hint("{id}") helps.')
+    """Say whether an answer is right, and if not, what it looks like went wrong. Raises: InputError for an unknown id."""
+    exercise, verdict = _find(id), grade(id, answer)
+    if exercise.kind == "build":
+        _right.pop(id, None)
+        if verdict.ok:
+            _right[id] = answer
+    if verdict.answered:
+        _keep(id, verdict.ok)
+    _card(exercise, verdict).show()
+    if not verdict.ok:
+        buttons(id, lambda: _hint(id), lambda: _solution(id))
+
+
+def built(id: str) -> Any:
+    """The piece that stands under a build's number: yours if the last `check` found it right, until then the kit's own.
+
+    Raises: InputError for an exercise that is no build.
+    """
+    exercise = _find(id)
+    if exercise.own is None:
+        raise InputError(f"built: expected a build, got {id!r}, which is of kind {exercise.kind!r}")
+    return _right[id] if id in _right else exercise.own()
 
 
 def hint(id: str, level: int | None = None) -> None:
-    """Print the next hint of three, or the one asked for (1, 2 or 3)."""
+    """Print the next hint of three, or the one asked for (1, 2 or 3). Raises: InputError for another level."""
+    print(_hint(id, level))
+
+
+def solution(id: str) -> None:
+    """Print the source of one solution. It ends by assigning `answer`, so it can be run as it is."""
+    print(_solution(id))
+
+
+def reset(id: str) -> None:
+    """Print the skeleton of a build, to paste into its cell. Raises: InputError for an exercise without one."""
+    exercise = _find(id)
+    if not exercise.skeleton:
+        raise InputError(f"reset: expected a build, got {id!r}, which is of kind {exercise.kind!r}")
+    print(exercise.skeleton.strip())
+
+
+_hints_given: dict[str, int] = {}  # of this session, where the file cannot be written
+
+
+def _hint(id: str, level: int | None = None) -> str:
     hints = _find(id).hints
-    given = _hints_given.get(id, 0)
+    given = max(_hints_given.get(id, 0), learner.read().exercises.get(id, learner.Work()).hints)
     if level is None:
         level = min(given + 1, len(hints))
     if not 1 <= level <= len(hints):
         raise InputError(f"hints have levels 1 to {len(hints)}, got {level}")
     _hints_given[id] = max(given, level)
-    print(f"{id}, hint {level} of {len(hints)}: {hints[level - 1]}")
-    if level == len(hints):
-        print(f'That was the last hint; solution("{id}") shows one way.')
+    with learner.change() as kept:
+        kept.exercises.setdefault(id, learner.Work()).hints = max(given, level)
+    last = f'\nThat was the last hint; solution("{id}") shows one way.' if level == len(hints) else ""
+    return f"{id}, hint {level} of {len(hints)}: {hints[level - 1]}{last}"
 
 
-def solution(id: str) -> None:
-    """Print the source of one solution. It ends by assigning `answer`, so it can be run as it is."""
-    print(_find(id).solution.strip())
+def _solution(id: str) -> str:
+    text = _find(id).solution.strip()
+    with learner.change() as kept:
+        kept.exercises.setdefault(id, learner.Work()).solution_seen = True
+    return text
 
 
-# --- claims -------------------------------------------------------------------------------------------------
+def _keep(id: str, right: bool) -> None:
+    with learner.change() as kept:
+        work = kept.exercises.setdefault(id, learner.Work())
+        work.tries += 1
+        work.right = work.right or right
 
 
-@dataclass(frozen=True)
-class _Claim:
-    text: str
-    verdict: str
-    margin: float | None
-    spread: float | None
-    detail: str
-
-    @property
-    def numbers(self) -> tuple[str, str]:
-        shown = ["" if value is None else f"{value:.4g}" for value in (self.margin, self.spread)]
-        return shown[0], shown[1]
-
-
-class _Evidence:
-    """The measured numbers behind claims, as a table in a notebook or a terminal."""
-
-    def __init__(self, claims: Sequence[_Claim]):
-        self.claims = claims
-
-    def __repr__(self) -> str:
-        if not self.claims:
-            return "no claim so far"
-        rows = []
-        for item in self.claims:
-            margin, spread = item.numbers
-            parts = [f"margin {margin}" if margin else "", f"spread {spread}" if spread else "", item.detail]
-            rows.append(f"{item.verdict:<9} {item.text}: " + ", ".join(part for part in parts if part))
-        return "\n".join(row.removesuffix(": ") for row in rows)
-
-    def _repr_html_(self) -> str:
-        head = "".join(f"<th>{name}</th>" for name in ("verdict", "claim", "margin", "spread", "detail"))
-        rows = ((item.verdict, item.text, *item.numbers, item.detail) for item in self.claims)
-        cells = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows)
-        body = "".join(f"<tr>{row}</tr>" for row in cells)
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-_claims: dict[str, _Claim] = {}
-
-
-def claim(
-    text: str,
-    condition: Any,
-    margin: float | None = None,
-    spread: float | None = None,
-    detail: str = "",
-) -> None:
-    """State what a notebook has shown; print `CLAIM HOLDS: text`, `CLAIM FAILS: …` or `CLAIM NOT SHOWN: …`.
-
-    condition  truth of the statement. None or NaN (nothing was measured): not shown
-    margin     by how much it holds, spread by how much repeats (seeds) differ, in the same unit. A true
-               condition whose margin is missing beside a spread, not finite, or not larger than the spread,
-               is not shown
-    detail     further measured numbers, for `evidence()`
-
-    The text must hold no measured number, so that the line is the same on every machine. Nothing is raised:
-    the notebook goes on, and its test sees the different line.
-    """
-    verdict = _judge(condition, margin, spread)
-    _claims.pop(text, None)
-    _claims[text] = _Claim(text, verdict.lower(), _float(margin), _float(spread), detail)
-    print(f"CLAIM {verdict}: {text}")
-
-
-def evidence(last: int | None = None) -> _Evidence:
-    """Margins, spreads and details of all claims so far (or the last), for a cell that no test compares."""
-    claims = list(_claims.values())
-    return _Evidence(claims if last is None else claims[-last:])
-
-
-def _judge(condition: Any, margin: Any, spread: Any) -> str:
-    margin, spread = _float(margin), _float(spread)
-    if condition is None or condition != condition:  # NaN, of whatever type, differs from itself
-        return "NOT SHOWN"
-    if margin is not None and not math.isfinite(margin):  # and makes any comparison that led here false
-        return "NOT SHOWN"
-    if not bool(condition):
-        return "FAILS"
-    if spread is not None and not (margin is not None and margin > spread):  # a NaN spread also ends here
-        return "NOT SHOWN"
-    return "HOLDS"
-
-
-def _float(value: Any) -> float | None:
-    return None if value is None else float(value)
+def _card(exercise: Exercise, verdict: Verdict) -> Card:
+    id, more = exercise.id, f'hint("{exercise.id}") helps.'
+    wanted = f"Wanted: {exercise.check.wanted}."
+    if not verdict.answered:
+        what = "write the body of the function" if exercise.kind == "build" else "replace the three dots"
+        return Card(id, OPEN, "not answered yet - ", (f"{what}; {more}", wanted))
+    printed = f"your code printed:\n{verdict.printed}" if verdict.printed else ""
+    if verdict.ok:
+        return Card(id, GOOD, "right. ", (verdict.message,), verdict.rows, printed)
+    work = learner.read().exercises.get(id)
+    if work is not None and work.hints == len(exercise.hints):
+        more = f'solution("{id}") shows one way.'
+    return Card(id, BAD, "not yet - ", (verdict.message, more, wanted), verdict.rows, printed)
 
 
 # --- small helpers ------------------------------------------------------------------------------------------

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from scalept_lab.data.duplicates import exact_key, near_duplicates
 from scalept_lab.data.tokens import utf8
 from scalept_lab.errors import InputError
+from scalept_lab.screen import watched
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -228,7 +228,7 @@ def _filter(
     for rule in rules:
         report._step(rule.name, rule.why)
     kept = np.ones(len(documents), bool)
-    rows = tqdm(documents.itertuples(), "quality filters", len(documents), disable=not progress, leave=False)
+    rows = watched(documents.itertuples(), "filtering documents", len(documents), progress)
     for place, row in enumerate(rows):
         data = utf8(row.text)
         broken = next((rule for rule in rules if rule.drops(row.text, data)), None)

@@ -8,9 +8,9 @@ import zlib
 from collections.abc import Sequence
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from scalept_lab.data.tokens import utf8
+from scalept_lab.screen import watched
 
 # A word in any script; where words are written without blanks between them, each character is one.
 _CHARACTER = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
@@ -65,7 +65,7 @@ def near_duplicates(
     blank = MinHash(num_perm=BANDS * ROWS, seed=1, hashfunc=int)
     sets: dict[int, np.ndarray] = {}
     found: list[tuple[int, int, float]] = []
-    for index, text in enumerate(tqdm(texts, desc="near duplicates", disable=not progress, leave=False)):
+    for index, text in enumerate(watched(texts, "looking for near copies", len(texts), progress)):
         shingle_set = shingles(text)
         if not len(shingle_set):
             continue

@@ -15,4 +15,5 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "isoflop": "",
     "compare": "Interval paired wilson",
     "noise": "noise_scale",
+    "skill": "forecast_skill",
 })  # fmt: skip

@@ -32,6 +32,7 @@ from scalept_lab.checks import whole
 from scalept_lab.errors import InputError
 from scalept_lab.folders import writing
 from scalept_lab.processes import become_worker, context
+from scalept_lab.screen import Bar
 
 START_SECONDS = 60.0  # on top of the time limit: importing torch on a cold machine
 _folder: Path | None = None  # of this rank's launch; None outside one
@@ -93,18 +94,13 @@ def tell(done: float, total: float = 1.0) -> None:
 
 
 def _wait(group: Sequence[BaseProcess], folder: Path, seconds: float, progress: bool) -> None:
-    from tqdm.auto import tqdm
-
     started, limit = time.monotonic(), None
-    with tqdm(
-        total=1.0, desc=f"{len(group)} ranks", disable=not progress, bar_format="{l_bar}{bar}| {elapsed}"
-    ) as bar:
+    with Bar(f"{len(group)} ranks", shown=progress) as bar:
         while True:
             running = [process for process in group if process.is_alive()]
             if failed := _failed(group, folder):
                 raise failed
             if not running:
-                bar.update(1.0 - bar.n)
                 return
             ready = all((folder / f"{rank}.ready").exists() for rank in range(len(group)))
             if limit is None and (ready or time.monotonic() - started > START_SECONDS):
@@ -113,8 +109,7 @@ def _wait(group: Sequence[BaseProcess], folder: Path, seconds: float, progress: 
                 raise RankError(_where_they_stand(group, folder, seconds))
             running[0].join(0.05)
             if progress:
-                bar.n = max(bar.n, _share(folder))
-                bar.refresh()
+                bar.at(_share(folder))
 
 
 def _failed(group: Sequence[BaseProcess], folder: Path) -> Exception | None:

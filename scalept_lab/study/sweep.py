@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import concurrent.futures as futures
 import itertools
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
-
-from tqdm.auto import tqdm
 
 from scalept_lab import machine
 from scalept_lab.config import TrainConfig, recommend
@@ -20,6 +19,7 @@ from scalept_lab.errors import InputError
 from scalept_lab.folders import writing
 from scalept_lab.processes import local_processes
 from scalept_lab.runs import RunRecord, Store
+from scalept_lab.screen import Bar
 from scalept_lab.train import pacing
 
 Number = TypeVar("Number", int, float)
@@ -133,12 +133,14 @@ def train_and_save(config: TrainConfig, folder: str, device: str | None = None) 
     from scalept_lab.train.loop import train
 
     beat = _heartbeat(folder, config.id())
+    draft = beat.with_name(f".{beat.name}.{os.getpid()}")
     with writing(beat):
         beat.parent.mkdir(parents=True, exist_ok=True)
 
     def tell(step: int) -> None:
         with suppress(OSError):  # a bar that stands still is no reason to lose a run
-            beat.write_text(str(step / config.steps), encoding="utf-8")
+            draft.write_text(str(step / config.steps), encoding="utf-8")
+            os.replace(draft, beat)  # never half a number
 
     try:
         tell(0)  # over what a killed process may have left
@@ -157,18 +159,22 @@ def train_and_save(config: TrainConfig, folder: str, device: str | None = None) 
 def _run(todo: list[TrainConfig], store: Store, submit: Submit, progress: bool) -> None:
     folder = str(store.folder.resolve())  # a worker on another machine starts in another folder
     pending: dict[futures.Future, TrainConfig] = {}
-    done = 0.0
-    total, title = sum(map(flops_of, todo)), f"training {len(todo)} runs"
+    cost = {config.id(): flops_of(config) for config in todo}
+    share = dict.fromkeys(cost, 0.0)  # of each run; a heartbeat that is gone for a moment takes nothing back
+    title = f"training {len(todo)} runs" if len(todo) > 1 else "training 1 run"
     try:
         pending |= {submit(config, folder): config for config in todo}
-        with tqdm(total=total, unit="FLOP", unit_scale=True, desc=title, disable=not progress) as bar:
+        with Bar(title, shown=progress) as bar:
             while pending:
                 finished, _ = futures.wait(pending, timeout=0.5, return_when=futures.FIRST_COMPLETED)
                 for future in finished:
-                    done += flops_of(pending.pop(future))
+                    share[pending.pop(future).id()] = 1.0
                     future.result()
-                bar.n = done + sum(flops_of(config) * _share(store, config) for config in pending.values())
-                bar.refresh()
+                for config in pending.values():
+                    share[config.id()] = max(share[config.id()], _share(store, config))
+                now = next((config for config in pending.values() if share[config.id()] > 0), None)
+                done = sum(cost[name] * share[name] for name in cost) / sum(cost.values())
+                bar.at(done, _name(now) if now else "")
     except futures.BrokenExecutor:
         raise InputError(
             "a worker process was killed (out of memory, or a script without `if __name__ == '__main__':`); "
@@ -177,6 +183,10 @@ def _run(todo: list[TrainConfig], store: Store, submit: Submit, progress: bool) 
     finally:
         for future in pending:  # after an error or an interrupt, start nothing more
             future.cancel()
+
+
+def _name(config: TrainConfig) -> str:
+    return f"width {config.model.width}, {config.tokens:,} tokens, seed {config.seed}"
 
 
 def _heartbeat(folder: str | Path, run_id: str) -> Path:

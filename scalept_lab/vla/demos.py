@@ -19,6 +19,7 @@ from scalept_lab import folders, machine
 from scalept_lab.errors import InputError
 from scalept_lab.processes import local_processes
 from scalept_lab.runs import data_folder, write_atomically
+from scalept_lab.screen import Bar
 from scalept_lab.vla import worlds
 from scalept_lab.vla.worlds import ACTIONS, VIEW, Episode
 
@@ -83,19 +84,15 @@ def _place(level: str, start: int, cache: str | os.PathLike[str] | None) -> Path
 
 
 def _make(blocks: list[tuple[str, int, str]], workers: int, progress: bool) -> None:
-    from tqdm.auto import tqdm
-
-    title = f"{blocks[0][0]}: demonstrations"
-    with tqdm(total=len(blocks) * BLOCK, unit="episode", desc=title, disable=not progress) as bar:
+    with Bar(f"{blocks[0][0]}: {len(blocks) * BLOCK:,} demonstrations", shown=progress) as bar:
         if workers == 1 or len(blocks) == 1:
-            for block in blocks:
+            for block in bar.along(blocks, len(blocks)):
                 make_block(*block)
-                bar.update(BLOCK)
             return
         with local_processes(min(workers, len(blocks))) as pool:
-            for future in futures.as_completed([pool.submit(make_block, *block) for block in blocks]):
+            made = futures.as_completed([pool.submit(make_block, *block) for block in blocks])
+            for future in bar.along(made, len(blocks)):
                 future.result()
-                bar.update(BLOCK)
 
 
 def make_block(level: str, start: int, path: str) -> None:

@@ -1,0 +1,316 @@
+"""How far a learner has come: one file on disk, which every notebook adds to and a kernel restart does not lose.
+
+The file is `learner.json` beside the studies (`folders.results()`): answers checked, hints taken, guesses and what they came to.
+Writing is whole or not at all. Nothing that is open is written: a notebook that only runs leaves no trace.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import html
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from scalept_lab import folders
+from scalept_lab.checks import one_of
+from scalept_lab.errors import InputError
+from scalept_lab.runs import write_atomically
+
+SCHEMA = 1
+LARGEST_BYTES = 20_000_000  # of a file that is read; a course leaves some tens of thousands
+PATIENCE = 5.0  # seconds to wait for another notebook that is writing
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Work(_Part):
+    """What became of one exercise."""
+
+    right: bool = False
+    tries: int = Field(0, ge=0)
+    hints: int = Field(0, ge=0, le=3)
+    solution_seen: bool = False
+
+
+class Guess(_Part):
+    """One guess: a number with an interval around it, or a choice."""
+
+    value: float | str
+    low: float | None = None
+    high: float | None = None
+    at: str
+    after_result: bool = False
+
+
+class Prediction(_Part):
+    """All guesses for one question in their order, and the measurement once there is one. The first guess is scored."""
+
+    guesses: list[Guess] = []
+    measured: float | str | None = None
+    rivals: dict[str, float] = {}
+
+    @property
+    def scored(self) -> Guess | None:
+        """The guess that counts: the first that was made before the result was known."""
+        if self.measured is None:
+            return None
+        return next((guess for guess in self.guesses if not guess.after_result), None)
+
+
+class Learner(_Part):
+    """Everything that is kept of one learner."""
+
+    schema_version: int = SCHEMA
+    exercises: dict[str, Work] = {}
+    predictions: dict[str, Prediction] = {}
+
+
+# --- the file -----------------------------------------------------------------------------------------------
+
+
+def path() -> Path:
+    """Where the learner's file is. It may not be there yet."""
+    return folders.results() / "learner.json"
+
+
+def read(place: Path | None = None) -> Learner:
+    """What is kept so far; an empty `Learner` if nothing is.
+
+    A file that cannot be read is moved aside under another name, with one line that says so: nothing is lost.
+    """
+    place = place or path()
+    try:
+        if not place.is_file():
+            return Learner()
+        if place.stat().st_size > LARGEST_BYTES:
+            raise ValueError(f"it is larger than {LARGEST_BYTES / 1e6:.0f} MB")
+        raw = json.loads(place.read_text(encoding="utf-8"))
+        version = raw.get("schema_version") if isinstance(raw, dict) else None
+        if version != SCHEMA:
+            raise ValueError(f"it is of version {version!r}, this is version {SCHEMA}")
+        return Learner.model_validate(raw)
+    except (OSError, ValueError, RecursionError, ValidationError) as error:
+        _set_aside(place, error)
+        return Learner()
+
+
+@contextlib.contextmanager
+def change() -> Iterator[Learner]:
+    """The learner's file, read, to be changed in the block, and written whole at its end; one notebook at a time.
+
+    Where it cannot be written, one line says so and the notebook goes on.
+    """
+    place = path()
+    try:
+        lock = _alone(place)
+    except InputError as error:
+        _say(f"your progress is not kept: {error}")
+        yield Learner()
+        return
+    try:
+        kept = read(place)
+        yield kept
+        write_atomically(place, kept.model_dump_json(indent=1) + "\n")
+    except InputError as error:
+        _say(f"your progress is not kept: {error}")
+    finally:
+        with contextlib.suppress(OSError):
+            lock.unlink(missing_ok=True)
+
+
+def _alone(place: Path) -> Path:
+    """Make a file beside it that only one process can make, and return it. One that is older than PATIENCE was left by a
+    process that is gone. Raises: InputError."""
+    lock = place.with_name(f".{place.name}.lock")
+    with folders.writing(place):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        began = time.monotonic()
+        while True:
+            try:
+                os.close(os.open(lock, os.O_CREAT | os.O_EXCL))
+                return lock
+            except FileExistsError:
+                if time.monotonic() - began > PATIENCE:
+                    lock.unlink(missing_ok=True)
+                time.sleep(0.02)
+
+
+def _set_aside(place: Path, error: Exception) -> None:
+    reason = " ".join(str(error).split())[:160]
+    aside = place.with_name(f"{place.stem}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}{place.suffix}")
+    try:
+        os.replace(place, aside)
+    except OSError:
+        _say(f"{place} cannot be read ({reason}), nor moved: this session's progress is not kept")
+        return
+    _say(f"{place} cannot be read ({reason}): it is kept as {aside.name}, and a new file begins")
+
+
+@functools.cache
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+# --- what is shown ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Row:
+    """One notebook: exercises right of all, hints taken, predictions scored, and minutes of exercises still open."""
+
+    notebook: str
+    right: int
+    exercises: int
+    hints: int
+    predictions: int
+    inside: int
+    intervals: int
+    minutes_left: int
+
+
+class Progress:
+    """A table of how far you are: one row for each notebook. Shows as HTML in a notebook and as text elsewhere.
+
+    `rows`: list of `Row`; `calibration`: (results inside their interval, intervals); `mean_error`: of the numbers
+    predicted, as a share of what was measured, or None.
+    """
+
+    def __init__(self, rows: list[Row], mean_error: float | None):
+        self.rows, self.mean_error = rows, mean_error
+        self.calibration = (sum(row.inside for row in rows), sum(row.intervals for row in rows))
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON: `notebooks` (number -> counts) and `predictions` over all of them."""
+        names = ("right", "exercises", "hints", "predictions", "minutes_left")
+        table = {
+            row.notebook: {name: getattr(row, name) for name in names} | {"open": row.exercises - row.right}
+            for row in self.rows
+        }
+        inside, intervals = self.calibration
+        scores = {
+            "scored": sum(row.predictions for row in self.rows),
+            "mean_error": self.mean_error,
+            "intervals": intervals,
+            "inside": inside,
+        }
+        return {"notebooks": table, "predictions": scores}
+
+    def __repr__(self) -> str:
+        lines = ["notebook  right  open  hints  predictions  minutes left"]
+        for row in self.rows:
+            lines.append(
+                f"{row.notebook:<8}  {row.right:>5}  {row.exercises - row.right:>4}  {row.hints:>5}  "
+                f"{row.predictions:>11}  {row.minutes_left:>12}"
+            )
+        return "\n".join([*lines, *self._scores()])
+
+    def _scores(self) -> list[str]:
+        inside, intervals = self.calibration
+        lines = []
+        if self.mean_error is not None:
+            lines.append(f"your predictions miss by {100 * self.mean_error:.1f} % on average")
+        if intervals:
+            lines.append(f"{inside} of {intervals} results lie inside the interval that you gave")
+        return lines
+
+    def _repr_html_(self) -> str:
+        head = "".join(
+            f'<th style="text-align:right">{name}</th>'
+            for name in ("notebook", "exercises right", "", "hints", "predictions scored", "minutes left")
+        )
+        body = ""
+        for row in self.rows:
+            share = row.right / max(1, row.exercises)
+            bar = (
+                '<div style="background:#8884;border-radius:4px;width:8em;height:8px"><div style="background:#1B7F3B;'
+                f'border-radius:4px;width:{100 * share:.0f}%;height:8px"></div></div>'
+            )
+            cells = (
+                row.notebook,
+                f"{row.right} of {row.exercises}",
+                bar,
+                row.hints,
+                row.predictions,
+                row.minutes_left,
+            )
+            body += "<tr>" + "".join(f'<td style="text-align:right">{cell}</td>' for cell in cells) + "</tr>"
+        tail = "".join(f"<p>{html.escape(line)}</p>" for line in self._scores())
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{tail}"
+
+
+def progress(notebook: str | None = None) -> Progress:
+    """How far you are, in one notebook ("01") or, without an argument, in all of them.
+
+    Raises: InputError for a notebook that is not there.
+    """
+    from scalept_lab.course.exercises import notebook_exercises, notebook_numbers
+
+    numbers = notebook_numbers()
+    if notebook is not None:
+        one_of("notebook", notebook, numbers)
+        numbers = [notebook]
+    learner, rows = read(), []
+    for number in numbers:
+        asked = notebook_exercises(number)
+        work = {exercise.id: learner.exercises.get(exercise.id, Work()) for exercise in asked}
+        scored = [
+            (guess, found)
+            for id, found in learner.predictions.items()
+            if id.startswith(f"{number}.") and (guess := found.scored)
+        ]
+        inside = [_inside(guess, found) for guess, found in scored if guess.low is not None]
+        rows.append(
+            Row(
+                number,
+                sum(done.right for done in work.values()),
+                len(asked),
+                sum(done.hints for done in work.values()),
+                len(scored),
+                sum(inside),
+                len(inside),
+                sum(exercise.minutes for exercise in asked if not work[exercise.id].right),
+            )
+        )
+    return Progress(rows, _mean_error(learner, numbers))
+
+
+def export(place: str | Path) -> Path:
+    """Copy the learner's file to `place`, for a teacher or another machine. Raises: InputError if nothing is kept yet,
+    or `place` cannot be written."""
+    if not path().is_file():
+        raise InputError(f"progress: nothing is kept yet in {path()}; check an exercise first")
+    place = Path(place)
+    write_atomically(place, read().model_dump_json(indent=1) + "\n")
+    return place
+
+
+def _inside(guess: Guess, found: Prediction) -> bool:
+    low = -float("inf") if guess.low is None else guess.low
+    high = float("inf") if guess.high is None else guess.high
+    return isinstance(found.measured, float) and low <= found.measured <= high
+
+
+def _mean_error(learner: Learner, numbers: list[str]) -> float | None:
+    errors = [
+        abs(guess.value / found.measured - 1)
+        for id, found in learner.predictions.items()
+        if id.partition(".")[0] in numbers and (guess := found.scored)
+        if isinstance(guess.value, float) and isinstance(found.measured, float) and found.measured
+    ]
+    return sum(errors) / len(errors) if errors else None
