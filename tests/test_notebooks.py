@@ -9,9 +9,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from scalept_lab.course import exercises
+from scalept_lab.course import exercises, here
+from scalept_lab.course.claims import verdict_of
 from scalept_lab.course.notebooks import BOOTSTRAP_CELL, metadata_problems
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
@@ -19,6 +21,11 @@ PATHS = sorted(FOLDER.glob("*.ipynb"))
 IGNORED = {"nbval-ignore-output", "nbval-skip"}
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 each = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+# Notebooks in which the learner builds, predicts and is scored; the others follow.
+BUILT = {"00": 25, "01": 60, "02": 60, "08": 60}  # and the lines that a learner writes there, at least
+each_built = pytest.mark.parametrize(
+    "path", [path for path in PATHS if path.name[:2] in BUILT], ids=lambda path: path.stem
+)
 
 
 @cache
@@ -49,7 +56,12 @@ def calls(source: str, name: str) -> list[ast.Call]:
 
 
 def printed(cell: dict[str, Any]) -> str:
-    return "".join("".join(output.get("text", ())) for output in cell["outputs"])
+    """What a cell says as text: its streams, and the plain form of what it displays."""
+    said = ["".join(output.get("text", ())) for output in cell["outputs"]]
+    said += [
+        "".join(output["data"].get("text/plain", "")) + "\n" for output in cell["outputs"] if "data" in output
+    ]
+    return "".join(said)
 
 
 def without_images(output: dict[str, Any]) -> str:
@@ -70,19 +82,39 @@ def test_the_map_and_the_readme_lead_to_it(path):
 
 
 @each
-def test_first_cell_is_the_bootstrap(path):
-    assert cells(path)[0]["cell_type"] == "code"
-    assert cells(path)[0]["source"] == BOOTSTRAP_CELL
+def test_title_first_then_where_one_is_then_the_set_up_folded(path):
+    title, place, setup = cells(path)[:3]
+    assert re.fullmatch(r"# .+", title["source"]), "the first cell is the title alone"
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    assert place["source"] == here.lines(path.name[:2], here.headings(notebook)), (
+        "run `scalept run --save` on it"
+    )
+    assert setup["source"] == BOOTSTRAP_CELL and setup["metadata"]["jupyter"] == {"source_hidden": True}
+
+
+@each
+def test_its_contents_are_links_to_its_headings(path):
+    targets = re.findall(r"\]\(#([^)]+)\)", cells(path)[1]["source"])
+    assert targets == [here.anchor(heading) for heading in here.headings({"cells": cells(path)})]
+
+
+def test_the_course_is_these_notebooks():
+    assert [lesson.file for lesson in here.COURSE] == [path.name for path in PATHS]
+
+
+@each
+def test_progress_is_shown_at_the_top(path):
+    cell = next(cell for cell in code(path) if cell["source"] == f'progress("{path.name[:2]}")')
+    assert code(path).index(cell) <= 3 and cell["tags"] & IGNORED
 
 
 @each
 def test_opening(path):
     opening = ""
-    for cell in cells(path)[1:]:
+    for cell in cells(path)[3:]:
         if cell["cell_type"] == "code":
             break
         opening += cell["source"] + "\n"
-    assert opening.startswith("# "), "a title follows the first cell"
     for wanted in (r"able to", r"Prerequisites", r"\d+ minutes", r"Key terms"):
         assert re.search(wanted, opening, re.IGNORECASE), f"the opening lacks {wanted!r}"
     assert len(CHINESE.findall(opening)) >= 6, "key terms carry their Chinese names"
@@ -155,7 +187,6 @@ def test_claims_hold(path):
     assert len(claims) >= 2
     verdicts = re.findall(r"^CLAIM ([A-Z ]+):", "\n".join(printed(cell) for cell in code(path)), re.MULTILINE)
     assert len(verdicts) >= len(claims) and set(verdicts) == {"HOLDS"}
-    assert any({"margin", "spread"} <= {word.arg for word in call.keywords} for call in claims)
     assert any(calls(cell["source"], "evidence") for cell in code(path)), (
         "the numbers are shown by evidence()"
     )
@@ -207,6 +238,8 @@ def test_figures_have_alternative_text_and_are_no_svg(path):
                 pictures += 1
                 alt = output["metadata"].get("image/png", {}).get("alt", "")
                 assert len(alt) >= 20, f"a figure without alternative text: {cell['source'][:80]!r}"
+            for image in re.findall(r"<img [^>]*>", "".join(output.get("data", {}).get("text/html", ""))):
+                assert re.search(r'alt="[^"]{20,}"', image), "an <img> without alternative text"
     assert pictures, "no figure"
 
 
@@ -244,3 +277,107 @@ def test_metadata_is_clean(path):
 @each
 def test_file_is_small_enough_to_be_shown(path):
     assert path.stat().st_size < 2_000_000
+
+
+# --- where the learner builds, predicts and is scored ---------------------------------------------------------
+
+
+def plain(text: str) -> str:
+    """Words without markup and line breaks."""
+    return re.sub(r"[\s*`$\\]+", " ", text).strip()
+
+
+@each_built
+def test_questions_stand_in_the_notebook_as_in_the_set(path):
+    text = plain(markdown(path))
+    for exercise in exercises.notebook_exercises(path.name[:2]):
+        assert exercise.heading in headings(path), f"the heading is not {exercise.heading!r}"
+        assert plain(exercise.question) in text, (
+            f"{exercise.id}: its question reads otherwise in the notebook"
+        )
+
+
+@each_built
+def test_builds_are_skeletons_that_the_notebook_then_uses(path):
+    asked = exercises.notebook_exercises(path.name[:2])
+    builds = [exercise for exercise in asked if exercise.kind == "build"]
+    assert len(builds) >= 2
+    assert {exercise.kind for exercise in asked} & {"debug", "design", "read"} or path.name[:2] == "00"
+    source = "\n\n".join(cell["source"] for cell in code(path))
+    for exercise in builds:
+        (cell,) = [cell for cell in code(path) if f'check("{exercise.id}"' in cell["source"]]
+        assert exercise.skeleton.strip() in cell["source"], (
+            f"{exercise.id}: the cell does not hold the skeleton"
+        )
+        name = re.search(r"^def (\w+)", exercise.skeleton, re.MULTILINE)[1]
+        assert f'{name} = built("{exercise.id}")' in cell["source"]
+        assert len(re.findall(rf"\b{name}\(", source)) >= 2, f"{name} is not used after it is built"
+
+
+@each_built
+def test_a_learner_writes_enough(path):
+    written = sum(lines_to_write(exercise) for exercise in exercises.notebook_exercises(path.name[:2]))
+    assert written >= BUILT[path.name[:2]], f"{written} lines"
+
+
+def lines_to_write(exercise: exercises.Exercise) -> int:
+    """Lines of code in the solution, without blanks, comments, docstrings, imports and what the skeleton gives."""
+    given = set(map(str.strip, exercise.skeleton.splitlines()))
+    docs = {line for node in ast.walk(ast.parse(exercise.solution)) if isinstance(node, ast.FunctionDef)
+            if ast.get_docstring(node) for line in range(node.body[0].lineno, node.body[0].end_lineno + 1)}  # fmt: skip
+    lines = enumerate(map(str.strip, exercise.solution.splitlines()), 1)
+    kept = [line for number, line in lines if line and number not in docs and line not in given]
+    return sum(not line.startswith(("#", "import ", "from ")) for line in kept)
+
+
+@each_built
+def test_every_prompt_to_predict_keeps_the_guess(path):
+    prompts = len(re.findall(r"\*\*Predict", markdown(path)))
+    guesses = [call for cell in code(path) for call in calls(cell["source"], "predict")]
+    ids = [call.args[0].value for call in guesses]
+    assert len(ids) >= 3 and ids == [f"{path.name[:2]}.{letter}" for letter in "abcdefghijklmnop"[: len(ids)]]
+    assert prompts <= len(ids), f"{prompts} prompts, {len(ids)} guesses kept"
+    for call in guesses:
+        words = {word.arg: word.value for word in call.keywords}
+        assert isinstance(call.args[1], ast.Constant) and call.args[1].value is ..., "the guess is left open"
+        assert isinstance(words["otherwise"], ast.Tuple), "a named naive guess stands in"
+    compared = {call.args[0].value for cell in code(path) for call in calls(cell["source"], "compare")}
+    assert compared == set(ids), "each guess is compared with what was measured"
+
+
+@each_built
+def test_claims_name_their_rival_and_fall_on_null_data(path):
+    """Each claim's own numbers are in its output: with the signs turned, with nothing in them, and with its null, it must
+    not hold."""
+    asked = [call for cell in code(path) for call in calls(cell["source"], "claim")]
+    assert all("than" in {word.arg for word in call.keywords} for call in asked)
+    kept = [output["metadata"].get("scalept") for cell in code(path) for output in cell["outputs"]
+            if output.get("metadata", {}).get("scalept")]  # fmt: skip
+    assert len(kept) >= len(asked) >= 3
+    for found in kept:
+        values, least = np.array(found["difference"]), found["at_least"]
+        assert verdict_of(values, least)[0] == "HOLDS", found["claim"]
+        assert verdict_of(-values, least)[0] != "HOLDS", found["claim"]
+        assert verdict_of(0 * values, least)[0] != "HOLDS", found["claim"]
+        if len(values) > 2:
+            flipped = values * np.where(np.arange(len(values)) % 2, -1, 1)
+            assert verdict_of(flipped, least)[0] != "HOLDS", (
+                f"{found['claim']}: half of it turned changes nothing"
+            )
+        if found["null"] is not None:
+            assert not found["null"][1] > least, found["claim"]
+
+
+@each_built
+def test_figures_say_what_they_show(path):
+    for cell in code(path):
+        for output in cell["outputs"]:
+            told = output.get("metadata", {}).get("image/png", {})
+            if "alt" not in told:
+                continue
+            assert len(told.get("title", "").split()) >= 4, (
+                f"no takeaway in the title: {cell['source'][:80]!r}"
+            )
+            assert any(all(labels) for labels in told["axes"]), (
+                f"axes without labels: {cell['source'][:80]!r}"
+            )

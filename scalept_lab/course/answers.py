@@ -120,7 +120,7 @@ def choice(expected: Any, options: Mapping[Any, str], *, right: str = "") -> Che
     diagnosis = {_option(option): text for option, text in options.items()}
     if _option(expected) not in diagnosis:
         raise InputError(f"the expected choice {expected!r} is not among the options {list(options)}")
-    among = f"one of {', '.join(repr(option) for option in options)}"
+    among = f"one of {', '.join(sorted(map(repr, options)))}"
 
     def judge(answer: Any) -> Verdict:
         given = _option(answer)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from scalept_lab import folders
+from scalept_lab.course import here
 from scalept_lab.errors import InputError
 
 LIMIT_SECONDS = 150.0
@@ -156,7 +157,7 @@ def run_notebook(path: str | Path, save: bool = False, timeout: float = 600.0) -
             peak = memory.stop()
     seconds = time.perf_counter() - start
     if save and error is None:
-        write(path, notebook)
+        write(path, here.refresh(notebook))
     return {
         "path": str(path),
         "ok": error is None,

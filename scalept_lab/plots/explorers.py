@@ -7,7 +7,6 @@ moves: over a slow line, every position in between would queue up.
 
 from __future__ import annotations
 
-import base64
 import html
 import inspect
 import math
@@ -32,7 +31,7 @@ from scalept_lab.plots.laws import AnyLaw, named, plot_optimal
 from scalept_lab.plots.numbers import plot_footprint, plot_rounding
 from scalept_lab.plots.planning import plot_plan
 from scalept_lab.plots.runs import plot_guess
-from scalept_lab.plots.style import arrays, png, shown_size
+from scalept_lab.plots.style import arrays, image, png, shown_size
 from scalept_lab.plots.training import plot_descent, plot_goodput
 from scalept_lab.plots.transfer import plot_scores
 from scalept_lab.plots.vla import plot_side_by_side
@@ -40,7 +39,18 @@ from scalept_lab.plots.vla import plot_side_by_side
 WIDE = {"width": "min(100%, 34em)"}
 
 
-def explorer(plot: Callable[..., Figure], **controls: Any) -> ipw.VBox:
+class Explorer(ipw.VBox):
+    """Controls over a picture. Where widgets are not shown (GitHub, a page without a kernel), the picture is shown alone."""
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        bundle = dict(super()._repr_mimebundle_(**options) or {})
+        return bundle | {
+            "text/html": self.picture.value,
+            "text/plain": "explorer: the controls need a running kernel",
+        }
+
+
+def explorer(plot: Callable[..., Figure], **controls: Any) -> Explorer:
     """A control for each keyword of a `plot_…` function, and its figure, drawn again whenever one changes.
 
     A control is a widget or ipywidgets' shorthand for one: (low, high[, step]) a slider, a list or a mapping
@@ -56,17 +66,13 @@ def explorer(plot: Callable[..., Figure], **controls: Any) -> ipw.VBox:
         values = {name: control.value for name, control in made.items()}
         try:
             fig = plot(**values)
-            data = base64.b64encode(png(fig, dpi=120)).decode()
+            data = png(fig, dpi=120)
         except Exception as error:  # whatever it was, the explorer stays usable
             line = str(error).strip().splitlines() or [type(error).__name__]
             message.value = f'<span role="alert" style="color:#B04A00">{html.escape(line[0])}</span>'
             return
         told = f"{about} {_plain(fig.axes[0].get_title(loc='left'))} ({_told(made)})"
-        width = shown_size(fig)["width"]
-        picture.value = (
-            f'<img src="data:image/png;base64,{data}" alt="{html.escape(told)}" '
-            f'style="width:{width}px;max-width:100%;height:auto">'
-        )
+        picture.value = image(data, told, shown_size(fig)["width"])
         message.value = ""
 
     for control in made.values():
@@ -74,7 +80,7 @@ def explorer(plot: Callable[..., Figure], **controls: Any) -> ipw.VBox:
             control.observe(draw, names="value")
     draw()
     shown = [control for control in made.values() if isinstance(control, ipw.DOMWidget)]
-    box = ipw.VBox([ipw.VBox(shown), picture, message])
+    box = Explorer([ipw.VBox(shown), picture, message])
     box.controls, box.picture, box.message = made, picture, message
     return box
 

@@ -92,7 +92,7 @@ def test_evidence_shows_the_numbers_and_escapes(monkeypatch):
     claim("first", True, 0.5, 0.1)
     claim("<b>second</b>", True, detail="a & b")
     claim("first", True, 0.25, 0.125, "again")
-    first = "holds     first: margin 0.25, spread 0.125, again"
+    first = "holds     first: 0.25 (spread 0.125), again"
     assert repr(evidence()) == f"holds     <b>second</b>: a & b\n{first}"
     assert "&lt;b&gt;second&lt;/b&gt;" in evidence()._repr_html_() and "a &amp; b" in evidence()._repr_html_()
     assert repr(evidence(1)).startswith("holds     first")

@@ -51,7 +51,7 @@ def test_check_prints_one_line_each(sample, capsys):
         "77.1: right. 6 N.",
         '77.1: not yet - the forward pass alone hint("77.1") helps. Wanted: a number, right within 1 %.',
         '77.2: not answered yet - replace the three dots; hint("77.2") helps. Wanted: a function, compared to 4 digits.',
-        "77.2: not yet - with (1) your function raised ZeroDivisionError: division by zero, at your line 66: "
+        "77.2: not yet - with (1) your function raised ZeroDivisionError: division by zero, at your line 48: "
         '"exercises.check("77.2", lambda x: 1 / 0)". hint("77.2") helps. Wanted: a function, compared to 4 digits.',
     ]
 

@@ -133,15 +133,29 @@ def test_points_of_runs_that_finished_of_a_law_and_of_points(law):
         style.arrays([LOST])
 
 
-def test_show_publishes_png_with_alternative_text_only(monkeypatch):
+def test_show_publishes_the_picture_with_its_alternative_text(monkeypatch):
     import IPython.display
 
     sent = {}
     monkeypatch.setattr(IPython.display, "display", lambda data, **more: sent.update(data=data, **more))
     alt = "Loss against tokens falls along a straight line."
     style.show(runs.plot_sweep(GRID), alt)
-    assert set(sent["data"]) == {"image/png", "text/plain"} and sent["raw"]
+    assert set(sent["data"]) == {"image/png", "text/html", "text/plain"} and sent["raw"]
+    assert f'alt="{alt}"' in sent["data"]["text/html"] and "<img " in sent["data"]["text/html"]
     assert sent["data"]["text/plain"] == "<Picture size 700x420 with 1 Axes>"
-    assert sent["metadata"] == {"image/png": {"alt": alt, "width": 700, "height": 420}}
+    told = sent["metadata"]["image/png"]
+    assert (told["alt"], told["width"], told["height"]) == (alt, 700, 420)
+    assert told["axes"] == [["training tokens D", "held-out loss (nats per token)"]]
     with pytest.raises(InputError, match="alt"):
         style.show(runs.plot_sweep(GRID), "a plot")
+
+
+@pytest.mark.parametrize("color", [*style.COLORS, *map(tuple, style.size_colors(6))])
+def test_ink_has_the_contrast_that_text_needs(color):
+    light = style._luminance(np.array(style.to_rgb(style.ink(color))))
+    assert 1.05 / (light + 0.05) >= 4.5
+
+
+def test_luminance_by_hand():
+    """sRGB (0.5, 0, 1): ((0.5 + 0.055)/1.055)^2.4 = 0.21404; 0.2126 x 0.21404 + 0.0722 = 0.11770."""
+    assert style._luminance(np.array([0.5, 0.0, 1.0])) == pytest.approx(0.11770, abs=1e-5)

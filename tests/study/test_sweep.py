@@ -18,6 +18,7 @@ import pytest
 
 import scalept_lab.study.sweep
 import scalept_lab.train.loop
+from scalept_lab import screen
 from scalept_lab.config import Curriculum, ModelConfig, TrainConfig, recommend
 from scalept_lab.costs import counts
 from scalept_lab.errors import InputError
@@ -216,7 +217,8 @@ def test_a_worker_that_is_killed_is_told_in_one_line(tiny_corpus, tmp_path):
         run_all(some(tiny_corpus, 2), Store(tmp_path), Broken(), progress=False)
 
 
-def test_progress_counts_up_to_all_flops(tiny_corpus, tmp_path, capsys):
+def test_progress_counts_up_to_all_flops(tiny_corpus, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(screen, "FIRST", 0.0)
     with futures.ThreadPoolExecutor(1) as executor:
         run_all(some(tiny_corpus, 2), Store(tmp_path), executor, progress=True)
     shown = capsys.readouterr()
