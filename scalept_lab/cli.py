@@ -207,6 +207,15 @@ def merge(options: argparse.Namespace) -> tuple[Any, str]:
     return found, "\n".join(lines)
 
 
+def progress(options: argparse.Namespace) -> tuple[Any, str]:
+    from scalept_lab.course import learner
+
+    found = learner.progress(options.notebook)
+    if options.out:
+        learner.export(options.out)
+    return found.as_dict() | {"file": str(learner.path())}, f"{found!r}\nkept in {learner.path()}"
+
+
 def run(options: argparse.Namespace) -> tuple[Any, str]:
     from scalept_lab.course import notebooks
 
@@ -316,6 +325,14 @@ def _parser() -> argparse.ArgumentParser:
     sub = add("merge", merge, "pool run records from many folders into one file")
     sub.add_argument("folders", nargs="+", metavar="DIR")
     sub.add_argument("--out", required=True, metavar="FILE", help="a .jsonl or .parquet file")
+
+    sub = add(
+        "progress", progress, "how far you are: exercises, hints, predictions and how well they were judged"
+    )
+    sub.add_argument("notebook", nargs="?", metavar="NN", help="one notebook, e.g. 01 (default: all)")
+    sub.add_argument(
+        "--out", metavar="FILE", help="also copy the learner's file there, for a teacher or another machine"
+    )
 
     sub = add("run", run, "run notebooks; time and memory of each")
     sub.add_argument("notebooks", nargs="+", metavar="NOTEBOOK")

@@ -27,6 +27,7 @@ from scalept_lab.errors import InputError
 from scalept_lab.runs import write_atomically
 
 SCHEMA = 1
+NAME = "learner.json"
 LARGEST_BYTES = 20_000_000  # of a file that is read; a course leaves some tens of thousands
 PATIENCE = 5.0  # seconds to wait for another notebook that is writing
 
@@ -81,8 +82,13 @@ class Learner(_Part):
 
 
 def path() -> Path:
-    """Where the learner's file is. It may not be there yet."""
-    return folders.results() / "learner.json"
+    """Where the learner's file is. It may not be there yet.
+
+    Notebooks keep it beside their studies; from the folder above them (`scalept progress`) it is found as well.
+    """
+    usual = folders.results() / NAME
+    beside = Path("notebooks", "results", NAME)
+    return beside if not usual.exists() and beside.is_file() else usual
 
 
 def read(place: Path | None = None) -> Learner:
