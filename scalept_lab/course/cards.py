@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from scalept_lab import screen
+from scalept_lab.course.server import WIDGET_VIEW
 
 GOOD, BAD, OPEN = ("#1B7F3B", "✓"), ("#B3261E", "✗"), ("#5F6368", "○")  # colours at 4.5:1 and more on white
 CODE = re.compile(r"`([^`]+)`|((?:hint|solution|reset)\(\"[^\"]+\"\))")
@@ -86,10 +87,10 @@ def buttons(id: str, hint: Callable[[], str], solution: Callable[[], str]) -> No
         button.on_click(pressed(answer))
         row.append(button)
     box = ipw.VBox([ipw.HBox(row), told])
-    view = box._repr_mimebundle_()["application/vnd.jupyter.widget-view+json"]
+    view = box._repr_mimebundle_()[WIDGET_VIEW]
     display(
         {
-            "application/vnd.jupyter.widget-view+json": view,
+            WIDGET_VIEW: view,
             "text/html": f'<code>hint("{id}")</code> · <code>solution("{id}")</code>',
             "text/plain": f'hint("{id}"), solution("{id}")',
         },

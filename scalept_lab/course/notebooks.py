@@ -21,6 +21,7 @@ from typing import Any
 
 from scalept_lab import folders
 from scalept_lab.course import here
+from scalept_lab.course.server import WIDGET_VIEW
 from scalept_lab.errors import InputError
 
 LIMIT_SECONDS = 150.0
@@ -46,7 +47,6 @@ METADATA = {
 """All the metadata that a notebook is saved with: nothing that differs between machines."""
 
 KEPT_CELL_METADATA = {"tags", "jupyter", "slideshow"}
-WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 # --- measuring ----------------------------------------------------------------------------------------------
