@@ -103,10 +103,10 @@ def study(folder, name: str = "planted", hero: bool = True, lost: bool = True):
     best = config_at(64, 5 * max(run.C for run in runs))
     shape = counts.shape(best.model)
     tokens = best.steps * best.tokens_per_step
-    foretold = law.predict(shape.non_embedding, tokens)
+    forecast = law.predict(shape.non_embedding, tokens)
     shot = Shot(
         config=best, flops=shape.flops_per_token() * tokens,
-        predicted=foretold.loss, low=foretold.low, high=foretold.high,
+        predicted=forecast.loss, low=forecast.low, high=forecast.high,
         law=law.params, status=law.status, runs=[run.id for run in runs], sealed_at="2030-01-02T03:10:00+00:00",
     )  # fmt: skip
     shot = shot.model_copy(update={"seal": shot.digest()})

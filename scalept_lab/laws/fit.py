@@ -39,7 +39,7 @@ class Prediction:
 
 
 def error_percent(measured: Any, predicted: Any) -> Any:
-    """Error of a prediction in % of it, of one loss or of an array: positive when the loss came out worse than foretold."""
+    """Error of a prediction in % of it, of one loss or of an array: positive when the loss came out worse than predicted."""
     return 100 * (measured / predicted - 1)
 
 
@@ -356,7 +356,7 @@ def _bootstrap(law, problem, theta, found_SxF, value_S, K, seed, method, delta) 
         best_KxF[won], best_K[won], done_K[won] = other_KxF[won], other_K[won], other_done[won]
     detail = law.detail
     if not done_K.all():
-        detail += f"; {int((~done_K).sum())} of {K} refits did not come to rest"
+        detail += f"; {int((~done_K).sum())} of {K} refits stopped before they reached a minimum"
     return _sampled(law, problem, best_KxF, sigma_K, detail)
 
 

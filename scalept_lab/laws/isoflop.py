@@ -297,12 +297,12 @@ def rollout(
     bootstrap: int = 500,
     **options: Any,
 ) -> list[dict[str, Any]]:
-    """Would the fit have foretold the next larger runs? Fit on the smaller, score on those, and go on.
+    """Would the fit have predicted the next larger runs? Fit on the smaller, score on those, and go on.
 
     Runs are ordered by compute C (6·N·D by default). The smaller half (at least eight) starts as evidence,
-    the rest is cut into `steps` parts of growing compute; each part is foretold from everything below it.
+    the rest is cut into `steps` parts of growing compute; each part is predicted from everything below it.
     Returns one row per step: `fitted` and `scored` runs, `C_fitted` and `C_scored` (largest), `error_percent`
-    (mean of measured against predicted; positive: worse than foretold), `worst_percent` (largest in size),
+    (mean of measured against predicted; positive: worse than predicted), `worst_percent` (largest in size),
     `inside` (share of measurements in the 95 % interval), `status` of the fit. `options` go to `fit_law`.
     Raises: InputError.
     """
@@ -318,10 +318,10 @@ def rollout(
     table, seen = [], order[:first]
     for part in np.array_split(order[first:], steps):
         law = fit_law(points.N[seen], points.D[seen], points.L[seen], form, bootstrap=bootstrap, **options)
-        foretold = law.predict(points.N[part], points.D[part])
+        forecast = law.predict(points.N[part], points.D[part])
         measured = points.L[part]
-        error = error_percent(measured, foretold.loss)
-        inside = (foretold.low <= measured) & (measured <= foretold.high)
+        error = error_percent(measured, forecast.loss)
+        inside = (forecast.low <= measured) & (measured <= forecast.high)
         table.append(
             {
                 "fitted": len(seen), "scored": len(part),

@@ -12,7 +12,7 @@ from scalept_lab.laws.fit import error_percent
 
 
 class Shot(BaseModel):
-    """A prediction, sealed: the run, the loss foretold, and the evidence it rests on. `seal` is a hash of all the rest."""
+    """A prediction, sealed: the run, the loss predicted, and the evidence it rests on. `seal` is a hash of all the rest."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -57,7 +57,7 @@ class Score:
 
     @property
     def error_percent(self) -> float:
-        """Positive when the model turned out worse than foretold."""
+        """Positive when the model turned out worse than predicted."""
         return error_percent(self.measured, self.shot.predicted)
 
     @property

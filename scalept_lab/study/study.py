@@ -152,14 +152,14 @@ class Study:
         """Choose the best model of the family for `flops`, predict its loss, and seal that on disk.
 
         Until the hero is trained a new call replaces the seal; afterwards the sealed prediction stands and is returned.
-        Raises: InputError if the hero was trained without a seal, or in the sweep: what is known cannot be foretold.
+        Raises: InputError if the hero was trained without a seal, or in the sweep: what is known cannot be predicted.
         """
         positive("flops", flops)
         law = law or self.fit()
         records = self.records()
         if not records:
             raise InputError(
-                "no run of this study is finished, so there is nothing to foretell from; run a sweep first"
+                "no run of this study is finished, so there is nothing to predict from; run a sweep first"
             )
         if law.form in ONE_VARIABLE or law.status == NO_SPLIT:
             raise InputError(
@@ -175,9 +175,9 @@ class Study:
                 f"the best run for {flops:g} FLOPs is in the sweep already: ask for more than its largest run"
             )
         shape = counts.shape(config.model)
-        foretold = law.predict(shape.non_embedding, config.steps * config.tokens_per_step)
+        forecast = law.predict(shape.non_embedding, config.steps * config.tokens_per_step)
         shot = Shot(
-            config=config, flops=flops_of(config), predicted=foretold.loss, low=foretold.low, high=foretold.high,
+            config=config, flops=flops_of(config), predicted=forecast.loss, low=forecast.low, high=forecast.high,
             law=law.params, status=law.status, runs=list(law.points.runs),
             sealed_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )  # fmt: skip
@@ -186,7 +186,7 @@ class Study:
         return shot
 
     def run_hero(self, shot: Shot, progress: bool = True) -> Score:
-        """Train the run that `study.study` foretold (or find it trained), open the seal and score the prediction.
+        """Train the run that `study.study` predicted (or find it trained), open the seal and score the prediction.
 
         Raises: InputError if the seal was never made here, or if its file was changed.
         """

@@ -126,8 +126,8 @@ def test_prediction_intervals_cover(make):
     covered = 0
     for _ in range(25):
         L = formulas.loss("chinchilla", truth, N, D) * np.exp(0.01 * rng.standard_normal(15))
-        foretold = fit_law(N, D, L, bootstrap=60).predict(best.N, best.D)
-        covered += foretold.low <= best.loss * np.exp(0.01 * rng.standard_normal()) <= foretold.high
+        forecast = fit_law(N, D, L, bootstrap=60).predict(best.N, best.D)
+        covered += forecast.low <= best.loss * np.exp(0.01 * rng.standard_normal()) <= forecast.high
     assert covered >= 21  # 95 % nominal; fewer would be a fault, not bad luck
 
 

@@ -1,4 +1,4 @@
-"""Memory of a training step: what the formulas foretell, what autograd keeps, and recomputation that changes nothing."""
+"""Memory of a training step: what the formulas predict, what autograd keeps, and recomputation that changes nothing."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def made(model: ModelConfig, batch: int):
 @shapes
 @dtypes
 @pytest.mark.parametrize("recompute", [False, True])
-def test_activations_are_foretold_to_the_byte(model, batch, dtype, recompute):
+def test_activations_are_predicted_to_the_byte(model, batch, dtype, recompute):
     network, x, y = made(model, batch)
     with recomputing(network, recompute), saving(network) as saved, autocast(dtype, "cpu"):
         cross_entropy(network(x), y)
@@ -62,7 +62,7 @@ def test_the_models_own_tensors_are_no_activations():
 
 @shapes
 @pytest.mark.parametrize("optimizer", ["adamw", "momentum", "sgd"])
-def test_states_are_foretold(model, batch, optimizer):
+def test_states_are_predicted(model, batch, optimizer):
     network, x, y = made(model, batch)
     steps = make_optimizer(network, TrainConfig(model=model, optimizer=optimizer))
     cross_entropy(network(x), y).backward()

@@ -26,16 +26,16 @@ def test_the_ledger_agrees_with_the_formula(tiny_corpus, name, ranks):
     found = spread_over(ranks, name, plain, steps=3)
     given = plain.replace(parallel=parallel(name))
     tensors = len(alone(plain.replace(tokens=STEPS * batch * 16)).parameters)
-    foretold = planner.toy(model, ledger.layout(given.parallel, ranks, batch), batch, tensors=tensors)
+    forecast = planner.toy(model, ledger.layout(given.parallel, ranks, batch), batch, tensors=tensors)
     rows = dict(found.rows)
     assert rows.pop(ledger.ONE_NUMBER) == (1, 4)
-    expected = ledger.by_kind(foretold["traffic"])
+    expected = ledger.by_kind(forecast["traffic"])
     if given.parallel.strategy == "pipeline" and ranks > 2 and name != "interleaved":
         # the first stage sends on only
         expected = {kind: (calls // 2, size // 2) for kind, (calls, size) in expected.items()}
     assert rows == expected
 
-    states = foretold["states"]
+    states = forecast["states"]
     fullest = max(found.held, key=lambda held: held["parameters"])
     gathered = fullest.get("gathered", fullest["parameters"])
     assert (gathered if name == "zero2" else fullest["parameters"]) == states["params"]

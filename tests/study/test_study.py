@@ -39,7 +39,7 @@ def text(monkeypatch) -> dict[str, str]:
 
 @pytest.fixture
 def planted(monkeypatch):
-    """Instead of training, a run leaves the record that the planted law foretells; the list says which were run."""
+    """Instead of training, a run leaves the record that the planted law predicts; the list says which were run."""
     ran: list = []
 
     def pretend(configs, store, executor=None, progress=True):
@@ -310,7 +310,7 @@ def test_a_new_shot_replaces_the_seal_until_the_hero_is_trained(done):
         done.run_hero(first)
 
 
-def test_a_hero_without_a_seal_cannot_be_foretold(done):
+def test_a_hero_without_a_seal_cannot_be_predicted(done):
     shot = shoot(done)
     done.run_hero(shot)
     (done.folder / "shots" / f"{shot.id}.json").unlink()
@@ -324,7 +324,7 @@ def test_a_shot_needs_a_positive_number_of_flops(done, flops):
         done.call_shot(flops, done.fit(bootstrap=10))
 
 
-def test_what_cannot_be_foretold_is_told_in_one_line(done, tmp_path):
+def test_what_cannot_be_predicted_is_told_in_one_line(done, tmp_path):
     law = done.fit(bootstrap=10)
     with pytest.raises(InputError, match="do not pay for a single step"):
         done.call_shot(1e4, law)
@@ -338,7 +338,7 @@ def test_what_cannot_be_foretold_is_told_in_one_line(done, tmp_path):
     assert "shots" not in {path.name for path in done.folder.iterdir()}
 
 
-def test_what_the_sweep_has_trained_cannot_be_foretold(done):
+def test_what_the_sweep_has_trained_cannot_be_predicted(done):
     law, like = done.fit(bootstrap=10), TrainConfig(**done.records()[-1].config)
     known = best_recipe(law, 1e12, like)
     done.store.save(synthetic.record(known))
