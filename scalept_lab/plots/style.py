@@ -186,10 +186,8 @@ def name_ends(
 def png(fig: Figure, dpi: int = 140) -> bytes:
     """The figure as PNG. The same figure gives the same bytes."""
     drawn, out = io.BytesIO(), io.BytesIO()
-    fig.savefig(drawn, format="rgba", dpi=dpi, facecolor="white")
-    size = fig.canvas.get_width_height()
-    width, height = (round(side * dpi / fig.dpi) for side in size)
-    picture = Image.frombuffer("RGBA", (width, height), drawn.getvalue()).convert("RGB")
+    fig.savefig(drawn, format="png", dpi=dpi, facecolor="white", pil_kwargs={"compress_level": 1})
+    picture = Image.open(drawn).convert("RGB")
     # 256 colours serve for lines, bands and text, in a third of the bytes
     picture.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(out, "png")
     return out.getvalue()
