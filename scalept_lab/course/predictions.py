@@ -36,8 +36,8 @@ def predict(
     high: float | None = None,
     options: Sequence[Any] = (),
     otherwise: tuple[str, Any] | None = None,
-) -> Any:
-    """Keep a guess on disk, and return what now stands: the guess, or the naive one if it is left open (`...`).
+) -> None:
+    """Keep a guess on disk. Left open (`...`), the named naive guess stands in.
 
     low, high  an interval that you expect to hold the result in 19 of 20 cases
     options    what may be chosen, where the guess is no number
@@ -48,10 +48,12 @@ def predict(
     """
     _checked_id(id)
     if _open(value):
-        return _stand_in(id, otherwise, "left open")
+        _stand_in(id, otherwise, "left open")
+        return
     problem, guess = _parsed(value, low, high, options)
     if guess is None:
-        return _stand_in(id, otherwise, problem)
+        _stand_in(id, otherwise, problem)
+        return
     with learner.change() as kept:
         found = kept.predictions.setdefault(id, learner.Prediction())
         known = found.measured is not None
@@ -71,7 +73,6 @@ def predict(
     elif first is not None and first.value != guess.value:
         said += f"; your first guess, {_shown(first.value)}, stays beside it and is the one that is scored"
     Card(id, GOOD, "", (said + ".",)).show()
-    return guess.value
 
 
 def compare(id: str, measured: Any, rivals: Mapping[str, Any] | None = None) -> None:
@@ -174,12 +175,11 @@ class _Comparison:
         )
 
 
-def _stand_in(id: str, otherwise: tuple[str, Any] | None, why: str) -> Any:
+def _stand_in(id: str, otherwise: tuple[str, Any] | None, why: str) -> None:
     name, value = otherwise if otherwise is not None else ("nothing", None)
     _standing[id] = (name, as_number(value) if as_number(value) is not None else value)
     look = OPEN if why == "left open" else BAD
     Card(id, look, "", (f'{why}; "{name}" stands in.',)).show()
-    return value
 
 
 def _parsed(value: Any, low: Any, high: Any, options: Sequence[Any]) -> tuple[str, Guess | None]:

@@ -16,7 +16,9 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_left_open_the_naive_guess_stands_in(capsys):
-    assert predict("08.a", ..., otherwise=("no change", 2.41)) == 2.41
+    assert (
+        predict("08.a", ..., otherwise=("no change", 2.41)) is None
+    )  # a cell that ends with it shows nothing more
     compare("08.a", 2.2, {"no change": 2.41, "straight line": 2.25})
     assert capsys.readouterr().out.splitlines() == [
         '08.a: left open; "no change" stands in.',
@@ -28,7 +30,7 @@ def test_left_open_the_naive_guess_stands_in(capsys):
 
 def test_a_guess_is_scored_against_the_rivals(capsys):
     """Skill by hand: 1 − ln(2.3/2.2) / ln(2.41/2.2) = 1 − 0.044452/0.091169 = 0.5124."""
-    assert predict("08.a", np.float32(2.3), low=2.1, high=2.4) == pytest.approx(2.3)
+    predict("08.a", np.float32(2.3), low=2.1, high=2.4)
     compare("08.a", 2.2, {"no change": 2.41})
     out = capsys.readouterr().out
     assert "your guess  2.3  +4.5 %, inside your interval" in out
@@ -51,8 +53,8 @@ def test_a_second_guess_stays_beside_the_first_and_one_after_the_result_is_not_s
 
 
 def test_choices(capsys):
-    assert predict("08.b", " BPE ", options=("bytes", "bpe"), otherwise=("x", "bytes")) == "bpe"
-    assert predict("08.c", "24", options=(16, 24), otherwise=("x", 16)) == 24
+    predict("08.b", " BPE ", options=("bytes", "bpe"), otherwise=("x", "bytes"))
+    predict("08.c", "24", options=(16, 24), otherwise=("x", 16))
     compare("08.b", "BPE")
     compare("08.c", 16)
     out = capsys.readouterr().out
@@ -72,7 +74,7 @@ def test_choices(capsys):
     ],
 )
 def test_what_is_no_guess_is_told_and_not_kept(value, more, said, capsys, folder):
-    assert predict("08.a", value, otherwise=("no change", 2.4), **more) == 2.4
+    predict("08.a", value, otherwise=("no change", 2.4), **more)
     out = capsys.readouterr().out
     assert said in out and 'not kept; "no change" stands in.' in out and out.count("\n") == 1
     assert not list(folder.iterdir())
