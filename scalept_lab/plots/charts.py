@@ -170,7 +170,7 @@ def plot_bars(
     return fig
 
 
-def plot_cleaning(report: Any) -> Figure:
+def plot_cleaning(report: Any, title: str = "") -> Figure:
     """What each rule of a cleaning step removed: a bar for its share of the bytes, with counts.
 
     `report`: a table by rule with the columns documents, bytes and share (`CleaningReport.table()`), or the same as a
@@ -183,9 +183,8 @@ def plot_cleaning(report: Any) -> Figure:
     values = [100 * row["share"] if with_share else row["bytes"] / 1e6 for row in rows.values()]
     notes = [f"{row['documents']:,} documents, {row['bytes'] / 1e6:.3g} MB" for row in rows.values()]
     names = [str(rule).replace("_", " ") for rule in rows]
-    return plot_bars(
-        names, values, notes=notes, xlabel="share of all bytes removed (%)" if with_share else "removed (MB)"
-    )
+    xlabel = "share of all bytes removed (%)" if with_share else "removed (MB)"
+    return plot_bars(names, values, notes=notes, xlabel=xlabel, title=title)
 
 
 def plot_memory(
@@ -231,12 +230,12 @@ def plot_memory(
 
 def plot_repeats(
     unique: float = 1e5, epochs: float = 4, R_D: float = 15.39,
-    measured: tuple[Sequence[float], Sequence[float]] | None = None,
+    measured: tuple[Sequence[float], Sequence[float]] | None = None, title: str = "",
 ) -> Figure:  # fmt: skip
     """What passes over the same text are worth in fresh tokens, against fresh text and the most repeating can give.
 
-    The law is eq. 5 of Muennighoff et al. 2023; `epochs` is marked and told in the title. `measured`: (epochs, fresh
-    tokens they were worth), drawn as points. Raises: InputError.
+    The law is eq. 5 of Muennighoff et al. 2023; `epochs` is marked and, without a `title`, told there. `measured`: (epochs,
+    fresh tokens they were worth), drawn as points. Raises: InputError.
     """
     unique, R_D = positive("unique", unique), positive("R_D", R_D)
     if not epochs >= 1:
@@ -258,9 +257,9 @@ def plot_repeats(
         (last, unique * last, "fresh text", GREY),
         (last, float(formulas.effective(unique * last, unique, R_D)), "repeated text", BLUE),
     ])  # fmt: skip
-    ax.annotate("the limit U·(1 + $R_D$)", (1, unique * (1 + R_D)), (0, 5), textcoords="offset points", color=GREY,
+    ax.annotate("the limit U·(1 + $R_D^*$)", (1, unique * (1 + R_D)), (0, 5), textcoords="offset points", color=GREY,
                 fontsize=9.5)  # fmt: skip
     share = worth / (unique * epochs)
-    title = f"{epochs:g} passes over {look.short(unique)} tokens are worth {look.short(worth)} fresh ones: {share:.0%}"
+    title = title or f"{epochs:g} passes over {look.short(unique)} tokens are worth {look.short(worth)} fresh ones: {share:.0%}"
     label(ax, "passes over the same tokens", "fresh tokens of the same worth", title)
     return fig
