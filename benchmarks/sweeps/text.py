@@ -34,7 +34,9 @@ def larger(seeds: Sequence[int]) -> Rounds:
     ]
 
 
-@sweep("share of one of two sources, at equal tokens; loss on held-out text of both", minutes=3, metrics=DOMAINS)
+@sweep(
+    "share of one of two sources, at equal tokens; loss on held-out text of both", minutes=3, metrics=DOMAINS
+)
 def mixture(seeds: Sequence[int]) -> Rounds:
     """`share` of the training tokens are of networkx, the others of pygments; L is the loss on networkx."""
     yield [job("mixture", seed, share=share) for share, seed in product(SHARES, seeds)]
@@ -74,7 +76,9 @@ def made(config: dict[str, Any]) -> RunRecord:
         recommend(WIDTH, TOKENS, seed=seed), corpus=dataclasses.replace(like, train=train, heldout=heldout)
     )
     found = {name: evaluate(model, dataclasses.replace(like, heldout=test)) for name, test in tests.items()}
-    return record.model_copy(update={"id": run_id(config), "config": config, "metrics": record.metrics | found})
+    return record.model_copy(
+        update={"id": run_id(config), "config": config, "metrics": record.metrics | found}
+    )
 
 
 @cache
@@ -83,7 +87,9 @@ def domains() -> tuple[Streams, Streams]:
     kept, _ = clean.clean(data.collect(POOL), progress=False)
     sides = documents.split(kept["text"], kept["path"])
     parts = [kept.iloc[side] for side in sides]
-    train, heldout = ({name: packed(part["text"][part["package"] == name]) for name in DOMAINS} for part in parts)
+    train, heldout = (
+        {name: packed(part["text"][part["package"] == name]) for name in DOMAINS} for part in parts
+    )
     return train, heldout
 
 
@@ -100,7 +106,10 @@ def pools() -> tuple[Streams, Streams]:
     good, test = (trusted["text"].iloc[side] for side in documents.split(trusted["text"], trusted["path"]))
     good = good.iloc[np.random.default_rng(0).permutation(len(good))[:400]]
     scores = quality.likeness(quality.hashed(list(good)), quality.hashed(list(pool["text"])))
-    rows = {"train": documents.split(kept["text"], kept["path"])[0], "test": documents.split(kept["text"], kept["path"])[1]}
+    rows = {
+        "train": documents.split(kept["text"], kept["path"])[0],
+        "test": documents.split(kept["text"], kept["path"])[1],
+    }
     streams = {
         "raw": packed(pool["text"]),
         "rules": packed(kept["text"].iloc[rows["train"]]),

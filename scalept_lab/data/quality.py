@@ -6,6 +6,7 @@ filter calls good is what looks like the examples, no more.
 
 from __future__ import annotations
 
+import itertools
 import zlib
 from collections.abc import Sequence
 
@@ -28,7 +29,7 @@ def hashed(texts: Sequence[str], buckets: int = 2048) -> np.ndarray:
     counts_TxB = np.zeros((len(texts), buckets))
     for row, text in zip(counts_TxB, texts, strict=True):
         words = text[:CHARS].split()
-        grams = words + [" ".join(pair) for pair in zip(words, words[1:], strict=False)]
+        grams = words + [" ".join(pair) for pair in itertools.pairwise(words)]
         places = np.array([zlib.crc32(utf8(gram)) % buckets for gram in grams], dtype=np.int64)
         row += np.bincount(places, minlength=buckets)
     lengths = np.linalg.norm(counts_TxB, axis=1, keepdims=True)
@@ -43,7 +44,9 @@ def logistic(X: np.ndarray, y: np.ndarray, steps: int = 100, rate: float = 20.0)
     X, y = np.asarray(X, float), np.asarray(y, float)
     rate, steps = positive("rate", rate), whole("steps", steps, 0)
     if X.ndim != 2 or y.shape != X.shape[:1] or not len(y):
-        raise InputError(f"y: expected one label for each row of X, got {y.shape} for {X.shape}; check the labels")
+        raise InputError(
+            f"y: expected one label for each row of X, got {y.shape} for {X.shape}; check the labels"
+        )
     w, b = np.zeros(X.shape[1]), 0.0
     for _ in range(steps):
         p = 1 / (1 + np.exp(-(X @ w + b)))

@@ -260,6 +260,9 @@ def plot_repeats(
     ax.annotate("the limit U·(1 + $R_D^*$)", (1, unique * (1 + R_D)), (0, 5), textcoords="offset points", color=GREY,
                 fontsize=9.5)  # fmt: skip
     share = worth / (unique * epochs)
-    title = title or f"{epochs:g} passes over {look.short(unique)} tokens are worth {look.short(worth)} fresh ones: {share:.0%}"
+    title = (
+        title
+        or f"{epochs:g} passes over {look.short(unique)} tokens are worth {look.short(worth)} fresh ones: {share:.0%}"
+    )
     label(ax, "passes over the same tokens", "fresh tokens of the same worth", title)
     return fig

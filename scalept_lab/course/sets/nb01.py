@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import random
 import zlib
@@ -191,7 +192,9 @@ def _documents(count: int = 600, seed: int = 0) -> tuple[list[str], list[str]]:
     return [f"package/module_{rng.randrange(10**9)}.py" for _ in range(count)], texts
 
 
-def _sides(split: Callable[..., Any], paths: list[str], texts: list[str]) -> tuple[list[int], list[int]] | None:
+def _sides(
+    split: Callable[..., Any], paths: list[str], texts: list[str]
+) -> tuple[list[int], list[int]] | None:
     found = split(list(paths), list(texts))
     if found is None or found is ...:
         return None
@@ -229,7 +232,11 @@ def _judge_split(split: Callable[..., Any]) -> Verdict:
     ]  # fmt: skip
     rows = tuple((name, value, ok) for name, value, ok, _ in tests)
     wrong = next((text for *_, ok, text in tests if not ok), "")
-    return Verdict(not wrong, wrong or "Two leaks less: no text on both sides, and no document ever changes sides.", rows=rows)
+    return Verdict(
+        not wrong,
+        wrong or "Two leaks less: no text on both sides, and no document ever changes sides.",
+        rows=rows,
+    )
 
 
 def _names(code: Any) -> set[str]:
@@ -319,7 +326,9 @@ def _judge_R(fit: Callable[..., Any]) -> Verdict:
         ("with noise of 2 %", 3e4, (1, 2, 3, 4, 6, 8, 12, 16), 5.1, 0.02),
     ):
         passes = np.array(epochs, float)
-        worth = _worth(unique, passes, R) * np.exp(noise * np.random.default_rng(3).standard_normal(len(passes)))
+        worth = _worth(unique, passes, R) * np.exp(
+            noise * np.random.default_rng(3).standard_normal(len(passes))
+        )
         found = fit(unique, passes.copy(), worth.copy())
         if found is None or found is ...:
             return UNANSWERED
@@ -329,13 +338,20 @@ def _judge_R(fit: Callable[..., Any]) -> Verdict:
         if not off < 0.01 and not wrong:
             slips = [
                 (_epochs_counted, "the first pass is no repetition: R is the number of passes less one."),
-                (_first_pass_lost, "these are the repetitions alone; the first pass is worth U and comes on top."),
+                (
+                    _first_pass_lost,
+                    "these are the repetitions alone; the first pass is worth U and comes on top.",
+                ),
                 (_published, "that is the published constant; these points have their own."),
                 (_log_left, "that is the logarithm of the constant: raise e to it at the end."),
                 (lambda *given: 1 / _fit_R(*given), "that is the reciprocal."),
             ]
-            told = (text for slip, text in slips if abs(value - slip(unique, passes, worth)) < 0.01 * abs(value))
-            wrong = next(told, f"{name}: the misfit has a lower point elsewhere; look at it over a wide range of R*.")
+            told = (
+                text for slip, text in slips if abs(value - slip(unique, passes, worth)) < 0.01 * abs(value)
+            )
+            wrong = next(
+                told, f"{name}: the misfit has a lower point elsewhere; look at it over a wide range of R*."
+            )
     right = "One constant, found from points: the same code now reads ours off the record."
     return Verdict(not wrong, wrong or right, rows=tuple(rows))
 
@@ -349,12 +365,19 @@ def _hashed(texts: Any, buckets: int) -> Any:
     return quality.hashed(texts, buckets)
 
 
-def _hashed_as(texts: Any, buckets: int, words_too: bool = True, pairs: bool = True, unit: bool = True, once: bool = False):
+def _hashed_as(
+    texts: Any,
+    buckets: int,
+    words_too: bool = True,
+    pairs: bool = True,
+    unit: bool = True,
+    once: bool = False,
+):
     np = _numpy()
     X = np.zeros((len(texts), buckets))
     for row, text in zip(X, texts, strict=True):
         words = text.split()
-        grams = words * words_too + [f"{a} {b}" for a, b in zip(words, words[1:], strict=False)] * pairs
+        grams = words * words_too + [f"{a} {b}" for a, b in itertools.pairwise(words)] * pairs
         for gram in grams:
             place = zlib.crc32(gram.encode()) % buckets
             row[place] = 1 if once else row[place] + 1
@@ -392,7 +415,15 @@ def _logistic(X: Any, y: Any, steps: int, rate: float) -> Any:
     return quality.logistic(X, y, steps, rate)
 
 
-def _descend(X: Any, y: Any, steps: int, rate: float, link: Callable[[Any], Any], total: bool = False, bias: bool = True):
+def _descend(
+    X: Any,
+    y: Any,
+    steps: int,
+    rate: float,
+    link: Callable[[Any], Any],
+    total: bool = False,
+    bias: bool = True,
+):
     np = _numpy()
     w, b = np.zeros(X.shape[1]), 0.0
     for _ in range(steps):
@@ -483,7 +514,9 @@ def _judge_mixing(fit: Callable[..., Any]) -> Verdict:
             return UNANSWERED
         values = [float(value) for value in found]
         if len(values) != 3:
-            return Verdict(False, f"three constants are asked for, c, k and t in this order; these are {len(values)}.")
+            return Verdict(
+                False, f"three constants are asked for, c, k and t in this order; these are {len(values)}."
+            )
         off = float(np.abs(_law(ahead, *values) - _law(ahead, c, k, t)).max())
         rows.append((name, "agrees" if off < 0.01 else f"forecasts up to {off:.2g} nats off", off < 0.01))
         if off < 0.01 or wrong:
@@ -495,8 +528,14 @@ def _judge_mixing(fit: Callable[..., Any]) -> Verdict:
             (_straight, "that is a straight line; the law bends."),
         ]
         there = _law(ahead, *values)
-        told = (text for slip, text in slips if np.allclose(there, _law(ahead, *slip(r, _law(r, c, k, t))), atol=1e-2))
-        wrong = next(told, f"{name}: another c, k and t are nearer to these points; is the range of t wide enough?")
+        told = (
+            text
+            for slip, text in slips
+            if np.allclose(there, _law(ahead, *slip(r, _law(r, c, k, t))), atol=1e-2)
+        )
+        wrong = next(
+            told, f"{name}: another c, k and t are nearer to these points; is the range of t wide enough?"
+        )
     right = "For each t the rest is a straight line: that is why one loop is enough."
     return Verdict(not wrong, wrong or right, rows=tuple(rows))
 
@@ -512,13 +551,22 @@ EXERCISES = (
             list(_PAIRS.values()),
             names=list(_PAIRS),
             diagnoses=[
-                (_bag, "these are sets of single words; take runs of k words, or word order counts for nothing."),
+                (
+                    _bag,
+                    "these are sets of single words; take runs of k words, or word order counts for nothing.",
+                ),
                 (_contained, "that divides by the smaller set (containment); divide by the union."),
-                (_counted_twice, "what both have is counted twice below the line: the union is a + b minus both."),
+                (
+                    _counted_twice,
+                    "what both have is counted twice below the line: the union is a + b minus both.",
+                ),
                 (_dice, "that is Dice's coefficient, 2·both/(a + b); Jaccard divides both by the union."),
                 (_short_lost, "a text shorter than k words loses its one run."),
                 (_one_run_less, "the last run of each text is missing: n words have n − k + 1 runs."),
-                (lambda a, b, k: 1 - _jaccard(a, b, k), "that is the distance; the similarity is 1 minus it."),
+                (
+                    lambda a, b, k: 1 - _jaccard(a, b, k),
+                    "that is the distance; the similarity is 1 minus it.",
+                ),
             ],
             right="A million documents have 5e11 pairs: that is why MinHash looks for candidates first.",
         ),
@@ -569,14 +617,17 @@ answer = jaccard""",
                 (_largest_kept, "these are the largest values; keep the smallest."),
                 (_one_per_shingle, "that has one value for each shingle; keep one for each hash function."),
                 (_not_cut, "the last step is missing: modulo 2^32."),
-                (_overflowing, "32 bits are too few for a·x: turn the shingles into uint64 before you multiply."),
+                (
+                    _overflowing,
+                    "32 bits are too few for a·x: turn the shingles into uint64 before you multiply.",
+                ),
             ],
             right="A document of any length is now a row of P numbers.",
         ),
         (
             "Give the shingles an axis of their own: x[:, None] against a and b makes a table, shingles × functions.",
             "uint64 holds a·x + b, because a is below 2^31 and x below 2^32. Then take the two remainders.",
-            "The minimum over the first axis of that table is the signature; an empty table has no minimum, so look for it first.",
+            "The minimum over the first axis of that table is the signature; an empty table has none.",
         ),
         """import numpy as np
 
@@ -613,12 +664,24 @@ answer = signature""",
         build(
             _candidates,
             _signatures,
-            names=["two bands", "chance agreements, 4 bands", "chance agreements, 6 bands", "one document", "four copies"],
+            names=[
+                "two bands",
+                "chance agreements, 4 bands",
+                "chance agreements, 6 bands",
+                "one document",
+                "four copies",
+            ],
             diagnoses=[
                 (_any_place, "one equal place is not enough: all places of a band have to agree."),
                 (_all_places, "only whole signatures are compared: one equal band is enough."),
-                (_across_bands, "the first band of one document is compared with the second of another: keep bands apart."),
-                (_bands_for_rows, "bands and rows are swapped: `bands` says how many bands, not how long one is."),
+                (
+                    _across_bands,
+                    "the first band of one document is compared with the second of another: keep bands apart.",
+                ),
+                (
+                    _bands_for_rows,
+                    "bands and rows are swapped: `bands` says how many bands, not how long one is.",
+                ),
                 (_neighbours, "of three documents alike in a band, all three pairs count."),
             ],
             right="More bands: more pairs are found, and more are compared for nothing.",
@@ -661,18 +724,24 @@ answer = candidates""",
     ),
     Exercise(
         "01.4",
-        'Model X has 2.60 nats per token with BPE tokens of 2.4 bytes on average; model Y has 1.20 nats per token and its '
+        "Model X has 2.60 nats per token with BPE tokens of 2.4 bytes on average; model Y has 1.20 nats per token and its "
         'tokens are bytes. How many bits per byte has X, and which of the two predicts the text better, "X" or "Y"?',
         several(
             bits_per_byte=number(
                 2.60 / 2.4 / math.log(2),
                 rel=0.01,
                 diagnoses=[
-                    (2.60 / 2.4, "these are nats per byte; a bit is ln 2 = 0.693 nats, so there are more bits."),
+                    (
+                        2.60 / 2.4,
+                        "these are nats per byte; a bit is ln 2 = 0.693 nats, so there are more bits.",
+                    ),
                     (2.60 / math.log(2), "these are bits per token; a token of X has 2.4 bytes."),
                     (2.60 / 2.4 * math.log(2), "the unit the wrong way round: divide by ln 2."),
                     (2.60 * 2.4 / math.log(2), "a loss per token is spread over 2.4 bytes: divide by them."),
-                    (2.60 * 2.4, "a loss per token is spread over 2.4 bytes: divide; and turn nats into bits."),
+                    (
+                        2.60 * 2.4,
+                        "a loss per token is spread over 2.4 bytes: divide; and turn nats into bits.",
+                    ),
                     (1.20 / math.log(2), "that is Y; X is asked for."),
                     (2.60 / 2.4 / math.log(10), "a bit is ln 2 nats, not ln 10."),
                 ],
@@ -731,7 +800,10 @@ answer = {"bits_per_byte": bits_per_byte, "better": "X"}""",
         "The function leaky above leaks in two ways. Write split(paths, texts), which does the same job without them: "
         "no text on both sides, whichever path it has; of copies the first stays; about one document in twenty held out; "
         "and no document changes sides when others are added.",
-        judged(_judge_split, wanted="a function, judged on 600 documents with copies, and again with others added in front"),
+        judged(
+            _judge_split,
+            wanted="a function, judged on 600 documents with copies, and again with others added in front",
+        ),
         (
             "Copies first: which rows hold a text that no earlier row holds?",
             "Then the side: what of a document stays the same when others are added? Not its row.",
@@ -776,15 +848,24 @@ answer = split""",
             rel=0.02,
             diagnoses=[
                 (2.0, "twice the data divides it by 2^0.3 = 1.23 only."),
-                (2**0.3, "that is by how much twice the data shrinks it; the question is the other way round."),
-                (0.5**0.3, "that is what is left of it after twice the data; the question is the other way round."),
+                (
+                    2**0.3,
+                    "that is by how much twice the data shrinks it; the question is the other way round.",
+                ),
+                (
+                    0.5**0.3,
+                    "that is what is left of it after twice the data; the question is the other way round.",
+                ),
                 (0.5 ** (1 / 0.3), "that is the reciprocal: D grows, so the factor is above 1."),
                 (2 * 0.3, "the exponent is above: solve (D'/D)^0.3 = 2."),
                 (2 / 0.3, "the exponent is not a factor: solve (D'/D)^0.3 = 2."),
                 (10 ** (1 / 0.3), "halve, not a tenth: put 2 in place of 10."),
                 (math.exp(1 / 0.3), "that would divide it by e; put 2 in its place."),
             ],
-            slips=((0.5, "too small by half: solve (D'/D)^0.3 = 2."), (-1.0, "a factor of growth is positive.")),
+            slips=(
+                (0.5, "too small by half: solve (D'/D)^0.3 = 2."),
+                (-1.0, "a factor of growth is positive."),
+            ),
             right="Ten times the data for half the gap, and ten times again for the next half.",
         ),
         (
@@ -796,7 +877,12 @@ answer = split""",
         kind="compute",
         minutes=4,
         difficulty=2,
-        wrong=((2, "1.23 only"), (2**0.3, "other way round"), (2 / 0.3, "not a factor"), (0.0992, "reciprocal")),
+        wrong=(
+            (2, "1.23 only"),
+            (2**0.3, "other way round"),
+            (2 / 0.3, "not a factor"),
+            (0.0992, "reciprocal"),
+        ),
     ),
     Exercise(
         "01.8",
@@ -806,8 +892,8 @@ answer = split""",
         judged(_judge_R, wanted="a function, R* within 1 % on planted points"),
         (
             "Two steps: the formula as a function of R*, and a search for the lowest misfit.",
-            "Search over the logarithm of R*: a grid from 0.1 to 100 has equal steps there. scipy.optimize.minimize_scalar also serves.",
-            "First turn epochs into repetitions. A grid of a few hundred values is fine enough if you then refine it around the best.",
+            "Search over the logarithm of R*, by a grid from 0.1 to 100 or by scipy.optimize.minimize_scalar.",
+            "First turn epochs into repetitions. Then refine a grid of some hundred values around the best.",
         ),
         """import numpy as np
 
@@ -949,8 +1035,8 @@ answer = logistic""",
     ),
     Exercise(
         "01.11",
-        "Write mixing_law(shares, losses): the constants (c, k, t) of L = c + k·e^(t·r) with the least sum of squared errors, for "
-        "shares r between 0 and 1. A share may help (t < 0) or hurt (t > 0).",
+        "Write mixing_law(shares, losses): the constants (c, k, t) of L = c + k·e^(t·r) with the least sum of squared errors, "
+        "for shares r between 0 and 1. A share may help (t < 0) or hurt (t > 0).",
         judged(_judge_mixing, wanted="a function, its law within 0.01 nats everywhere between 0 and 1"),
         (
             "If you knew t, only c and k were left, and the law is linear in them.",
