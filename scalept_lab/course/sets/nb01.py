@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from scalept_lab.course.answers import UNANSWERED, Verdict, build, choice, judged, number, several
+from scalept_lab.course.equal import as_number, kind
 from scalept_lab.course.exercises import Exercise
 
 # --- 01.1: Jaccard -------------------------------------------------------------------------------------------
@@ -53,6 +54,10 @@ def _counted_twice(a: str, b: str, k: int) -> float:
 
 def _dice(a: str, b: str, k: int) -> float:
     return 2 * _counted_twice(a, b, k)
+
+
+def _letters(a: str, b: str, k: int) -> float:
+    return _over(set(a), set(b), _union)
 
 
 def _short_lost(a: str, b: str, k: int) -> float:
@@ -107,6 +112,10 @@ def _largest_kept(shingles: Any, a: Any, b: Any) -> Any:
 
 def _one_per_shingle(shingles: Any, a: Any, b: Any) -> Any:
     return _hashed_all(shingles, a, b).min(1)
+
+
+def _zeros_for_none(shingles: Any, a: Any, b: Any) -> Any:
+    return _signature(shingles, a, b) if len(shingles) else _numpy().zeros(len(a))
 
 
 def _not_cut(shingles: Any, a: Any, b: Any) -> Any:
@@ -173,6 +182,19 @@ def _neighbours(signatures: Any, bands: int) -> Any:
     return sorted(found)
 
 
+def _both_ways(signatures: Any, bands: int) -> Any:
+    pairs = _candidates(signatures, bands)
+    return sorted(pairs + [(j, i) for i, j in pairs])
+
+
+def _with_itself(signatures: Any, bands: int) -> Any:
+    return sorted(_candidates(signatures, bands) + [(i, i) for i in range(len(signatures))])
+
+
+def _as_set(signatures: Any, bands: int) -> Any:
+    return set(_candidates(signatures, bands))
+
+
 def _signatures() -> list[tuple[Any, int]]:
     np = _numpy()
     rng = np.random.default_rng(2)
@@ -192,26 +214,32 @@ def _documents(count: int = 600, seed: int = 0) -> tuple[list[str], list[str]]:
     return [f"package/module_{rng.randrange(10**9)}.py" for _ in range(count)], texts
 
 
-def _sides(
-    split: Callable[..., Any], paths: list[str], texts: list[str]
-) -> tuple[list[int], list[int]] | None:
+def _sides(split: Callable[..., Any], paths: list[str], texts: list[str]) -> Any:
+    """Two lists of row numbers; or whatever else came back."""
     found = split(list(paths), list(texts))
-    if found is None or found is ...:
-        return None
-    train, heldout = ([int(row) for row in side] for side in found)
-    return train, heldout
+    if (
+        isinstance(found, (tuple, list))
+        and len(found) == 2
+        and all(hasattr(side, "__iter__") for side in found)
+    ):
+        return [int(row) for row in found[0]], [int(row) for row in found[1]]
+    return found
 
 
 def _judge_split(split: Callable[..., Any]) -> Verdict:
     paths, texts = _documents()
     found = _sides(split, paths, texts)
-    if found is None:
+    if found is None or found is ...:
         return UNANSWERED
+    if not isinstance(found, tuple):
+        return Verdict(
+            False, f"two lists of row numbers are asked for, (train, heldout); this is {kind(found)}."
+        )
     train, heldout = found
     both = {texts[row] for row in train} & {texts[row] for row in heldout}
     kept = {texts[row] for row in train + heldout}
     more_paths, more_texts = _documents(37, seed=1)
-    later = _sides(split, more_paths + paths, more_texts + texts) or ([], [])
+    later: Any = _sides(split, more_paths + paths, more_texts + texts) or ([], [])
     before = {paths[row]: side for side, rows in enumerate(found) for row in rows}
     after = {(more_paths + paths)[row]: side for side, rows in enumerate(later) for row in rows}
     moved = sum(after.get(path, side) != side for path, side in before.items())
@@ -332,7 +360,10 @@ def _judge_R(fit: Callable[..., Any]) -> Verdict:
         found = fit(unique, passes.copy(), worth.copy())
         if found is None or found is ...:
             return UNANSWERED
-        target, value = _fit_R(unique, passes, worth), float(np.asarray(found, float).ravel()[0])
+        target, value = _fit_R(unique, passes, worth), as_number(found)
+        if value is None or not math.isfinite(value):
+            what = kind(found) if value is None else value
+            return Verdict(False, f"one finite number is asked for, R*; with {name!r} this is {what}.")
         off = abs(value / target - 1)
         rows.append((name, "agrees" if off < 0.01 else f"{100 * off:.3g} % off", bool(off < 0.01)))
         if not off < 0.01 and not wrong:
@@ -345,6 +376,7 @@ def _judge_R(fit: Callable[..., Any]) -> Verdict:
                 (_published, "that is the published constant; these points have their own."),
                 (_log_left, "that is the logarithm of the constant: raise e to it at the end."),
                 (lambda *given: 1 / _fit_R(*given), "that is the reciprocal."),
+                (lambda *given: -_fit_R(*given), "the sign is the other way round: R* is positive."),
             ]
             told = (
                 text for slip, text in slips if abs(value - slip(unique, passes, worth)) < 0.01 * abs(value)
@@ -395,6 +427,15 @@ def _pairs_alone(texts: Any, buckets: int) -> Any:
 
 def _not_unit(texts: Any, buckets: int) -> Any:
     return _hashed_as(texts, buckets, unit=False)
+
+
+def _shares(texts: Any, buckets: int) -> Any:
+    X = _not_unit(texts, buckets)
+    return X / _numpy().maximum(1, X.sum(axis=1, keepdims=True))
+
+
+def _of_letters(texts: Any, buckets: int) -> Any:
+    return _hashed([" ".join(text) for text in texts], buckets)
 
 
 def _counted_once(texts: Any, buckets: int) -> Any:
@@ -512,17 +553,19 @@ def _judge_mixing(fit: Callable[..., Any]) -> Verdict:
         found = fit(r.copy(), _law(r, c, k, t))
         if found is None or found is ...:
             return UNANSWERED
-        values = [float(value) for value in found]
+        values = [value for value in map(as_number, found) if value is not None and math.isfinite(value)]
+        if len(found) != 3:
+            return Verdict(False, f"three constants are asked for: c, k and t; these are {len(found)}.")
         if len(values) != 3:
-            return Verdict(
-                False, f"three constants are asked for, c, k and t in this order; these are {len(values)}."
-            )
+            return Verdict(False, f"three finite numbers are asked for; with {name!r} not all of these are.")
         off = float(np.abs(_law(ahead, *values) - _law(ahead, c, k, t)).max())
         rows.append((name, "agrees" if off < 0.01 else f"forecasts up to {off:.2g} nats off", off < 0.01))
         if off < 0.01 or wrong:
             continue
         slips = [
             (_sign_of_t, "the sign of t is the other way round."),
+            (lambda *given: _mixing_law(*given)[::-1], "the order is the other way round: c, k, t."),
+            (lambda *given: tuple(_mixing_law(*given)[i] for i in (1, 0, 2)), "c and k have changed places."),
             (_falling_only, "a share can also hurt: try positive t as well as negative."),
             (_no_floor, "without c the law falls towards zero; no text has a loss of zero."),
             (_straight, "that is a straight line; the law bends."),
@@ -551,6 +594,11 @@ EXERCISES = (
             list(_PAIRS.values()),
             names=list(_PAIRS),
             diagnoses=[
+                (_letters, "a set of a text is the set of its letters; split it into words first."),
+                (
+                    lambda a, b, k: 100 * _jaccard(a, b, k),
+                    "this looks like percent; between 0 and 1 is asked for.",
+                ),
                 (
                     _bag,
                     "these are sets of single words; take runs of k words, or word order counts for nothing.",
@@ -614,6 +662,10 @@ answer = jaccard""",
             names=["200 shingles", "one shingle", "another order, three functions", "no shingle"],
             rel=1e-12,
             diagnoses=[
+                (
+                    _zeros_for_none,
+                    "without shingles each place gets the largest value, above every real minimum.",
+                ),
                 (_largest_kept, "these are the largest values; keep the smallest."),
                 (_one_per_shingle, "that has one value for each shingle; keep one for each hash function."),
                 (_not_cut, "the last step is missing: modulo 2^32."),
@@ -672,6 +724,13 @@ answer = signature""",
                 "four copies",
             ],
             diagnoses=[
+                (_both_ways, "each pair comes twice: keep the one with i < j."),
+                (_with_itself, "a document is no pair with itself: i < j."),
+                (
+                    lambda signatures, bands: _candidates(signatures, bands)[::-1],
+                    "the pairs are right; sort them.",
+                ),
+                (_as_set, "the pairs are right; return them as a sorted list, sorted(…)."),
                 (_any_place, "one equal place is not enough: all places of a band have to agree."),
                 (_all_places, "only whole signatures are compared: one equal band is enough."),
                 (
@@ -938,6 +997,11 @@ answer = fit_R""",
             _SENTENCES,
             names=["two lines of code and an empty text", "one word", "nothing but blanks", "two scripts"],
             diagnoses=[
+                (
+                    _shares,
+                    "that divides by the sum of the counts; the length is the root of the sum of their squares.",
+                ),
+                (_of_letters, "these are letters; split the text into words first."),
                 (_words_alone, "the pairs of neighbouring words are missing."),
                 (_pairs_alone, "the single words are missing."),
                 (_not_unit, "the rows still have different lengths: divide each by its own."),
@@ -992,6 +1056,13 @@ answer = hashed""",
             _labelled,
             names=["25 steps", "one step", "one feature", "no step", "labels true and false"],
             diagnoses=[
+                (lambda *given: _logistic(*given)[0], "the bias is missing: return both, (w, b)."),
+                (lambda *given: _logistic(*given)[::-1], "w comes first: return (w, b)."),
+                (lambda X, y, steps, rate: _logistic(X, y, steps + 1, rate), "that is one step too many."),
+                (
+                    lambda X, y, steps, rate: _logistic(X, y, max(0, steps - 1), rate),
+                    "that is one step too few.",
+                ),
                 (_summed, "that goes down the gradient of the sum; divide by the number of examples."),
                 (_no_bias, "the bias never moves."),
                 (_linear, "that is linear regression: put X·w + b through the logistic function."),
