@@ -106,18 +106,15 @@ def pools() -> tuple[Streams, Streams]:
     good, test = (trusted["text"].iloc[side] for side in documents.split(trusted["text"], trusted["path"]))
     good = good.iloc[np.random.default_rng(0).permutation(len(good))[:400]]
     scores = quality.likeness(quality.hashed(list(good)), quality.hashed(list(pool["text"])))
-    rows = {
-        "train": documents.split(kept["text"], kept["path"])[0],
-        "test": documents.split(kept["text"], kept["path"])[1],
-    }
+    train, test_rows = documents.split(kept["text"], kept["path"])
     streams = {
         "raw": packed(pool["text"]),
-        "rules": packed(kept["text"].iloc[rows["train"]]),
+        "rules": packed(kept["text"].iloc[train]),
         "classifier": packed(pool["text"].iloc[quality.best(scores, pool["bytes"].to_numpy())]),
         "sources": packed(pool["text"][pool["package"] != "pygments"]),
         "rejected": packed(pool["text"][pool["path"].isin(gone)]),
     }
-    return streams, {"kept": packed(kept["text"].iloc[rows["test"]]), "trusted": packed(test)}
+    return streams, {"kept": packed(kept["text"].iloc[test_rows]), "trusted": packed(test)}
 
 
 def packed(texts: Sequence[str]) -> np.ndarray:

@@ -20,7 +20,8 @@ CHARS = 4000  # of a document that are looked at
 
 
 def hashed(texts: Sequence[str], buckets: int = 2048) -> np.ndarray:
-    """(T, buckets): how often each word and each pair of neighbours falls into a bucket, each row divided by its length.
+    """(T, buckets): how often each word and each pair of neighbours in a text's first `CHARS` characters falls into a bucket,
+    each row divided by its length.
 
     Words are split at blanks, a pair is joined by one, and crc32 modulo `buckets` is the place. A text without words is a row
     of zeros. Raises: InputError for no bucket.
