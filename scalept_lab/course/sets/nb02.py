@@ -6,15 +6,14 @@ shown, what is compared with and what serves while the exercise is open are one 
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import numpy as np
 
 from scalept_lab.course.answers import build, choice, number, several
 from scalept_lab.course.exercises import Exercise
+from scalept_lab.course.sets.pieces import NUMPY, skeleton, slips, source
 
 # --- the pieces that the learner writes -----------------------------------------------------------------------------------
 
@@ -144,37 +143,6 @@ def coordinate_check(width: int, rule: Callable, batches: Any, lr: float = 0.01)
     return {name: float((after[name] - before[name]).square().mean().sqrt()) for name in after}
 
 
-# --- how they become exercises --------------------------------------------------------------------------------------------
-
-
-def _source(function: Callable, needs: str = "") -> str:
-    return f"{needs}{inspect.getsource(function)}\n\nanswer = {function.__name__}"
-
-
-def _skeleton(function: Callable) -> str:
-    head, text, _ = inspect.getsource(function).split('"""')
-    return f'{head}"""{text}"""\n    ...'
-
-
-@cache
-def _slip(function: Callable, right: str, wrong: str) -> Callable:
-    """A slip: the solution with one piece of it changed."""
-    source = inspect.getsource(function)
-    if right not in source:
-        raise ValueError(f"{function.__name__}: {right!r} is not in it")
-    space: dict[str, Any] = {**globals()}
-    exec(source.replace(right, wrong), space)
-    return space[function.__name__]
-
-
-def _slips(function: Callable, *slips: tuple[str, str, str, str]) -> tuple[list, tuple]:
-    """Diagnoses for a check, and the wrong answers that must get them, of (right, wrong, fragment, diagnosis)."""
-    made = [(_slip(function, right, wrong), fragment, text) for right, wrong, fragment, text in slips]
-    return [(bad, text) for bad, _, text in made], tuple((bad, fragment) for bad, fragment, _ in made)
-
-
-NUMPY = "import numpy as np\n\n\n"
-
 _NEW: dict[str, Any] = {"gated": True, "positions": 0, "norm": 1}
 SIZES: dict[str, dict[str, Any]] = {
     "gpt2": dict(depth=12, width=768, heads=12, kv_heads=12, head_size=64, hidden=3072, vocab=50257,
@@ -196,7 +164,12 @@ def _tensors(width: int, depth: int = 2) -> dict[str, tuple[int, int]]:
     block = {"attention.qkv": (3 * width, width), "attention.out": (width, width), "mlp.up": (4 * width, width),
              "mlp.down": (width, 4 * width)}  # fmt: skip
     inside = {f"blocks.{i}.{name}.weight": shape for i in range(depth) for name, shape in block.items()}
-    return {"embed.weight": (256, width), "position.weight": (64, width), **inside, "head.weight": (256, width)}
+    return {
+        "embed.weight": (256, width),
+        "position.weight": (64, width),
+        **inside,
+        "head.weight": (256, width),
+    }
 
 
 def _by_fan_in(tensors: dict, lr: float) -> dict:
@@ -222,14 +195,14 @@ _GPT2 = 124_439_808
 _WEIGHTS = 12 * _DEPTH * _D**2
 _TABLES = (_V + _S) * _D
 
-_PARAMETER_DIAGNOSES, _PARAMETER_SLIPS = _slips(
+_PARAMETER_DIAGNOSES, _PARAMETER_SLIPS = slips(
     parameters,
     ("2 * d * kv", "2 * d * q", "query heads", "every key and value got as many channels as the queries: in grouped-query "
      "attention there are fewer key heads than query heads."),
     ('(3 if m["gated"] else 2)', "2", "three matrices", "a gated MLP has three matrices, a gate beside the one up and the one "
      "down."),
     ('m["heads"] * m["head_size"], m["kv_heads"] * m["head_size"]',
-     'd, m["kv_heads"] * d // m["heads"]', "need not be the width",
+     'm["width"], m["kv_heads"] * m["width"] // m["heads"]', "need not be the width",
      "heads times head_size need not be the width of the stream: look at Gemma."),
     ('(1 if m["tied"] else 2)', "2", "counts once", "a tied output layer is the token table once more: it counts once."),
     ('(1 if m["tied"] else 2)', "1", "matrix of its own", "an output layer that is not tied is a matrix of its own."),
@@ -249,7 +222,7 @@ _PARAMETER_DIAGNOSES, _PARAMETER_SLIPS = _slips(
      "non-embedding parameters."),
 )  # fmt: skip
 
-_FLOP_DIAGNOSES, _FLOP_SLIPS = _slips(
+_FLOP_DIAGNOSES, _FLOP_SLIPS = slips(
     training_flops,
     ("3 * flops", "flops", "forward pass alone", "this is the forward pass alone; the backward pass costs twice as much again."),
     ("3 * flops", "1.5 * flops", "multiplied and added", "half of it: a weight that meets a token is multiplied and added, "
@@ -270,7 +243,7 @@ _FLOP_DIAGNOSES, _FLOP_SLIPS = _slips(
     ("3 * flops", "3 * flops * context", "each token", "this is the cost of the whole window; it is asked for each token."),
 )  # fmt: skip
 
-_RIVAL_DIAGNOSES, _RIVAL_SLIPS = _slips(
+_RIVAL_DIAGNOSES, _RIVAL_SLIPS = slips(
     rivals,
     ("losses[int(np.argmax(x))]", "losses[-1]", "in any order", '"no change" takes the last of the list; the sizes come in any '
      "order."),
@@ -286,7 +259,7 @@ _RIVAL_DIAGNOSES, _RIVAL_SLIPS = _slips(
      "log and log10 are mixed: fit and forecast need the same one."),
 )  # fmt: skip
 
-_INTERVAL_DIAGNOSES, _INTERVAL_SLIPS = _slips(
+_INTERVAL_DIAGNOSES, _INTERVAL_SLIPS = slips(
     paired_interval,
     ("t.ppf(0.975, n - 1)", "1.96", "1.96", "1.96 holds for many seeds; a few need Student's t, which is wider."),
     ("t.ppf(0.975, n - 1)", "t.ppf(0.95, n - 1)", "both sides", "this is the 90 % interval: 95 % leave 2.5 % on both sides."),
@@ -300,7 +273,7 @@ _INTERVAL_DIAGNOSES, _INTERVAL_SLIPS = _slips(
      "strangers; they are paired by seed: take the differences first, then their spread."),
 )  # fmt: skip
 
-_RATE_DIAGNOSES, _RATE_SLIPS = _slips(
+_RATE_DIAGNOSES, _RATE_SLIPS = slips(
     mup_rates,
     (" * base_width / width", "", "same at every width", "these rates are the same at every width: this is the standard "
      "parametrization."),
@@ -317,7 +290,7 @@ _RATE_DIAGNOSES, _RATE_SLIPS = _slips(
     ("3 * lr", "lr", "three times", "at the base width the output layer learns three times as fast as a matrix inside."),
 )  # fmt: skip
 
-_COORDINATE_DIAGNOSES, _COORDINATE_SLIPS = _slips(
+_COORDINATE_DIAGNOSES, _COORDINATE_SLIPS = slips(
     coordinate_check,
     ("(after[name] - before[name])", "after[name]", "how large", "this is how large the outputs are after training; asked is how "
      "far they moved."),
@@ -345,20 +318,41 @@ EXERCISES = (
             _GPT2,
             rel=1e-9,
             diagnoses=[
-                (_WEIGHTS, "these are the matrices of the blocks alone; the tables, biases and norms are missing."),
+                (
+                    _WEIGHTS,
+                    "these are the matrices of the blocks alone; the tables, biases and norms are missing.",
+                ),
                 (_WEIGHTS + _TABLES, "matrices and tables are right; the biases and the norms are missing."),
-                (_GPT2 + _V * _D, "the output layer is tied: it is the token table once more, and counts once."),
-                (_GPT2 - _S * _D, "the table of learned positions is missing: one row for each of 1,024 places."),
+                (
+                    _GPT2 + _V * _D,
+                    "the output layer is tied: it is the token table once more, and counts once.",
+                ),
+                (
+                    _GPT2 - _S * _D,
+                    "the table of learned positions is missing: one row for each of 1,024 places.",
+                ),
                 (_GPT2 - 2 * _D, "one norm is missing: it stands after the last block."),
                 (_GPT2 - _D, "the last norm has a bias as well as a gain."),
                 (_GPT2 - 3 * _D * _DEPTH, "the biases of query, key and value are missing in every block."),
                 (_GPT2 - 9 * _D * _DEPTH, "the biases are missing; every matrix in the blocks has one."),
-                (_GPT2 - 4 * _D * _DEPTH, "the norms of the blocks are missing: two in each, with gain and bias."),
+                (
+                    _GPT2 - 4 * _D * _DEPTH,
+                    "the norms of the blocks are missing: two in each, with gain and bias.",
+                ),
                 (_GPT2 - 2 * _D * _DEPTH, "a block has two norms, each with a gain and a bias."),
-                (_GPT2 - (4 * _DEPTH + 2) * _D, "the norms are missing: two in each block and one at the end."),
+                (
+                    _GPT2 - (4 * _DEPTH + 2) * _D,
+                    "the norms are missing: two in each block and one at the end.",
+                ),
                 (_GPT2 - (2 * _DEPTH + 1) * _D, "a norm has two vectors here, a gain and a bias."),
-                (_GPT2 - 5 * _D * _DEPTH, "the biases of the MLP are missing, the wide one and the narrow one."),
-                (_GPT2 - _TABLES, "these are the non-embedding parameters; the total has the two tables as well."),
+                (
+                    _GPT2 - 5 * _D * _DEPTH,
+                    "the biases of the MLP are missing, the wide one and the narrow one.",
+                ),
+                (
+                    _GPT2 - _TABLES,
+                    "these are the non-embedding parameters; the total has the two tables as well.",
+                ),
             ],
             slips=(),
             right="Matrices are 68 % of it, tables 32 %, and all biases and norms together 0.1 %.",
@@ -404,12 +398,12 @@ answer = tables + depth * block + 2 * d""",
             "depth times (matrices + biases + two norms), one norm, and the tables: the vocabulary's once or twice, the positions' "
             "once.",
         ),
-        _source(parameters),
+        source(parameters),
         kind="build",
         minutes=15,
         difficulty=3,
         wrong=_PARAMETER_SLIPS,
-        skeleton=_skeleton(parameters),
+        skeleton=skeleton(parameters),
         own=lambda: parameters,
     ),
     Exercise(
@@ -421,12 +415,21 @@ answer = tables + depth * block + 2 * d""",
                 (_WEIGHTS + 32_000 * _D) / 1e6,
                 rel=0.02,
                 diagnoses=[
-                    (32_000 * _D / 1e6, "this is the vocabulary's table alone, the very slip of the published one."),
+                    (
+                        32_000 * _D / 1e6,
+                        "this is the vocabulary's table alone, the very slip of the published one.",
+                    ),
                     (24, "this is the published number; part of the model is missing in it."),
                     (_WEIGHTS / 1e6, "these are the blocks alone; the vocabulary has a table of its own."),
                     ((_WEIGHTS / 3 + 32_000 * _D) / 1e6, "the MLP is missing: 8·width² in every block."),
-                    ((2 * _WEIGHTS / 3 + 32_000 * _D) / 1e6, "attention is missing: 4·width² in every block."),
-                    ((_WEIGHTS + 64_000 * _D) / 1e6, "the table of the vocabulary counts once in an encoder."),
+                    (
+                        (2 * _WEIGHTS / 3 + 32_000 * _D) / 1e6,
+                        "attention is missing: 4·width² in every block.",
+                    ),
+                    (
+                        (_WEIGHTS + 64_000 * _D) / 1e6,
+                        "the table of the vocabulary counts once in an encoder.",
+                    ),
                     (_WEIGHTS + 32_000 * _D, "the unit: how many millions?"),
                 ],
             ),
@@ -481,12 +484,12 @@ answer = {"millions": millions, "forgotten": "blocks"}""",
             "Matrices as in 02.2, without biases and norms. Attention counts channels of the queries, whatever the keys have. "
             "Lookups cost nothing.",
         ),
-        _source(training_flops),
+        source(training_flops),
         kind="build",
         minutes=12,
         difficulty=3,
         wrong=_FLOP_SLIPS,
-        skeleton=_skeleton(training_flops),
+        skeleton=skeleton(training_flops),
         own=lambda: training_flops,
     ),
     Exercise(
@@ -497,11 +500,17 @@ answer = {"millions": millions, "forgotten": "blocks"}""",
             1.5e9,
             rel=0.01,
             diagnoses=[
-                (12e9, "2 bytes count the 16-bit weights alone; training also keeps gradients and Adam's states."),
+                (
+                    12e9,
+                    "2 bytes count the 16-bit weights alone; training also keeps gradients and Adam's states.",
+                ),
                 (6e9, "4 bytes count 16-bit weights and gradients; Adam's states are the larger part."),
                 (2e9, "12 bytes count the optimizer's part alone; add the 16-bit weights and gradients."),
                 (3e9, "8 bytes count Adam's two moments alone; there are three more parts."),
-                (24e9 / 14, "14 bytes leave out either the weights or the gradients in 16 bits; both are there."),
+                (
+                    24e9 / 14,
+                    "14 bytes leave out either the weights or the gradients in 16 bits; both are there.",
+                ),
                 (24e9 / 18, "18 bytes keep the gradients in 32 bits; here they have 16."),
                 (24 * 2**30 / 16, "24 GB are taken for 24 · 2³⁰ bytes; here they are 24e9."),
                 (1.5, "the unit: how many parameters, not how many billions."),
@@ -549,12 +558,12 @@ answer = 24e9 / bytes_per_parameter""",
             "does that.",
             "polyfit gives slope and height of the line. At the target you get a logarithm; bring it back.",
         ),
-        _source(rivals, NUMPY),
+        source(rivals, NUMPY),
         kind="build",
         minutes=8,
         difficulty=2,
         wrong=_RIVAL_SLIPS,
-        skeleton=_skeleton(rivals),
+        skeleton=skeleton(rivals),
         own=lambda: rivals,
     ),
     Exercise(
@@ -579,12 +588,12 @@ answer = 24e9 / bytes_per_parameter""",
             "the root of n.",
             "Mean ± factor · standard error. The factor is Student's t, at a probability that leaves 2.5 % on either side.",
         ),
-        _source(paired_interval, NUMPY),
+        source(paired_interval, NUMPY),
         kind="build",
         minutes=10,
         difficulty=3,
         wrong=_INTERVAL_SLIPS,
-        skeleton=_skeleton(paired_interval),
+        skeleton=skeleton(paired_interval),
         own=lambda: paired_interval,
     ),
     Exercise(
@@ -594,7 +603,12 @@ answer = 24e9 / bytes_per_parameter""",
         "times that. What happens to each at another width follows from the number of inputs that it adds up.",
         build(
             mup_rates,
-            [(_tensors(64), 0.01, 32), (_tensors(8), 0.01, 32), (_tensors(32), 0.02, 32), (_tensors(256, 4), 0.002, 64)],
+            [
+                (_tensors(64), 0.01, 32),
+                (_tensors(8), 0.01, 32),
+                (_tensors(32), 0.02, 32),
+                (_tensors(256, 4), 0.002, 64),
+            ],
             names=["width 64", "width 8", "the base width", "width 256, base 64"],
             rel=1e-6,
             diagnoses=_RATE_DIAGNOSES,
@@ -607,12 +621,12 @@ answer = 24e9 / bytes_per_parameter""",
             "Two of the three kinds add up a number of inputs in proportion to the width. Their steps have to become smaller by the "
             "same factor.",
         ),
-        _source(mup_rates),
+        source(mup_rates),
         kind="build",
         minutes=10,
         difficulty=3,
         wrong=_RATE_SLIPS,
-        skeleton=_skeleton(mup_rates),
+        skeleton=skeleton(mup_rates),
         own=lambda: mup_rates,
     ),
     Exercise(
@@ -635,12 +649,12 @@ answer = 24e9 / bytes_per_parameter""",
             "Adam takes a list of groups, one for each named parameter, with its own lr. Measure without gradients, on the inputs of "
             "the first batch both times.",
         ),
-        _source(coordinate_check, NUMPY),
+        source(coordinate_check, NUMPY),
         kind="build",
         minutes=25,
         difficulty=4,
         wrong=_COORDINATE_SLIPS,
-        skeleton=_skeleton(coordinate_check),
+        skeleton=skeleton(coordinate_check),
         own=lambda: coordinate_check,
     ),
     Exercise(
