@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.transforms import ScaledTranslation
 
@@ -35,7 +36,7 @@ Curve = Callable[[np.ndarray], Any]
 def plot_loss_against(
     x: Sequence[float], y: Any, *, xlabel: str, ylabel: str = LOSS, err: Any = None,
     curves: Mapping[str, Curve] | None = None, logx: bool = True, logy: bool = True, lowest: bool = False,
-    title: str = "",
+    title: str = "", bars: str = "95 % interval of the mean", ylim: tuple[float, float] | None = None,
 ) -> Figure:  # fmt: skip
     """Measurements against one variable: seeds as small points, their mean as a line, its 95 % interval as a bar.
 
@@ -44,12 +45,13 @@ def plot_loss_against(
     err    half-widths (X values, or a mapping) where they are known; else from the seeds, by Student's t
     curves name -> function of x, drawn in the colour of the series of that name in place of its line
     lowest mark the lowest mean of each series, as for a sweep of learning rates
+    bars   what the bars are, for the legend; ylim the range of y, for figures that are compared
     Raises: InputError if lengths differ or nothing is left to draw.
     """
     series = y if isinstance(y, Mapping) else {"": y}
     curves = curves or {}
     fig, ax = look.canvas()
-    ends = []
+    ends, barred = [], False
     for i, (name, values) in enumerate(series.items()):
         X = np.asarray(x[name] if isinstance(x, Mapping) else x, float)
         runs_XxS = np.asarray(values, float)
@@ -72,6 +74,7 @@ def plot_loss_against(
             dots.set_transform(dots.get_transform() + beside)
         if np.isfinite(half).any():
             ax.errorbar(X, mean, half, fmt="none", ecolor=color, elinewidth=1.4, capsize=3)
+            barred = True
         joined = "" if name in curves else "-"
         ax.plot(
             X[there], mean[there], linestyle=joined, marker=marker, color=color, linewidth=1.6, markersize=6
@@ -90,9 +93,23 @@ def plot_loss_against(
         log_axis(ax.xaxis)
     if logy:
         log_axis(ax.yaxis, "{:.4g}".format)
+    if ylim:
+        ax.set_ylim(ylim)
     if ends:
         look.widen(ax, min(0.4, 0.02 + 0.0125 * max(len(name) for *_, name, _ in ends)), logx)
         look.name_ends(ax, ends, away=12)
+    if barred:
+        bar = Line2D(
+            [],
+            [],
+            color=GREY,
+            marker="|",
+            markersize=11,
+            markeredgewidth=1.4,
+            linestyle="",
+            label=f"bars: {bars}",
+        )
+        ax.legend(handles=[bar], loc="best", **look.LEGEND)
     label(ax, xlabel, ylabel, title)
     return fig
 
