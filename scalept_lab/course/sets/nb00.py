@@ -18,7 +18,7 @@ from scalept_lab.course.sets.pieces import NUMPY, skeleton, slip, slips, source
 # --- the pieces that the learner writes -----------------------------------------------------------------------------------
 
 
-def bigram_loss(train: Any, heldout: Any, vocab: int = 256, smoothing: float = 0.1) -> float:
+def bigram_loss(train: np.ndarray, heldout: np.ndarray, vocab: int = 256, smoothing: float = 0.1) -> float:
     """Loss of a bigram model in nats per token: how likely is a token after the one before it?
 
     train, heldout  arrays of tokens, whole numbers from 0 to vocab - 1
@@ -45,7 +45,7 @@ def nats_per_byte(log_probabilities: list, tokens: list) -> float:
     return float(nats / length)
 
 
-def write(next_probabilities: Callable, start: list, length: int, rng: Any) -> list:
+def write(next_probabilities: Callable, start: list, length: int, rng: np.random.Generator) -> list:
     """Continue a text by `length` tokens, each drawn from the model's probabilities.
 
     next_probabilities  tokens so far (list) -> probabilities of the next one (array of V)
@@ -278,7 +278,7 @@ answer = math.log(50_257)""",
             "rng.choice(V, p=probabilities) draws a number from 0 to V − 1 with these probabilities; taking the largest is no draw.",
             "Begin with list(start), so that the caller's list stays as it is, and return the whole list at the end.",
         ),
-        source(write, f"from collections.abc import Callable\nfrom typing import Any\n\n{NUMPY}"),
+        source(write, f"from collections.abc import Callable\n\n{NUMPY}"),
         kind="build",
         minutes=6,
         difficulty=2,

@@ -103,7 +103,7 @@ def mup_rates(tensors: dict, lr: float, base_width: int = 32) -> dict:
     return rates
 
 
-def coordinate_check(width: int, rule: Callable, batches: Any, lr: float = 0.01) -> dict:
+def coordinate_check(width: int, rule: Callable, batches: np.ndarray, lr: float = 0.01) -> dict:
     """How far every layer's output moves in a few steps of training.
 
     width    of a model of two blocks: torch.manual_seed(0), then sl.Transformer(sl.ModelConfig.family(width, depth=2))
@@ -649,7 +649,7 @@ answer = 24e9 / bytes_per_parameter""",
             "Adam takes a list of groups, one for each named parameter, with its own lr. Measure without gradients, on the inputs of "
             "the first batch both times.",
         ),
-        source(coordinate_check, NUMPY),
+        source(coordinate_check, f"from collections.abc import Callable\n\n{NUMPY}"),
         kind="build",
         minutes=25,
         difficulty=4,
