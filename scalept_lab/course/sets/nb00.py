@@ -18,6 +18,17 @@ from scalept_lab.course.sets.pieces import NUMPY, skeleton, slip, slips, source
 # --- the pieces that the learner writes -----------------------------------------------------------------------------------
 
 
+def byte_loss(train: np.ndarray, heldout: np.ndarray, vocab: int = 256, smoothing: float = 0.1) -> float:
+    """Loss in nats per token of a model that knows how common each token is, and nothing else.
+
+    train, heldout  arrays of tokens, whole numbers from 0 to vocab - 1
+    smoothing       added to every count, so that no token is impossible
+    """
+    counts = np.bincount(train, minlength=vocab) + smoothing
+    probabilities = counts / counts.sum()
+    return float(-np.log(probabilities[heldout]).mean())
+
+
 def bigram_loss(train: np.ndarray, heldout: np.ndarray, vocab: int = 256, smoothing: float = 0.1) -> float:
     """Loss of a bigram model in nats per token: how likely is a token after the one before it?
 
@@ -59,6 +70,19 @@ def write(next_probabilities: Callable, start: list, length: int, rng: np.random
         tokens.append(int(rng.choice(len(probabilities), p=probabilities)))
     return tokens
 
+
+_SINGLE_DIAGNOSES, _SINGLE_SLIPS = slips(
+    byte_loss,
+    ("probabilities[heldout]", "probabilities[train]", "training text", "this scores the training text; held-out text is asked "
+     "for."),
+    ("probabilities[heldout]", "probabilities", "as it comes", "this is the mean over the vocabulary; each token of the held-out "
+     "text counts as often as it comes."),
+    ("-np.log(", "-np.log2(", "bits", "this is in bits; nats take the natural logarithm."),
+    ("-np.log(", "np.log(", "minus", "the sign: the loss is minus the logarithm, and positive."),
+    (" + smoothing", "", "never came", "a token that never came in the training text has probability 0, and the loss is infinite: "
+     "add the smoothing to every count."),
+    (").mean()", ").sum()", "the mean is", "this is the sum over all tokens; the mean is asked for."),
+)  # fmt: skip
 
 _PAIR_DIAGNOSES, _PAIR_SLIPS = slips(
     bigram_loss,
@@ -161,7 +185,35 @@ def _greedy(next_probabilities, start, length, rng):
     return tokens
 
 
+def continue_line(tokens: list, losses: list, target: float) -> float:
+    """The loss at `target` tokens, if it goes on along the straight line through two runs on logarithmic axes.
+
+    tokens, losses  of the two runs, [fewer, more] and their losses
+    """
+    slope = math.log(losses[1] / losses[0]) / math.log(tokens[1] / tokens[0])
+    further = math.log(target / tokens[1])
+    return float(losses[1] * math.exp(slope * further))
+
+
 # --- the exercises --------------------------------------------------------------------------------------------------------
+
+_LINE_DIAGNOSES, _LINE_SLIPS = slips(
+    continue_line,
+    ("float(losses[1] * math.exp(slope * further))",
+     "float(losses[1] + (losses[1] - losses[0]) / math.log(tokens[1] / tokens[0]) * further)", "equal ratios",
+     "the loss itself is straight in your line; on logarithmic axes equal steps are equal ratios of the loss."),
+    ("float(losses[1] * math.exp(slope * further))",
+     "float(losses[1] + (losses[1] - losses[0]) / (tokens[1] - tokens[0]) * (target - tokens[1]))", "plain axes",
+     "this line is straight on plain axes: it takes as much off for each further token, and soon falls below zero."),
+    ("math.log(target / tokens[1])", "math.log(target / tokens[0])", "from the first run", "the distance is measured from the first "
+     "run and the loss from the second: take one of them for both."),
+    ("/ math.log(tokens[1] / tokens[0])", "* math.log(tokens[1] / tokens[0])", "divided", "the slope is the change of the logarithm of "
+     "the loss divided by that of the tokens."),
+    ("math.log(losses[1] / losses[0])", "math.log(losses[0] / losses[1])", "rises", "this line rises: more tokens should lower the "
+     "loss."),
+    ("float(losses[1] * math.exp(slope * further))", "float(losses[1])", "no change", "this is \"no change\"; the line goes on "
+     "falling."),
+)  # fmt: skip
 
 _SHARE = 2.0 / math.log(2) / 8  # of a file, at 2 nats per byte
 
@@ -213,6 +265,32 @@ answer = math.log(50_257)""",
     ),
     Exercise(
         "00.2",
+        "Write byte_loss(train, heldout): a model that knows how common each byte is, scored on text that it has not counted.",
+        build(
+            byte_loss,
+            [
+                (np.array([0, 1, 0, 2, 0, 1]), np.array([0, 1, 1]), 3, 0.1),
+                (np.array([0, 0, 1]), np.array([2, 0, 1, 1]), 3, 1.0),
+            ],
+            names=["three tokens", "a token that never came"],
+            rel=1e-5,
+            diagnoses=_SINGLE_DIAGNOSES,
+        ),
+        (
+            "Count, turn the counts into probabilities, look up what came.",
+            "np.bincount counts whole numbers; its minlength makes room for those that never came.",
+            "probabilities[heldout] is the probability of each token of the held-out text. Logarithm, mean, sign.",
+        ),
+        source(byte_loss, NUMPY),
+        kind="build",
+        minutes=4,
+        difficulty=1,
+        wrong=_SINGLE_SLIPS,
+        skeleton=skeleton(byte_loss),
+        own=lambda: byte_loss,
+    ),
+    Exercise(
+        "00.3",
         "Write bigram_loss(train, heldout): a model that knows how often each byte follows each other byte, scored on text that it "
         "has not counted. Pairs that never came must not be impossible.",
         build(
@@ -241,7 +319,7 @@ answer = math.log(50_257)""",
         own=lambda: bigram_loss,
     ),
     Exercise(
-        "00.3",
+        "00.4",
         "Write nats_per_byte(log_probabilities, tokens): the loss per byte of text, so that models whose tokens differ can be "
         "compared.",
         build(
@@ -269,7 +347,7 @@ answer = math.log(50_257)""",
         own=lambda: nats_per_byte,
     ),
     Exercise(
-        "00.4",
+        "00.5",
         "Write write(next_probabilities, start, length, rng): let a model continue a text, drawing one token after the other. It "
         "works for every model that says what may come next, a table of counts or a transformer.",
         judged(_judge_writing, wanted="a function whose text follows the model's probabilities"),
@@ -293,7 +371,7 @@ answer = math.log(50_257)""",
         own=lambda: write,
     ),
     Exercise(
-        "00.5",
+        "00.6",
         "A model has a loss of 2.0 nats per byte. To how many bytes could a perfect coder that uses its predictions compress "
         "a file of 1,000,000 bytes?",
         number(
@@ -334,43 +412,33 @@ answer = 1_000_000 * bits_per_byte / 8""",
         ),
     ),
     Exercise(
-        "00.6",
-        "On logarithmic axes, runs on 1, 2 and 4 million tokens lie on a straight line. The first two have losses of 4.0 and "
-        "3.0. What is the third?",
-        number(
-            2.25,
-            rel=0.005,
-            diagnoses=[
-                (
-                    2.0,
-                    "that takes the same difference away again; on logarithmic axes equal steps are equal ratios.",
-                ),
-                (2.5, "that halves the difference; on logarithmic axes equal steps are equal ratios."),
-                (1.5, "the loss does not halve when the data doubles; look at what the first doubling did."),
-                (3.0 * math.sqrt(0.75), "the second step is as long as the first: both double the tokens."),
-                (4.0, "the loss goes on falling: the ratio is below one."),
-            ],
-            slips=(),
-            right="Each doubling multiplies the loss by 0.75. (Real losses level off above such a line sooner or later.)",
+        "00.7",
+        "Write continue_line(tokens, losses, target): what the straight line through two runs on logarithmic axes says about a "
+        "third.",
+        build(
+            continue_line,
+            [([1e6, 2e6], [4.0, 3.0], 4e6), ([1e6, 2e6], [4.0, 3.0], 16e6), ([2e5, 8e5], [2.4, 2.1], 1.6e6)],
+            names=["one more doubling", "three more doublings", "half the way again"],
+            rel=1e-5,
+            diagnoses=_LINE_DIAGNOSES,
+            right="Real losses level off above such a line sooner or later.",
         ),
         (
-            "Going from 1 to 2 million is one doubling; from 2 to 4 million is one more.",
-            "A straight line on logarithmic axes: equal ratios of tokens give equal ratios of loss.",
-            "By what factor did the first doubling multiply the loss? The second does the same.",
+            "On logarithmic axes, equal ratios of tokens give equal ratios of loss.",
+            "The slope of the line: the change of log loss, for each unit of log tokens.",
+            "From the second run, go on by log(target / tokens of the second run). You get a change of log loss: what does it do to "
+            "the loss itself?",
         ),
-        """answer = 3.0 * (3.0 / 4.0)""",
-        kind="compute",
-        minutes=2,
+        source(continue_line, "import math\n\n\n"),
+        kind="build",
+        minutes=5,
         difficulty=2,
-        wrong=(
-            (2.0, "same difference"),
-            (2.5, "halves the difference"),
-            (1.5, "does not halve"),
-            (4.0, "goes on falling"),
-        ),
+        wrong=_LINE_SLIPS,
+        skeleton=skeleton(continue_line),
+        own=lambda: continue_line,
     ),
     Exercise(
-        "00.7",
+        "00.8",
         "A new trick lowers the loss by 0.01 nats in one pair of runs; other seeds alone move the loss by 0.03. What has been "
         "shown: 'it helps', 'it does nothing', or 'nothing yet'?",
         choice(
