@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from itertools import pairwise
 
 import numpy as np
 
@@ -73,45 +73,59 @@ def write(next_probabilities: Callable, start: list, length: int, rng: np.random
 
 _SINGLE_DIAGNOSES, _SINGLE_SLIPS = slips(
     byte_loss,
-    ("probabilities[heldout]", "probabilities[train]", "training text", "this scores the training text; held-out text is asked "
+    ("probabilities[heldout]", "probabilities[train]", "training text", "this scores the training text; "
+     "held-out text is asked "
      "for."),
-    ("probabilities[heldout]", "probabilities", "as it comes", "this is the mean over the vocabulary; each token of the held-out "
+    ("probabilities[heldout]", "probabilities", "as it comes", "this is the mean over the vocabulary; each "
+     "token of the held-out "
      "text counts as often as it comes."),
     ("-np.log(", "-np.log2(", "bits", "this is in bits; nats take the natural logarithm."),
     ("-np.log(", "np.log(", "minus", "the sign: the loss is minus the logarithm, and positive."),
-    (" + smoothing", "", "never came", "a token that never came in the training text has probability 0, and the loss is infinite: "
+    (" + smoothing", "", "never came", "a token that never came in the training text has probability 0, and the "
+     "loss is infinite: "
      "add the smoothing to every count."),
     (").mean()", ").sum()", "the mean is", "this is the sum over all tokens; the mean is asked for."),
 )  # fmt: skip
 
 _PAIR_DIAGNOSES, _PAIR_SLIPS = slips(
     bigram_loss,
-    ("counts.sum(axis=1, keepdims=True)", "counts.sum(axis=0, keepdims=True)", "columns", "the columns are normalised: each row, "
+    ("counts.sum(axis=1, keepdims=True)", "counts.sum(axis=0, keepdims=True)", "columns", "the columns are "
+     "normalised: each row, "
      "what comes after one token, is the distribution."),
-    ("counts.sum(axis=1, keepdims=True)", "counts.sum()", "of the pair", "this is the probability of the pair; asked is that of the "
+    ("counts.sum(axis=1, keepdims=True)", "counts.sum()", "of the pair", "this is the probability of the pair; "
+     "asked is that of the "
      "second token where the first is known."),
-    ("heldout[:-1], heldout[1:]", "train[:-1], train[1:]", "training text", "this scores the training text; held-out text is asked "
+    ("heldout[:-1], heldout[1:]", "train[:-1], train[1:]", "training text", "this scores the training text; "
+     "held-out text is asked "
      "for."),
     ("-np.log(", "-np.log2(", "bits", "this is in bits; nats take the natural logarithm."),
     ("-np.log(", "np.log(", "minus", "the sign: the loss is minus the logarithm, and positive."),
-    ("float(smoothing))", "0.0)", "never came", "pairs that never came in the training text have probability 0, and the loss is "
+    ("float(smoothing))", "0.0)", "never came", "pairs that never came in the training text have probability 0, "
+     "and the loss is "
      "infinite: add the smoothing to every count."),
     (").mean()", ").sum()", "the mean", "this is the sum over all tokens; the mean is asked for."),
-    ("-np.log(came).mean()", "-np.log(came.mean())", "every token", "this is the logarithm of the mean probability: take it for "
+    ("-np.log(came).mean()", "-np.log(came.mean())", "every token", "this is the logarithm of the mean "
+     "probability: take it for "
      "every token, then the mean."),
-    ("(train[:-1], train[1:])", "(train[1:], train[:-1])", "the other way round", "the pairs are counted the other way round: rows are "
+    ("(train[:-1], train[1:])", "(train[1:], train[:-1])", "the other way round", "the pairs are counted the "
+     "other way round: rows are "
      "the token before."),
 )  # fmt: skip
 
 _BYTE_DIAGNOSES, _BYTE_SLIPS = slips(
     nats_per_byte,
-    ('len(token.encode("utf-8"))', "1", "per token", "this is the loss per token; divide by the bytes that the tokens stand for."),
-    ('len(token.encode("utf-8"))', "len(token)", "characters", "this counts characters; in UTF-8 many of them are more than one "
+    ('len(token.encode("utf-8"))', "1", "per token", "this is the loss per token; divide by the bytes that the "
+     "tokens stand for."),
+    ('len(token.encode("utf-8"))', "len(token)", "characters", "this counts characters; in UTF-8 many of them "
+     "are more than one "
      "byte."),
-    ("-sum(log_probabilities)", "sum(log_probabilities)", "sign", "the sign: a loss is positive, logarithms of probabilities are "
+    ("-sum(log_probabilities)", "sum(log_probabilities)", "sign", "the sign: a loss is positive, logarithms of "
+     "probabilities are "
      "not."),
-    ("-sum(log_probabilities)", "-sum(log_probabilities) / math.log(2)", "bits", "this is in bits per byte; nats are asked for."),
-    ("-sum(log_probabilities)", "-sum(log_probabilities) / len(tokens)", "twice", "this divides twice, by the tokens and by the "
+    ("-sum(log_probabilities)", "-sum(log_probabilities) / math.log(2)", "bits", "this is in bits per byte; "
+     "nats are asked for."),
+    ("-sum(log_probabilities)", "-sum(log_probabilities) / len(tokens)", "twice", "this divides twice, by the "
+     "tokens and by the "
      "bytes."),
     ("float(nats / length)", 'float(np.mean([-p / len(t.encode("utf-8")) for p, t in zip(log_probabilities, tokens)]))', "weighs",
      "this is the mean of each token's nats per byte, which weighs short tokens too much: sum first, then divide."),
@@ -145,10 +159,7 @@ def _judge_writing(written: Callable) -> Verdict:
     if sure != wanted:
         return Verdict(False, _what_is_wrong(sure, wanted), rows=tuple(rows))
     coins = [int(token) for token in written(_coin, [0], 4000, np.random.default_rng(1))]
-    after = [
-        np.mean([b for a, b in zip(coins, coins[1:], strict=False) if a == before] or [0.0])
-        for before in (0, 1)
-    ]
+    after = [np.mean([b for a, b in pairwise(coins) if a == before] or [0.0]) for before in (0, 1)]
     for chance, share, before in zip((0.7, 0.2), after, (0, 1), strict=True):
         rows.append(
             (
@@ -205,13 +216,17 @@ _LINE_DIAGNOSES, _LINE_SLIPS = slips(
     ("float(losses[1] * math.exp(slope * further))",
      "float(losses[1] + (losses[1] - losses[0]) / (tokens[1] - tokens[0]) * (target - tokens[1]))", "plain axes",
      "this line is straight on plain axes: it takes as much off for each further token, and soon falls below zero."),
-    ("math.log(target / tokens[1])", "math.log(target / tokens[0])", "from the first run", "the distance is measured from the first "
+    ("math.log(target / tokens[1])", "math.log(target / tokens[0])", "from the first run", "the distance is "
+     "measured from the first "
      "run and the loss from the second: take one of them for both."),
-    ("/ math.log(tokens[1] / tokens[0])", "* math.log(tokens[1] / tokens[0])", "divided", "the slope is the change of the logarithm of "
+    ("/ math.log(tokens[1] / tokens[0])", "* math.log(tokens[1] / tokens[0])", "divided", "the slope is the "
+     "change of the logarithm of "
      "the loss divided by that of the tokens."),
-    ("math.log(losses[1] / losses[0])", "math.log(losses[0] / losses[1])", "rises", "this line rises: more tokens should lower the "
+    ("math.log(losses[1] / losses[0])", "math.log(losses[0] / losses[1])", "rises", "this line rises: more "
+     "tokens should lower the "
      "loss."),
-    ("float(losses[1] * math.exp(slope * further))", "float(losses[1])", "no change", "this is \"no change\"; the line goes on "
+    ("float(losses[1] * math.exp(slope * further))", "float(losses[1])", "no change", "this is \"no change\"; "
+     "the line goes on "
      "falling."),
 )  # fmt: skip
 
@@ -265,7 +280,8 @@ answer = math.log(50_257)""",
     ),
     Exercise(
         "00.2",
-        "Write byte_loss(train, heldout): a model that knows how common each byte is, scored on text that it has not counted.",
+        "Write byte_loss(train, heldout): a model that knows how common each byte is, scored on text that it "
+        "has not counted.",
         build(
             byte_loss,
             [
@@ -291,7 +307,8 @@ answer = math.log(50_257)""",
     ),
     Exercise(
         "00.3",
-        "Write bigram_loss(train, heldout): a model that knows how often each byte follows each other byte, scored on text that it "
+        "Write bigram_loss(train, heldout): a model that knows how often each byte follows each other byte, "
+        "scored on text that it "
         "has not counted. Pairs that never came must not be impossible.",
         build(
             bigram_loss,
@@ -308,7 +325,8 @@ answer = math.log(50_257)""",
         (
             "Three steps: count, turn each row of counts into probabilities, look up what came.",
             "train[:-1] and train[1:] are the two halves of all pairs. Start the table with the smoothing, not with zeros.",
-            "np.add.at(table, (rows, columns), 1) counts also where a pair comes twice. A row sums to one after dividing by its sum.",
+            "np.add.at(table, (rows, columns), 1) counts also where a pair comes twice. A row sums to one after "
+            "dividing by its sum.",
         ),
         source(bigram_loss, NUMPY),
         kind="build",
@@ -320,7 +338,8 @@ answer = math.log(50_257)""",
     ),
     Exercise(
         "00.4",
-        "Write nats_per_byte(log_probabilities, tokens): the loss per byte of text, so that models whose tokens differ can be "
+        "Write nats_per_byte(log_probabilities, tokens): the loss per byte of text, so that models whose tokens "
+        "differ can be "
         "compared.",
         build(
             nats_per_byte,
@@ -348,12 +367,14 @@ answer = math.log(50_257)""",
     ),
     Exercise(
         "00.5",
-        "Write write(next_probabilities, start, length, rng): let a model continue a text, drawing one token after the other. It "
+        "Write write(next_probabilities, start, length, rng): let a model continue a text, drawing one token "
+        "after the other. It "
         "works for every model that says what may come next, a table of counts or a transformer.",
         judged(_judge_writing, wanted="a function whose text follows the model's probabilities"),
         (
             "A loop: ask for the probabilities, draw, append. The next question includes what was drawn.",
-            "rng.choice(V, p=probabilities) draws a number from 0 to V − 1 with these probabilities; taking the largest is no draw.",
+            "rng.choice(V, p=probabilities) draws a number from 0 to V − 1 with these probabilities; taking the "
+            "largest is no draw.",
             "Begin with list(start), so that the caller's list stays as it is, and return the whole list at the end.",
         ),
         source(write, f"from collections.abc import Callable\n\n{NUMPY}"),
@@ -413,7 +434,8 @@ answer = 1_000_000 * bits_per_byte / 8""",
     ),
     Exercise(
         "00.7",
-        "Write continue_line(tokens, losses, target): what the straight line through two runs on logarithmic axes says about a "
+        "Write continue_line(tokens, losses, target): what the straight line through two runs on logarithmic "
+        "axes says about a "
         "third.",
         build(
             continue_line,
@@ -426,7 +448,8 @@ answer = 1_000_000 * bits_per_byte / 8""",
         (
             "On logarithmic axes, equal ratios of tokens give equal ratios of loss.",
             "The slope of the line: the change of log loss, for each unit of log tokens.",
-            "From the second run, go on by log(target / tokens of the second run). You get a change of log loss: what does it do to "
+            "From the second run, go on by log(target / tokens of the second run). You get a change of log "
+            "loss: what does it do to "
             "the loss itself?",
         ),
         source(continue_line, "import math\n\n\n"),
@@ -439,7 +462,8 @@ answer = 1_000_000 * bits_per_byte / 8""",
     ),
     Exercise(
         "00.8",
-        "A new trick lowers the loss by 0.01 nats in one pair of runs; other seeds alone move the loss by 0.03. What has been "
+        "A new trick lowers the loss by 0.01 nats in one pair of runs; other seeds alone move the loss by 0.03. "
+        "What has been "
         "shown: 'it helps', 'it does nothing', or 'nothing yet'?",
         choice(
             "nothing yet",

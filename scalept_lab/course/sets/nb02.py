@@ -199,7 +199,8 @@ _PARAMETER_DIAGNOSES, _PARAMETER_SLIPS = slips(
     parameters,
     ("2 * d * kv", "2 * d * q", "query heads", "every key and value got as many channels as the queries: in grouped-query "
      "attention there are fewer key heads than query heads."),
-    ('(3 if m["gated"] else 2)', "2", "three matrices", "a gated MLP has three matrices, a gate beside the one up and the one "
+    ('(3 if m["gated"] else 2)', "2", "three matrices", "a gated MLP has three matrices, a gate beside the one "
+     "up and the one "
      "down."),
     ('m["heads"] * m["head_size"], m["kv_heads"] * m["head_size"]',
      'm["width"], m["kv_heads"] * m["width"] // m["heads"]', "need not be the width",
@@ -216,7 +217,8 @@ _PARAMETER_DIAGNOSES, _PARAMETER_SLIPS = slips(
      "matrix, nor on the MLP."),
     ('"all": q + 2 * kv + d + m["hidden"] + d', '"all": d + m["hidden"] + d', "query, key and value have",
      "with \"all\", query, key and value have biases, too."),
-    ('2 * m["norm"] * d', 'm["norm"] * d', "two norms", "a block has two norms, one before attention and one before the MLP."),
+    ('2 * m["norm"] * d', 'm["norm"] * d', "two norms", "a block has two norms, one before attention and one "
+     "before the MLP."),
     (' + m["positions"]) * d', ") * d", "learned positions", "the table of learned positions is missing."),
     ('return tables + m["depth"]', 'return m["depth"]', "tables are missing", "the tables are missing: these are the "
      "non-embedding parameters."),
@@ -224,17 +226,22 @@ _PARAMETER_DIAGNOSES, _PARAMETER_SLIPS = slips(
 
 _FLOP_DIAGNOSES, _FLOP_SLIPS = slips(
     training_flops,
-    ("3 * flops", "flops", "forward pass alone", "this is the forward pass alone; the backward pass costs twice as much again."),
+    ("3 * flops", "flops", "forward pass alone", "this is the forward pass alone; the backward pass costs twice "
+     "as much again."),
     ("3 * flops", "1.5 * flops", "multiplied and added", "half of it: a weight that meets a token is multiplied and added, "
      "two FLOPs."),
-    ("3 * flops", "2 * flops", "two such products", "two thirds of it: the backward pass needs two such products for each one "
+    ("3 * flops", "2 * flops", "two such products", "two thirds of it: the backward pass needs two such "
+     "products for each one "
      "of the forward pass, one for the gradient of the input and one for that of the weight."),
-    ("2 * context * q", "context * q", "both products", "attention is half of what it should be: count both products, queries "
+    ("2 * context * q", "context * q", "both products", "attention is half of what it should be: count both "
+     "products, queries "
      "with keys and weights with values, over the whole window; a causal mask is not discounted here."),
-    ("2 * context * q", "2 * context * kv", "query head", "every query head multiplies with all keys, also where several heads "
+    ("2 * context * q", "2 * context * kv", "query head", "every query head multiplies with all keys, also "
+     "where several heads "
      "share one key head: sharing saves parameters and memory, not these products."),
     ("2 * context * q", "2 * q", "whole window", "the context is missing: each token looks at a whole window."),
-    ('2 * m["vocab"] * d', '4 * m["vocab"] * d', "lookup", "the output layer is twice too large: the input table is a lookup, "
+    ('2 * m["vocab"] * d', '4 * m["vocab"] * d', "lookup", "the output layer is twice too large: the input "
+     "table is a lookup, "
      "which multiplies nothing."),
     ("2 * d * kv", "2 * d * q", "fewer", "the matrices of key and value are too large: grouped heads make them smaller; "
      "there are fewer key heads than query heads."),
@@ -245,9 +252,10 @@ _FLOP_DIAGNOSES, _FLOP_SLIPS = slips(
 
 _RIVAL_DIAGNOSES, _RIVAL_SLIPS = slips(
     rivals,
-    ("losses[int(np.argmax(x))]", "losses[-1]", "in any order", '"no change" takes the last of the list; the sizes come in any '
-     "order."),
-    ("losses[int(np.argmax(x))]", "min(losses)", "lowest loss", '"no change" takes the lowest loss; it means the largest model, '
+    ("losses[int(np.argmax(x))]", "losses[-1]", "in any order", 
+     '"no change" takes the last of the list; the sizes come in any order.'),
+    ("losses[int(np.argmax(x))]", "min(losses)", "lowest loss", 
+     '"no change" takes the lowest loss; it means the largest model, '
      "even where chance made a smaller one better."),
     ("np.polyfit(x, y, 1)", "np.polyfit(np.sort(x)[-2:], y[np.argsort(x)[-2:]], 1)", "all points",
      "the line goes through the two largest models alone; it shall fit all points."),
@@ -265,7 +273,8 @@ _INTERVAL_DIAGNOSES, _INTERVAL_SLIPS = slips(
     ("t.ppf(0.975, n - 1)", "t.ppf(0.95, n - 1)", "both sides", "this is the 90 % interval: 95 % leave 2.5 % on both sides."),
     ("t.ppf(0.975, n - 1)", "t.ppf(0.975, n)", "degrees of freedom", "n differences have n − 1 degrees of freedom."),
     ("ddof=1", "ddof=0", "n − 1", "the standard deviation is divided by n; from a sample, divide by n − 1 (numpy: ddof=1)."),
-    (" / np.sqrt(n)", "", "not of the mean", "this is how far single differences scatter, not of the mean: divide by the root "
+    (" / np.sqrt(n)", "", "not of the mean", "this is how far single differences scatter, not of the mean: "
+     "divide by the root "
      "of n."),
     ("np.asarray(a, float) - np.asarray(b, float)", "np.asarray(b, float) - np.asarray(a, float)", "a − b", "the sign is the "
      "other way round: a − b is asked for."),
@@ -277,13 +286,16 @@ _RATE_DIAGNOSES, _RATE_SLIPS = slips(
     mup_rates,
     (" * base_width / width", "", "same at every width", "these rates are the same at every width: this is the standard "
      "parametrization."),
-    ("10 * lr", "10 * lr * base_width / width", "a single input", "the tables shrink, too: a row of a table has a single input "
+    ("10 * lr", "10 * lr * base_width / width", "a single input", "the tables shrink, too: a row of a table has "
+     "a single input "
      "however wide the model is, so nothing adds up."),
-    ("3 * lr * base_width / width", "3 * lr", "output layer", "the output layer adds up as many inputs as any matrix: its rate "
+    ("3 * lr * base_width / width", "3 * lr", "output layer", "the output layer adds up as many inputs as any "
+     "matrix: its rate "
      "has to fall as well."),
     ("= lr * base_width / width", "= lr", "inside the blocks", "the matrices inside the blocks add up more inputs in a wider "
      "model: their rate has to fall."),
-    ("base_width / width", "width / base_width", "upside down", "upside down: a wider model adds up more, so its rate is lower."),
+    ("base_width / width", "width / base_width", "upside down", "upside down: a wider model adds up more, so "
+     "its rate is lower."),
     ("base_width / width", "(base_width / width) ** 0.5", "the same way", "the root would be right for moves in random "
      "directions; Adam's moves pull the same way, so they add up in proportion."),
     ("10 * lr", "lr", "ten times", "at the base width a table learns ten times as fast as a matrix inside."),
@@ -292,27 +304,34 @@ _RATE_DIAGNOSES, _RATE_SLIPS = slips(
 
 _COORDINATE_DIAGNOSES, _COORDINATE_SLIPS = slips(
     coordinate_check,
-    ("(after[name] - before[name])", "after[name]", "how large", "this is how large the outputs are after training; asked is how "
+    ("(after[name] - before[name])", "after[name]", "how large", "this is how large the outputs are after "
+     "training; asked is how "
      "far they moved."),
-    (".square().mean().sqrt()", ".abs().mean()", "absolute", "this is the mean absolute move; asked is the root mean square."),
+    (".square().mean().sqrt()", ".abs().mean()", "absolute", "this is the mean absolute move; asked is the root "
+     "mean square."),
     (".square().mean().sqrt()", ".square().mean()", "root", "the root of the mean square is missing."),
-    (".square().mean().sqrt()", ".norm()", "over all", "this is the norm, a sum over all tokens and channels; it grows with the "
+    (".square().mean().sqrt()", ".norm()", "over all", "this is the norm, a sum over all tokens and channels; "
+     "it grows with the "
      "width for that reason alone. Take the mean."),
     ('"lr": rates[name]', '"lr": lr', "one rate", "every tensor learns at one rate, lr; the rule's rates are not used."),
-    ("        optimizer.zero_grad()\n", "", "zero_grad", "gradients of earlier steps are still in the sum: zero_grad is missing."),
+    ("        optimizer.zero_grad()\n", "", "zero_grad", "gradients of earlier steps are still in the sum: "
+     "zero_grad is missing."),
     ("after = outputs(batches[0, :, :-1])", "after = outputs(batches[-1, :, :-1])", "another batch", "before and after are "
      "measured on another batch each; take the first for both."),
     ("for batch in batches:", "for batch in batches[:1]:", "one step", "this is one step of training; there is one for each "
      "batch."),
-    ("batch[:, 1:].flatten()", "batch[:, :-1].flatten()", "next token", "the model learns to copy: the target of a token is the "
+    ("batch[:, 1:].flatten()", "batch[:, :-1].flatten()", "next token", "the model learns to copy: the target "
+     "of a token is the "
      "next token."),
 )  # fmt: skip
 
 EXERCISES = (
     Exercise(
         "02.1",
-        "GPT-2 has 12 blocks of width 768, a vocabulary of 50,257, a table of 1,024 learned positions, a bias on every matrix in "
-        "the blocks, and a norm (gain and bias) before attention, before the MLP and once after the last block. Its output layer "
+        "GPT-2 has 12 blocks of width 768, a vocabulary of 50,257, a table of 1,024 learned positions, a bias "
+        "on every matrix in "
+        "the blocks, and a norm (gain and bias) before attention, before the MLP and once after the last block. "
+        "Its output layer "
         "is the token table, used a second time (tied). How many parameters has it, to the last one?",
         number(
             _GPT2,
@@ -359,7 +378,8 @@ EXERCISES = (
         ),
         (
             "Three parts: two tables, twelve blocks, one last norm. Write each part down before you add.",
-            "A bias is as long as what its matrix puts out; a norm has a gain and a bias, each as long as the stream is wide.",
+            "A bias is as long as what its matrix puts out; a norm has a gain and a bias, each as long as the "
+            "stream is wide.",
             "In units of the width, a block has 3 + 1 + 4 + 1 of bias and 2 · 2 of norms, beside its 12·768² of matrices.",
         ),
         """d, depth, vocab, context = 768, 12, 50_257, 1_024
@@ -380,9 +400,12 @@ answer = tables + depth * block + 2 * d""",
     ),
     Exercise(
         "02.2",
-        "Write parameters(m): all parameters of a decoder from its sizes, to the last one. Every block has attention (query, key, "
-        "value and output), an MLP and two norms; one more norm follows the last block. Query and output have heads · head_size "
-        "channels beside the width, key and value only kv_heads · head_size: in grouped-query attention several query heads share "
+        "Write parameters(m): all parameters of a decoder from its sizes, to the last one. Every block has "
+        "attention (query, key, "
+        "value and output), an MLP and two norms; one more norm follows the last block. Query and output have "
+        "heads · head_size "
+        "channels beside the width, key and value only kv_heads · head_size: in grouped-query attention several "
+        "query heads share "
         "one key head. It is compared for five families.",
         build(
             parameters,
@@ -393,9 +416,12 @@ answer = tables + depth * block + 2 * d""",
             right="The next cell holds it against the models themselves.",
         ),
         (
-            "Start with one block: list its matrices as (inputs, outputs), and multiply. Then what is added to their results.",
-            "Four numbers are enough: width, channels of the queries, channels of the keys, hidden units. Which matrix has which two?",
-            "depth times (matrices + biases + two norms), one norm, and the tables: the vocabulary's once or twice, the positions' "
+            "Start with one block: list its matrices as (inputs, outputs), and multiply. Then what is added to "
+            "their results.",
+            "Four numbers are enough: width, channels of the queries, channels of the keys, hidden units. Which "
+            "matrix has which two?",
+            "depth times (matrices + biases + two norms), one norm, and the tables: the vocabulary's once or "
+            "twice, the positions' "
             "once.",
         ),
         source(parameters),
@@ -408,7 +434,8 @@ answer = tables + depth * block + 2 * d""",
     ),
     Exercise(
         "02.3",
-        "A published table lists an encoder with 12 blocks of width 768 and a vocabulary of 32,000 at 24 million parameters. How "
+        "A published table lists an encoder with 12 blocks of width 768 and a vocabulary of 32,000 at 24 "
+        "million parameters. How "
         "many millions has it really (within 2 %), and what was left out: 'tables', 'attention', 'biases' or 'blocks'?",
         several(
             millions=number(
@@ -465,8 +492,10 @@ answer = {"millions": millions, "forgotten": "blocks"}""",
     ),
     Exercise(
         "02.4",
-        "Write training_flops(m, context): what training spends on each token, forward and backward, in three parts: the matrices "
-        "of all blocks, the two products of attention over the whole window, and the output layer. Norms, softmax and biases are "
+        "Write training_flops(m, context): what training spends on each token, forward and backward, in three "
+        "parts: the matrices "
+        "of all blocks, the two products of attention over the whole window, and the output layer. Norms, "
+        "softmax and biases are "
         "left out.",
         build(
             training_flops,
@@ -477,11 +506,14 @@ answer = {"millions": millions, "forgotten": "blocks"}""",
             right="The next cell lets torch count the products as they run.",
         ),
         (
-            "Take the forward pass first. A matrix with w weights costs 2w FLOPs for each token; what follows from it for the "
+            "Take the forward pass first. A matrix with w weights costs 2w FLOPs for each token; what follows "
+            "from it for the "
             "backward pass is the same for all three parts.",
-            "Attention owns no weight. One query channel meets one key channel for each token of the window, and then once more "
+            "Attention owns no weight. One query channel meets one key channel for each token of the window, "
+            "and then once more "
             "when values are mixed.",
-            "Matrices as in 02.2, without biases and norms. Attention counts channels of the queries, whatever the keys have. "
+            "Matrices as in 02.2, without biases and norms. Attention counts channels of the queries, whatever "
+            "the keys have. "
             "Lookups cost nothing.",
         ),
         source(training_flops),
@@ -494,7 +526,8 @@ answer = {"millions": millions, "forgotten": "blocks"}""",
     ),
     Exercise(
         "02.5",
-        "How many parameters can a model have whose weights, gradients and Adam states in mixed precision fill one GPU of 24 GB "
+        "How many parameters can a model have whose weights, gradients and Adam states in mixed precision fill "
+        "one GPU of 24 GB "
         "(24e9 bytes), with nothing left for activations?",
         number(
             1.5e9,
@@ -539,7 +572,8 @@ answer = 24e9 / bytes_per_parameter""",
     ),
     Exercise(
         "02.6",
-        "Write rivals(sizes, losses, target): what two forecasters say who know no law, 'no change' and 'straight line'. A law has "
+        "Write rivals(sizes, losses, target): what two forecasters say who know no law, 'no change' and "
+        "'straight line'. A law has "
         "to beat both before its forecast is worth anything.",
         build(
             rivals,
@@ -554,7 +588,8 @@ answer = 24e9 / bytes_per_parameter""",
         ),
         (
             "'No change' needs one loss. Which model is the largest, if the list is in no order?",
-            "A straight line on logarithmic axes: fit the logarithm of the loss against the logarithm of the size, numpy.polyfit "
+            "A straight line on logarithmic axes: fit the logarithm of the loss against the logarithm of the "
+            "size, numpy.polyfit "
             "does that.",
             "polyfit gives slope and height of the line. At the target you get a logarithm; bring it back.",
         ),
@@ -568,7 +603,8 @@ answer = 24e9 / bytes_per_parameter""",
     ),
     Exercise(
         "02.7",
-        "Write paired_interval(a, b): the 95 % interval of the mean difference a − b of runs that share their seeds. Whether two "
+        "Write paired_interval(a, b): the 95 % interval of the mean difference a − b of runs that share their "
+        "seeds. Whether two "
         "things differ, and by how much at most, is read from it.",
         build(
             paired_interval,
@@ -584,7 +620,8 @@ answer = 24e9 / bytes_per_parameter""",
         ),
         (
             "Reduce it to one list first: a difference for each seed. What two runs of one seed share drops out of it.",
-            "The mean of n differences scatters less than one of them does: its standard error is their standard deviation over "
+            "The mean of n differences scatters less than one of them does: its standard error is their "
+            "standard deviation over "
             "the root of n.",
             "Mean ± factor · standard error. The factor is Student's t, at a probability that leaves 2.5 % on either side.",
         ),
@@ -598,8 +635,10 @@ answer = 24e9 / bytes_per_parameter""",
     ),
     Exercise(
         "02.8",
-        "Write mup_rates(tensors, lr, base_width): the peak rate of every tensor of our transformer under µP with Adam. At the base "
-        "width a matrix inside the blocks learns at lr, a table (tokens, positions) at ten times and the output layer at three "
+        "Write mup_rates(tensors, lr, base_width): the peak rate of every tensor of our transformer under µP "
+        "with Adam. At the base "
+        "width a matrix inside the blocks learns at lr, a table (tokens, positions) at ten times and the output "
+        "layer at three "
         "times that. What happens to each at another width follows from the number of inputs that it adds up.",
         build(
             mup_rates,
@@ -615,10 +654,12 @@ answer = 24e9 / bytes_per_parameter""",
             right="The same rates as sl.model.param_groups.",
         ),
         (
-            "For each of the three kinds of tensor: how many products does one of its outputs add up, and does that number grow with "
+            "For each of the three kinds of tensor: how many products does one of its outputs add up, and does "
+            "that number grow with "
             "the width?",
             "The width is the length of a row of the token table. Names say which kind a tensor is.",
-            "Two of the three kinds add up a number of inputs in proportion to the width. Their steps have to become smaller by the "
+            "Two of the three kinds add up a number of inputs in proportion to the width. Their steps have to "
+            "become smaller by the "
             "same factor.",
         ),
         source(mup_rates),
@@ -631,8 +672,10 @@ answer = 24e9 / bytes_per_parameter""",
     ),
     Exercise(
         "02.9",
-        "Write coordinate_check(width, rule, batches): how far the output of every layer moves in a few steps of training, the root "
-        "mean square over all tokens and channels of the first batch. If a rule is right for every width, these numbers do not "
+        "Write coordinate_check(width, rule, batches): how far the output of every layer moves in a few steps "
+        "of training, the root "
+        "mean square over all tokens and channels of the first batch. If a rule is right for every width, these "
+        "numbers do not "
         "depend on the width.",
         build(
             coordinate_check,
@@ -643,10 +686,12 @@ answer = 24e9 / bytes_per_parameter""",
             seconds=20.0,
         ),
         (
-            "Three parts: outputs of the untrained model, a training loop, outputs of the trained one. Write a small function for "
+            "Three parts: outputs of the untrained model, a training loop, outputs of the trained one. Write a "
+            "small function for "
             "the outputs, since you need it twice.",
             "The loop is the one of every training: logits, cross-entropy against the next token, zero_grad, backward, step.",
-            "Adam takes a list of groups, one for each named parameter, with its own lr. Measure without gradients, on the inputs of "
+            "Adam takes a list of groups, one for each named parameter, with its own lr. Measure without "
+            "gradients, on the inputs of "
             "the first batch both times.",
         ),
         source(coordinate_check, f"from collections.abc import Callable\n\n{NUMPY}"),
@@ -659,8 +704,10 @@ answer = 24e9 / bytes_per_parameter""",
     ),
     Exercise(
         "02.10",
-        "Two colleagues wrote µP's rates themselves, and each got the rates of one kind of tensor wrong. Read their coordinate "
-        "checks: which kind is it in A, and which in B? Choose among 'tables', 'inside' (the matrices in the blocks) and 'output'.",
+        "Two colleagues wrote µP's rates themselves, and each got the rates of one kind of tensor wrong. Read "
+        "their coordinate "
+        "checks: which kind is it in A, and which in B? Choose among 'tables', 'inside' (the matrices in the "
+        "blocks) and 'output'.",
         several(
             A=choice(
                 "output",
@@ -677,14 +724,17 @@ answer = 24e9 / bytes_per_parameter""",
                     "output": "in B the logits move alike at every width: the output layer is right.",
                     "inside": "in B the blocks move alike at every width: what is inside them is right.",
                 },
-                right="A grows: a rate that should fall does not. B shrinks: a rate falls that should not. Later layers tell less, "
+                right="A grows: a rate that should fall does not. B shrinks: a rate falls that should not. "
+                "Later layers tell less, "
                 "because they also see what the earlier ones did.",
             ),
         ),
         (
             "In a right check all lines are level. Go along the layers in their order, and look for the first that is not.",
-            "A line that rises: the rate does not fall where it should. A line that falls: the rate falls where it should not.",
-            "Each line is moved by the tensor that makes it: the embedding by the tables, the blocks by the matrices inside, the logits "
+            "A line that rises: the rate does not fall where it should. A line that falls: the rate falls where "
+            "it should not.",
+            "Each line is moved by the tensor that makes it: the embedding by the tables, the blocks by the "
+            "matrices inside, the logits "
             "by the output layer.",
         ),
         """answer = {"A": "output", "B": "tables"}""",
