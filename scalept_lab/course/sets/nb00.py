@@ -354,7 +354,7 @@ answer = math.log(50_257)""",
         ),
         (
             "Nats add up over a text, and so do bytes.",
-            "What does the whole text cost in nats? How many bytes has it? One division, at the end.",
+            "What does the whole text cost in nats? How many bytes is it? One division, at the end.",
             "token.encode('utf-8') gives the bytes of a token; minus the sum of the logarithms gives the nats.",
         ),
         source(nats_per_byte),

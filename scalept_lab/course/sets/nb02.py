@@ -332,7 +332,7 @@ EXERCISES = (
         "on every matrix in "
         "the blocks, and a norm (gain and bias) before attention, before the MLP and once after the last block. "
         "Its output layer "
-        "is the token table, used a second time (tied). How many parameters has it, to the last one?",
+        "is the token table, used a second time (tied). How many parameters does it have, to the last one?",
         number(
             _GPT2,
             rel=1e-9,
@@ -434,9 +434,8 @@ answer = tables + depth * block + 2 * d""",
     ),
     Exercise(
         "02.3",
-        "A published table lists an encoder with 12 blocks of width 768 and a vocabulary of 32,000 at 24 "
-        "million parameters. How "
-        "many millions has it really (within 2 %), and what was left out: 'tables', 'attention', 'biases' or 'blocks'?",
+        "A published table lists an encoder with 12 blocks of width 768 and a vocabulary of 32,000 at 24 million parameters. How "
+        "many millions does it really have (within 2 %), and what was left out: 'tables', 'attention', 'biases' or 'blocks'?",
         several(
             millions=number(
                 (_WEIGHTS + 32_000 * _D) / 1e6,
