@@ -131,7 +131,7 @@ def _mean_and_interval(runs_XxS: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def plot_bars(
     labels: Sequence[str], values: Sequence[float], errors: Sequence[float] | None = None, *, xlabel: str,
     reference: tuple[str, float] | None = None, notes: Sequence[str] | None = None, form: str = "{:.3g}",
-    title: str = "",
+    title: str = "", ylabel: str = "",
 ) -> Figure:  # fmt: skip
     """Horizontal bars, the first on top, each with its value written out (or with its entry of `notes`).
 
@@ -166,7 +166,7 @@ def plot_bars(
     ax.autoscale_view()
     if shown.min() >= 0:
         ax.set_xlim(left=0)
-    label(ax, xlabel, "", title)
+    label(ax, xlabel, ylabel, title)
     return fig
 
 

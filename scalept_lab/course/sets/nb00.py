@@ -159,13 +159,13 @@ def _judge_writing(written: Callable) -> Verdict:
     if sure != wanted:
         return Verdict(False, _what_is_wrong(sure, wanted), rows=tuple(rows))
     coins = [int(token) for token in written(_coin, [0], 4000, np.random.default_rng(1))]
-    after = [np.mean([b for a, b in pairwise(coins) if a == before] or [0.0]) for before in (0, 1)]
+    after = [np.mean([b for a, b in pairwise(coins) if a == before] or [0]) for before in (0, 1)]
     for chance, share, before in zip((0.7, 0.2), after, (0, 1), strict=True):
         rows.append(
             (
                 f"ones after a {before}, a chance of {chance}",
                 f"{share:.2f} of them",
-                abs(share - chance) < 0.05,
+                bool(abs(share - chance) < 0.05),
             )
         )
     if all(ok for *_, ok in rows):

@@ -117,29 +117,29 @@ def coordinate_check(width: int, rule: Callable, batches: np.ndarray, lr: float 
 
     import scalept_lab as sl
 
-    def outputs(tokens):
-        x = model.embedded(tokens)
+    def outputs(window):
+        x = model.embedded(window)
         found = {"embedding": x}
         for i, block in enumerate(model.blocks, 1):
-            x = block(x, model.rotary(tokens.shape[1]))
+            x = block(x, model.rotary(window.shape[1]))
             found[f"block {i}"] = x
-        return {**found, "logits": model(tokens)}
+        return {**found, "logits": model(window)}
 
     torch.manual_seed(0)
     model = sl.Transformer(sl.ModelConfig.family(width, depth=2))
     rates = rule({name: tuple(p.shape) for name, p in model.named_parameters()}, lr)
     optimizer = torch.optim.Adam([{"params": [p], "lr": rates[name]} for name, p in model.named_parameters()])
-    batches = torch.as_tensor(np.asarray(batches), dtype=torch.long)
+    tokens = torch.as_tensor(np.asarray(batches), dtype=torch.long)
     with torch.no_grad():
-        before = outputs(batches[0, :, :-1])
-    for batch in batches:
+        before = outputs(tokens[0, :, :-1])
+    for batch in tokens:
         logits = model(batch[:, :-1])
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     with torch.no_grad():
-        after = outputs(batches[0, :, :-1])
+        after = outputs(tokens[0, :, :-1])
     return {name: float((after[name] - before[name]).square().mean().sqrt()) for name in after}
 
 
@@ -316,9 +316,9 @@ _COORDINATE_DIAGNOSES, _COORDINATE_SLIPS = slips(
     ('"lr": rates[name]', '"lr": lr', "one rate", "every tensor learns at one rate, lr; the rule's rates are not used."),
     ("        optimizer.zero_grad()\n", "", "zero_grad", "gradients of earlier steps are still in the sum: "
      "zero_grad is missing."),
-    ("after = outputs(batches[0, :, :-1])", "after = outputs(batches[-1, :, :-1])", "another batch", "before and after are "
+    ("after = outputs(tokens[0, :, :-1])", "after = outputs(tokens[-1, :, :-1])", "another batch", "before and after are "
      "measured on another batch each; take the first for both."),
-    ("for batch in batches:", "for batch in batches[:1]:", "one step", "this is one step of training; there is one for each "
+    ("for batch in tokens:", "for batch in tokens[:1]:", "one step", "this is one step of training; there is one for each "
      "batch."),
     ("batch[:, 1:].flatten()", "batch[:, :-1].flatten()", "next token", "the model learns to copy: the target "
      "of a token is the "
