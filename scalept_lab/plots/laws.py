@@ -182,7 +182,7 @@ def plot_power_fit(
         ax.annotate(
             "measured",
             measured,
-            (0, 11),
+            (0, -19 if rivals else 11),
             textcoords="offset points",
             ha="center",
             color=VERMILLION,
