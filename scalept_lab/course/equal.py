@@ -78,7 +78,8 @@ def difference(mine: Any, wanted: Any, rel: float, abs: float) -> str:
             off, worst = off + 1, math.inf
         elif not close(a, b, rel, abs):
             off += 1
-            worst = max(worst, math.inf if not (math.isfinite(a) and math.isfinite(b)) else _relative(a, b))
+            measurable = math.isfinite(a) and math.isfinite(b) and b != 0
+            worst = max(worst, math.fabs(a / b - 1) if measurable else math.inf)
     if not off:
         return ""
     share = "" if count == 1 else f"{off} of {count} values differ"
@@ -122,10 +123,6 @@ def _pairs(left: Any, right: Any) -> Iterator[tuple[Any, Any]]:
         yield None, f"{_SHAPE}expected one value, got {len(left)}"
         return
     yield left, right
-
-
-def _relative(a: float, b: float) -> float:
-    return abs(a - b) / max(abs(b), 1e-300)
 
 
 def _percent(share: float) -> str:

@@ -97,6 +97,7 @@ def test_single_precision_is_compared_as_such():
         (1, True, "differs"),
         (float("inf"), 2.0, "differs"),
         (4.0, 2.0, "off by 1 times its size"),
+        (1.0, 0.0, "differs"),
         (np.nan, np.nan, ""),
         (None, None, ""),
     ],
