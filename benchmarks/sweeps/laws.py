@@ -44,7 +44,9 @@ def known_entropy(seeds: Sequence[int]) -> Rounds:
     yield from entropy_study("language/{}", seeds)
 
 
-@sweep("the same on four deep languages, whose floor lies 10 % below the best run", minutes=14, seeds=range(4))
+@sweep(
+    "the same on four deep languages, whose floor lies 10 % below the best run", minutes=14, seeds=range(4)
+)
 def deep_entropy(seeds: Sequence[int]) -> Rounds:
     """Does E find a floor that no run comes near? Compare it with the lowest loss measured."""
     yield from entropy_study("language/deep/{}", seeds)
@@ -59,5 +61,5 @@ def entropy_study(corpora: str, seeds: Sequence[int]) -> Rounds:
         law, floor = fit_records(records, bootstrap=RESAMPLES), Language.named(corpus).window_entropy(64)
         E, (low, high) = law.params["E"], law.interval95["E"]
         lowest = min(record.L for record in records if record.L is not None)
-        print(f"{corpus}: floor {floor:.4f}, lowest loss {lowest:.4f}, E {E:.4f} ({low:.4f} to {high:.4f}), {100 * (E / floor - 1):+.2f} %, "
-              f"{'covered' if low <= floor <= high else 'NOT covered'}, {law.status}")  # fmt: skip
+        print(f"{corpus}: floor {floor:.4f}, lowest loss {lowest:.4f}, E {E:.4f} "
+              f"({low:.4f} to {high:.4f}), {100 * (E / floor - 1):+.2f} %, {'covered' if low <= floor <= high else 'NOT covered'}, {law.status}")  # fmt: skip

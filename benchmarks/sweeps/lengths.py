@@ -28,13 +28,22 @@ def lengths(seeds: Sequence[int]) -> Rounds:
     for seed in seeds:
         for width in WIDTHS:
             longest = recommend(width, TOKENS[-1], seed=seed, warmup=WARM / TOKENS[-1], batch=4)
-            jobs += [plain(run, able, experiment="lengths", arm="one trunk") for run in ended(longest, TOKENS)]
             jobs += [
-                plain(longest.replace(tokens=round(tokens), warmup=0.1), able, experiment="lengths", arm="separate")
+                plain(run, able, experiment="lengths", arm="one trunk") for run in ended(longest, TOKENS)
+            ]
+            jobs += [
+                plain(
+                    longest.replace(tokens=round(tokens), warmup=0.1),
+                    able,
+                    experiment="lengths",
+                    arm="separate",
+                )
                 for tokens in TOKENS
             ]
         width, tokens = HERO
-        jobs.append(plain(recommend(width, tokens, seed=seed, batch=4), able, experiment="hero", arm="separate"))
+        jobs.append(
+            plain(recommend(width, tokens, seed=seed, batch=4), able, experiment="hero", arm="separate")
+        )
     yield jobs
 
 

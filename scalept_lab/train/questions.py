@@ -77,4 +77,4 @@ def score(model: Transformer, asked: np.ndarray) -> float:
         log_p = model(ids[:, :-1]).float().log_softmax(-1).gather(-1, ids[:, 1:, None]).squeeze(-1)
         found.append(log_p[:, -ENDING:].sum(-1).cpu())
     log_p_QxO = torch.cat(found).reshape(len(asked), OPTIONS)
-    return float((log_p_QxO.argmax(1) == 0).double().mean())
+    return float((log_p_QxO[:, 0] > log_p_QxO[:, 1:].amax(1)).double().mean())

@@ -87,7 +87,11 @@ def ends(
             if own.diverged:
                 break
             set_rate(optimizer, learning_rate(step, run))
-            own.note(train_step(model, optimizer, to(x_BxL, device), to(y_BxL, device), run.clip, parts=run.accumulate))
+            own.note(
+                train_step(
+                    model, optimizer, to(x_BxL, device), to(y_BxL, device), run.clip, parts=run.accumulate
+                )
+            )
         own.stop()
         loss = math.nan if own.diverged else evaluate(model, corpus, run.eval_windows)  # type: ignore[arg-type]
         spent = pacing.flops(run, own.step) - pacing.flops(run, before)

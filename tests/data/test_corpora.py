@@ -139,7 +139,11 @@ def test_language(tmp_path, monkeypatch):
     assert floor == pytest.approx(prepared.card["window_entropy"]["64"], rel=0.1)
     assert corpora.prepare("language/7", cache=tmp_path).sha256 != prepared.sha256
     deep = corpora.prepare("language/deep/1", cache=tmp_path)
-    assert deep.card["window_entropy"]["64"] == Language(1, **DEEP).window_entropy(64) < deep.card["entropy_given"][2]
+    assert (
+        deep.card["window_entropy"]["64"]
+        == Language(1, **DEEP).window_entropy(64)
+        < deep.card["entropy_given"][2]
+    )
     assert deep.tokenizer().order == 3
     for wrong in ("language/x", "language/-1", "language/deep", "language/deep/", "language/flat/1"):
         with pytest.raises(InputError, match="language/SEED"):
