@@ -61,5 +61,7 @@ def entropy_study(corpora: str, seeds: Sequence[int]) -> Rounds:
         law, floor = fit_records(records, bootstrap=RESAMPLES), Language.named(corpus).window_entropy(64)
         E, (low, high) = law.params["E"], law.interval95["E"]
         lowest = min(record.L for record in records if record.L is not None)
-        print(f"{corpus}: floor {floor:.4f}, lowest loss {lowest:.4f}, E {E:.4f} "
-              f"({low:.4f} to {high:.4f}), {100 * (E / floor - 1):+.2f} %, {'covered' if low <= floor <= high else 'NOT covered'}, {law.status}")  # fmt: skip
+        print(f"{corpus}: floor {floor:.4f}, lowest loss {lowest:.4f}, {law.status}, E {E:.4f}")
+        print(
+            f"  ({low:.4f} to {high:.4f}), {100 * (E / floor - 1):+.2f} %, {'covered' if low <= floor <= high else 'NOT covered'}"
+        )

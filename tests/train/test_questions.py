@@ -47,10 +47,10 @@ def test_the_true_continuation_stands_first_and_all_follow_the_same_two_tokens()
 def test_a_model_that_knows_the_text_is_right_and_one_that_knows_nothing_guesses():
     follows = np.array([1, 2, 3, 4, 5, 0])
     walk = np.arange(600) % 6
-    noisy = np.where(np.random.default_rng(1).random(6000) < 0.5, text(), np.resize(walk, 6000))
+    noisy = np.where(np.random.default_rng(1).random(6000) < 0.1, text(), np.resize(walk, 6000))
     asked = questions.questions(noisy, 16, 200)
     good, none = questions.score(Oracle(follows), asked), questions.score(Oracle(follows, 0.0), asked)
-    assert good > 0.35 and none == 0.0  # where all are alike, none is taken
+    assert good > 0.4 and none == 0.0  # where all are alike, none is taken
 
 
 def test_accuracy_counts_the_tokens_named_first():

@@ -54,4 +54,4 @@ def test_what_cannot_share_a_trunk_is_refused():
     with pytest.raises(InputError, match="config: expected a plain run"):
         ended(PLAN.replace(curriculum=Curriculum()), LENGTHS)
     with pytest.raises(InputError, match="growth: expected none in this loop"):
-        list(ends(PLAN.replace(growth=Growth(start=PLAN.model)), LENGTHS))
+        list(ends(PLAN.replace(growth=Growth(start=PLAN.model, flops=1e9)), LENGTHS))
