@@ -49,7 +49,8 @@ def questions(text: np.ndarray, context: int, count: int, seed: int = 0) -> np.n
     pair = text[place - 2] * (text.max() + 1) + text[place - 1]
     order = np.argsort(pair, kind="stable")
     first, many = (np.searchsorted(pair[order], pair, side=side) for side in ("left", "right"))
-    rng, found = np.random.default_rng([seed, 8]), []
+    rng = np.random.default_rng([seed, 8])
+    found: list[np.ndarray] = []
     for i in rng.permutation(len(place)):
         if len(found) == count:
             break
