@@ -264,7 +264,7 @@ def plot_parameters(law: Law, truth: dict[str, float] | None = None, title: str 
     label(
         ax,
         "value relative to the estimate, with 95 % interval",
-        "",
+        "constant of the law",
         look.headed(title, f"Fit of {len(law.points)} runs: {law.status}"),
     )
     return fig

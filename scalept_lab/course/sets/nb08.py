@@ -1067,7 +1067,7 @@ def exponent(N, D, L, C, budgets):
     for budget in budgets:
         near = np.log(C / budget) < 0.1
         x = np.log(N[near]) - np.log(N[near]).mean()
-        p2, p1, p0 = np.polyfit(x, L[near], 2)
+        p2, p1, _ = np.polyfit(x, L[near], 2)
         best.append(np.log(N[near]).mean() - p1 / (2 * p2))
     return np.polyfit(np.log(budgets), best, 1)[0]
 ''',
@@ -1080,7 +1080,7 @@ def exponent(N, D, L, C, budgets):
     for budget in budgets:
         near = np.abs(np.log(C / budget)) < 0.1  # without abs, the runs of all smaller budgets came along
         x = np.log(N[near]) - np.log(N[near]).mean()
-        p2, p1, p0 = np.polyfit(x, L[near], 2)
+        p2, p1, _ = np.polyfit(x, L[near], 2)
         best.append(np.log(N[near]).mean() - p1 / (2 * p2))
     return np.polyfit(np.log(budgets), best, 1)[0]
 
