@@ -61,7 +61,7 @@ def questions(text: np.ndarray, context: int, count: int, seed: int = 0) -> np.n
             continue
         false = rng.permutation(false)[: OPTIONS - 1]
         before = text[place[i] - (context - ENDING) : place[i]]
-        found.append([np.concatenate([before, ending]) for ending in (true, *false)])
+        found.append(np.stack([np.concatenate([before, ending]) for ending in (true, *false)]))
     if len(found) < count:
         raise InputError(f"questions: expected a text that gives {count}, got {len(found)}; ask fewer")
     return np.array(found)
