@@ -647,12 +647,12 @@ FITS = Exercise(
 import numpy as np
 from scalept_lab.laws.formulas import LAWS
 
-law = LAWS["hoffmann"]
-D = 1e22 / (6 * 1e9)
-reached = law(1e9, D)
-C = np.geomspace(1e20, 1e22, 4001)
-best = np.array([law.optimal(c).loss for c in C])
-answer = {"D": D, "share": C[np.argmin(np.abs(best - reached))] / 1e22}
+hoffmann = LAWS["hoffmann"]
+on_tokens = 1e22 / (6 * 1e9)
+reached = hoffmann(1e9, on_tokens)
+compute = np.geomspace(1e20, 1e22, 4001)
+lowest = np.array([hoffmann.optimal(c).loss for c in compute])
+answer = {"D": on_tokens, "share": compute[np.argmin(np.abs(lowest - reached))] / 1e22}
 """,
     wrong=(
         ({"D": BUDGET / LARGEST, "share": 0.5}, "a token costs 6·N"),
