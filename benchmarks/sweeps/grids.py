@@ -43,27 +43,31 @@ def repetition(seeds: Sequence[int]) -> Rounds:
     ]
 
 
-@sweep(
-    "learning rate × width, standard parametrization and µP; one seed at the largest width",
-    minutes=7,
-    seeds=(0, 1),
-)
+@sweep("learning rate × width, standard parametrization and µP", minutes=10)
 def lr_transfer(seeds: Sequence[int]) -> Rounds:
     rates = (0.00125, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08)
     yield [
         plain(recommend(width, TOKENS, lr=rate, parametrization=how, seed=seed))
-        for width, how, rate in product((8, 16, 32, 64), ("mup", "standard"), rates)
-        for seed in (seeds[:1] if width == 64 else seeds)
+        for width, how, rate, seed in product((8, 16, 32, 64), ("mup", "standard"), rates, seeds)
     ]
 
 
-@sweep("width against depth at equal parameters", minutes=2)
+@sweep("width at equal tokens, from 8 to 128", minutes=8, seeds=range(5))
+def size(seeds: Sequence[int]) -> Rounds:
+    """Does a law through the small sizes forecast the large ones better than the last value, or a straight line?"""
+    yield [
+        plain(recommend(width, 2 * TOKENS, seed=seed))
+        for width, seed in product((8, 16, 24, 32, 48, 64, 96, 128), seeds)
+    ]
+
+
+@sweep("width against depth at equal parameters, each at four learning rates", minutes=6, seeds=range(5))
 def shape(seeds: Sequence[int]) -> Rounds:
-    """Each shape has 12 · depth · width² = 49,152 parameters."""
+    """Each shape has 12 · depth · width² = 49,152 parameters. µP corrects the rate for width, not for depth: hence the rates."""
     models = [ModelConfig.family(width, depth=depth) for width, depth in ((64, 1), (32, 4), (16, 16))]
     yield [
-        plain(recommend(model.width, TOKENS, model=model, seed=seed))
-        for model, seed in product(models, seeds)
+        plain(recommend(model.width, TOKENS, model=model, lr=rate, seed=seed))
+        for model, rate, seed in product(models, (0.0025, 0.005, 0.01, 0.02), seeds)
     ]
 
 

@@ -26,15 +26,15 @@ class Lesson:
 
 
 COURSE = (
-    Lesson("00_start_here.ipynb", "start here", "从这里开始", 25),
-    Lesson("01_data_scaling.ipynb", "data scaling", "数据扩展", 120),
+    Lesson("00_start_here.ipynb", "start here", "从这里开始", 50),
+    Lesson("01_data_scaling.ipynb", "data scaling", "数据扩展", 180),
     Lesson("02_model_scaling.ipynb", "model scaling", "模型扩展", 100),
     Lesson("03_optimization_and_batch_size.ipynb", "optimization and batch size", "优化与批量大小", 75),
     Lesson("04_mixed_precision.ipynb", "mixed precision and memory", "混合精度", 75),
     Lesson("05_distributed_training.ipynb", "distributed training", "分布式训练", 75),
     Lesson("06_delayed_sync_and_faults.ipynb", "delayed synchronisation and faults", "延迟同步与故障", 75),
     Lesson("07_curriculum_schedules.ipynb", "curriculum schedules", "课程调度", 80),
-    Lesson("08_scaling_curves.ipynb", "scaling curves", "可扩充性评估", 120),
+    Lesson("08_scaling_curves.ipynb", "scaling curves", "可扩充性评估", 150),
     Lesson("09_transfer_evaluation.ipynb", "transfer", "迁移", 60),
     Lesson("10_vla_scaling.ipynb", "vision-language-action scaling", "视觉-语言-动作", 80),
     Lesson("11_inference_efficiency.ipynb", "inference efficiency", "推理效率", 80),

@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "documents": "",
     "duplicates": "near_duplicates",
     "tokens": "ByteTokenizer BPETokenizer train_bpe batches",
+    "quality": "",
     "difficulty": "",
     "language": "Language",
     "cards": "data_card",

@@ -78,3 +78,33 @@ def near_duplicates(
             lsh.insert(index, signature, check_duplication=False)
             sets[index] = shingle_set
     return found
+
+
+PRIME, LARGEST = np.uint64(2**61 - 1), np.uint64(2**32 - 1)
+
+
+def signature(shingle_set: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(P,) uint64: for each of P hash functions the smallest ((a·x + b) mod 2⁶¹ − 1) mod 2³² over the shingles x.
+
+    Two sets agree in a place with probability J. Without shingles every place holds 2³² − 1. With the same `a` and `b` (uint64)
+    it is the signature of `datasketch`.
+    """
+    x_S = np.asarray(shingle_set, np.uint64)
+    least = np.full(len(a), LARGEST)
+    if not len(x_S):
+        return least
+    hashed_SxP = (x_S[:, None] * np.asarray(a, np.uint64) + np.asarray(b, np.uint64)) % PRIME & LARGEST
+    return np.minimum(least, hashed_SxP.min(axis=0))
+
+
+def candidates(signatures_TxP: np.ndarray, bands: int) -> list[tuple[int, int]]:
+    """Pairs i < j of rows that agree in all places of at least one of `bands` equal bands, sorted."""
+    signatures_TxP = np.asarray(signatures_TxP)
+    pairs: set[tuple[int, int]] = set()
+    for band_TxR in np.split(signatures_TxP, bands, axis=1):
+        alike: dict[bytes, list[int]] = {}
+        for row, values in enumerate(band_TxR):
+            others = alike.setdefault(values.tobytes(), [])
+            pairs.update((other, row) for other in others)
+            others.append(row)
+    return sorted(pairs)

@@ -115,6 +115,17 @@ def pack(texts: Sequence[str], tokenizer: Tokenizer, seed: int = 0) -> np.ndarra
     return np.concatenate(parts) if parts else np.zeros(0, dtype=dtype)
 
 
+def scattered(tokens: np.ndarray, n: int, seed: int = 0, size: int = 1024) -> np.ndarray:
+    """``n`` tokens of a stream, in pieces of ``size`` from everywhere in it, drawn by the seed; no piece twice.
+
+    Raises InputError when the stream has fewer whole pieces than that takes.
+    """
+    rows = np.random.default_rng(seed).permutation(len(tokens) // size)[: -(-n // size)]
+    if len(rows) * size < n or n < 0:
+        raise InputError(f"n: expected 0 to {len(tokens) // size * size} tokens of this stream, got {n}")
+    return np.concatenate([tokens[row * size : (row + 1) * size] for row in rows] or [tokens[:0]])[:n]
+
+
 def window_count(tokens: np.ndarray, context: int) -> int:
     """How many disjoint windows of ``context`` inputs (and their shifted targets) the stream holds."""
     return max(0, (len(tokens) - 1) // context)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.transforms import ScaledTranslation
 
@@ -35,7 +36,7 @@ Curve = Callable[[np.ndarray], Any]
 def plot_loss_against(
     x: Sequence[float], y: Any, *, xlabel: str, ylabel: str = LOSS, err: Any = None,
     curves: Mapping[str, Curve] | None = None, logx: bool = True, logy: bool = True, lowest: bool = False,
-    title: str = "",
+    title: str = "", bars: str = "95 % interval of the mean", ylim: tuple[float, float] | None = None,
 ) -> Figure:  # fmt: skip
     """Measurements against one variable: seeds as small points, their mean as a line, its 95 % interval as a bar.
 
@@ -44,12 +45,13 @@ def plot_loss_against(
     err    half-widths (X values, or a mapping) where they are known; else from the seeds, by Student's t
     curves name -> function of x, drawn in the colour of the series of that name in place of its line
     lowest mark the lowest mean of each series, as for a sweep of learning rates
+    bars   what the bars are, for the legend; ylim the range of y, for figures that are compared
     Raises: InputError if lengths differ or nothing is left to draw.
     """
     series = y if isinstance(y, Mapping) else {"": y}
     curves = curves or {}
     fig, ax = look.canvas()
-    ends = []
+    ends, barred = [], False
     for i, (name, values) in enumerate(series.items()):
         X = np.asarray(x[name] if isinstance(x, Mapping) else x, float)
         runs_XxS = np.asarray(values, float)
@@ -72,6 +74,7 @@ def plot_loss_against(
             dots.set_transform(dots.get_transform() + beside)
         if np.isfinite(half).any():
             ax.errorbar(X, mean, half, fmt="none", ecolor=color, elinewidth=1.4, capsize=3)
+            barred = True
         joined = "" if name in curves else "-"
         ax.plot(
             X[there], mean[there], linestyle=joined, marker=marker, color=color, linewidth=1.6, markersize=6
@@ -90,9 +93,23 @@ def plot_loss_against(
         log_axis(ax.xaxis)
     if logy:
         log_axis(ax.yaxis, "{:.4g}".format)
+    if ylim:
+        ax.set_ylim(ylim)
     if ends:
         look.widen(ax, min(0.4, 0.02 + 0.0125 * max(len(name) for *_, name, _ in ends)), logx)
         look.name_ends(ax, ends, away=12)
+    if barred:
+        bar = Line2D(
+            [],
+            [],
+            color=GREY,
+            marker="|",
+            markersize=11,
+            markeredgewidth=1.4,
+            linestyle="",
+            label=f"bars: {bars}",
+        )
+        ax.legend(handles=[bar], loc="best", **look.LEGEND)
     label(ax, xlabel, ylabel, title)
     return fig
 
@@ -114,7 +131,7 @@ def _mean_and_interval(runs_XxS: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def plot_bars(
     labels: Sequence[str], values: Sequence[float], errors: Sequence[float] | None = None, *, xlabel: str,
     reference: tuple[str, float] | None = None, notes: Sequence[str] | None = None, form: str = "{:.3g}",
-    title: str = "",
+    title: str = "", ylabel: str = "",
 ) -> Figure:  # fmt: skip
     """Horizontal bars, the first on top, each with its value written out (or with its entry of `notes`).
 
@@ -149,11 +166,11 @@ def plot_bars(
     ax.autoscale_view()
     if shown.min() >= 0:
         ax.set_xlim(left=0)
-    label(ax, xlabel, "", title)
+    label(ax, xlabel, ylabel, title)
     return fig
 
 
-def plot_cleaning(report: Any) -> Figure:
+def plot_cleaning(report: Any, title: str = "") -> Figure:
     """What each rule of a cleaning step removed: a bar for its share of the bytes, with counts.
 
     `report`: a table by rule with the columns documents, bytes and share (`CleaningReport.table()`), or the same as a
@@ -166,9 +183,8 @@ def plot_cleaning(report: Any) -> Figure:
     values = [100 * row["share"] if with_share else row["bytes"] / 1e6 for row in rows.values()]
     notes = [f"{row['documents']:,} documents, {row['bytes'] / 1e6:.3g} MB" for row in rows.values()]
     names = [str(rule).replace("_", " ") for rule in rows]
-    return plot_bars(
-        names, values, notes=notes, xlabel="share of all bytes removed (%)" if with_share else "removed (MB)"
-    )
+    xlabel = "share of all bytes removed (%)" if with_share else "removed (MB)"
+    return plot_bars(names, values, notes=notes, xlabel=xlabel, title=title, ylabel="rule")
 
 
 def plot_memory(
@@ -214,12 +230,12 @@ def plot_memory(
 
 def plot_repeats(
     unique: float = 1e5, epochs: float = 4, R_D: float = 15.39,
-    measured: tuple[Sequence[float], Sequence[float]] | None = None,
+    measured: tuple[Sequence[float], Sequence[float]] | None = None, title: str = "",
 ) -> Figure:  # fmt: skip
     """What passes over the same text are worth in fresh tokens, against fresh text and the most repeating can give.
 
-    The law is eq. 5 of Muennighoff et al. 2023; `epochs` is marked and told in the title. `measured`: (epochs, fresh
-    tokens they were worth), drawn as points. Raises: InputError.
+    The law is eq. 5 of Muennighoff et al. 2023; `epochs` is marked and, without a `title`, told there. `measured`: (epochs,
+    fresh tokens they were worth), drawn as points. Raises: InputError.
     """
     unique, R_D = positive("unique", unique), positive("R_D", R_D)
     if not epochs >= 1:
@@ -241,9 +257,12 @@ def plot_repeats(
         (last, unique * last, "fresh text", GREY),
         (last, float(formulas.effective(unique * last, unique, R_D)), "repeated text", BLUE),
     ])  # fmt: skip
-    ax.annotate("the limit U·(1 + $R_D$)", (1, unique * (1 + R_D)), (0, 5), textcoords="offset points", color=GREY,
+    ax.annotate("the limit U·(1 + $R_D^*$)", (1, unique * (1 + R_D)), (0, 5), textcoords="offset points", color=GREY,
                 fontsize=9.5)  # fmt: skip
     share = worth / (unique * epochs)
-    title = f"{epochs:g} passes over {look.short(unique)} tokens are worth {look.short(worth)} fresh ones: {share:.0%}"
+    title = (
+        title
+        or f"{epochs:g} passes over {look.short(unique)} tokens are worth {look.short(worth)} fresh ones: {share:.0%}"
+    )
     label(ax, "passes over the same tokens", "fresh tokens of the same worth", title)
     return fig

@@ -152,19 +152,20 @@ def compute_optimal_explorer(
 def law_explorer(points: Any) -> ipw.VBox:
     """Fit a law by hand: sliders for its five constants against measured points. Twin: `plot_guess`.
 
-    `points`: `points.Points`, a fitted law (for its points), or run records. It starts near the points, and wrong.
+    `points`: `points.Points`, a fitted law (for its points), or run records. It starts near the points, every line inside
+    the axes, and wrong.
     """
     N, D, L = arrays(points)
     E, rest = round(float(L.min()) / 2, 2), float(np.median(L) - L.min() / 2) / 2
-    A, B = (10 ** (round(20 * math.log10(rest * np.median(size) ** 0.5)) / 20) for size in (N, D))
+    A, B = (10 ** (round(20 * math.log10(rest * np.median(size) ** 0.3)) / 20) for size in (N, D))
     return explorer(
         plot_guess,
         points=ipw.fixed(points),
         E=_slider("E (nats per token)", E, 0.0, round(float(L.min()), 2)),
         A=_log_slider("A", A, -1, 5, 0.05),
         B=_log_slider("B", B, -1, 6, 0.05),
-        alpha=_slider("α", 0.5, 0.02, 1.0),
-        beta=_slider("β", 0.5, 0.02, 1.0),
+        alpha=_slider("α", 0.3, 0.02, 1.0),
+        beta=_slider("β", 0.3, 0.02, 1.0),
     )
 
 

@@ -5,10 +5,13 @@ All are pure, `plot_…(…) -> Figure`; a law is a `fit.Law`, a `laws.formulas.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from scalept_lab.checks import one_of, positive
 from scalept_lab.errors import InputError
@@ -148,11 +151,13 @@ def _around(values: np.ndarray) -> tuple[float, float]:
 
 
 def plot_power_fit(
-    law: Law, *, until: float | None = None, measured: tuple[float, float] | None = None, xlabel: str = ""
-) -> Figure:
+    law: Law, *, until: float | None = None, measured: tuple[float, float] | None = None, xlabel: str = "", title: str = "",
+    rivals: Mapping[str, float] | None = None,
+) -> Figure:  # fmt: skip
     """A power law in one variable: points, the fit, its 95 % band for a new run, and the loss it levels off at.
 
-    `until` extends the curve to that x; `measured` is a point (x, loss) that the fit has not seen.
+    `until` extends the curve to that x; `measured` is a point (x, loss) that the fit has not seen; `rivals`, name -> loss, are
+    other forecasts at its x. Without a `title` the fit's exponent and status stand there.
     """
     if law.form not in formulas.ONE_VARIABLE:
         raise InputError(
@@ -178,18 +183,28 @@ def plot_power_fit(
         ax.annotate(
             "measured",
             measured,
-            (0, 11),
+            (0, -19 if rivals else 11),
             textcoords="offset points",
             ha="center",
             color=VERMILLION,
             fontsize=9.5,
         )
+        for name_of, loss in (rivals or {}).items():
+            ax.plot(measured[0], loss, "D", color=GREY, markerfacecolor="white", markersize=7, zorder=4)
+            ax.annotate(name_of, (measured[0], loss), (-9, 0), textcoords="offset points", ha="right", va="center", color=GREY,
+                        fontsize=9.5, path_effects=HALO)  # fmt: skip
     log_axis(ax.xaxis, look.power_of_ten if name == "flops" else short)
     log_axis(ax.yaxis, "{:.4g}".format)
     exponent = f"α = {law.params['alpha']:.3g}"
     if "alpha" in law.interval95:
         exponent += " (95 %: {:.2g} to {:.2g})".format(*law.interval95["alpha"])
-    label(ax, xlabel or VARIABLES[name], LOSS, f"L = E + A/x$^α$, {exponent}; {law.status}")
+    label(ax, xlabel or VARIABLES[name], LOSS, title or f"L = E + A/x$^α$, {exponent}; {law.status}")
+    if law.samples:
+        ax.legend(
+            handles=[Patch(color=SKY, alpha=0.3, label="band: 95 % interval of one new run")],
+            loc="upper right",
+            **look.LEGEND,
+        )
     return fig
 
 

@@ -145,7 +145,12 @@ def plot_guess(
     low, high = L.min(), L.max()
     limits = low * (low / high) ** 0.35, high * (high / low) ** 0.35
     draw_sizes(ax, N, D, L, lambda n, d: formulas.loss("chinchilla", params, n, d), limits)
-    label(ax, TOKENS, LOSS, f"objective {total:.3g}, typical error {100 * np.median(r):.2g} %")
+    label(
+        ax,
+        TOKENS,
+        LOSS,
+        f"Your lines: objective {total:.3g}, half of the runs within {100 * np.median(r):.2g} %",
+    )
     return fig
 
 

@@ -135,9 +135,14 @@ def _luminance(rgb: np.ndarray) -> float:
 
 
 def widen(ax: Axes, share: float, log: bool = True) -> None:
-    """Leave the last `share` of the x axis free, so that names at the ends of lines stay inside."""
+    """Leave the last `share` of the x axis free, so that names at the ends of lines stay inside. The axis line and its ticks end
+    where they did: an empty part with ticks would look like data that are missing."""
     low, high = ax.get_xlim()
+    ticks = [at for at in ax.get_xticks() if low <= at <= high]
     ax.set_xlim(low, low * (high / low) ** (1 / (1 - share)) if log else low + (high - low) / (1 - share))
+    ax.xaxis.set_major_locator(ticker.FixedLocator(ticks))
+    ax.xaxis.set_minor_locator(ticker.NullLocator())
+    ax.spines["bottom"].set_bounds(low, high)
 
 
 def name_lines(ax: Axes, ends: Sequence[tuple[float, float, str, Any]], title: str = "") -> None:

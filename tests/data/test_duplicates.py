@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import random
 
+import numpy as np
 import pytest
 
 from scalept_lab.data import duplicates
@@ -93,3 +95,45 @@ def test_pairs_that_are_missed_by_hand():
 
 def test_white_space_aside_is_what_exact_says():
     assert duplicates.exact_key(" a\t b\n") == duplicates.exact_key("a b") != duplicates.exact_key("ab")
+
+
+# --- signatures and bands in plain numpy ---------------------------------------------------------------------------------
+
+
+def functions(count=64, seed=0):
+    return np.random.default_rng(seed).integers(1, 2**31, (2, count), dtype=np.uint64)
+
+
+@pytest.mark.parametrize("size", [0, 1, 50])
+def test_a_signature_is_that_of_datasketch(size):
+    from datasketch import MinHash
+
+    a, b = functions(16)
+    shingle_set = np.unique(np.random.default_rng(1).integers(0, 2**32, size, dtype=np.uint32))
+    scheme = {"scheme": "legacy"} if "scheme" in inspect.signature(MinHash.__init__).parameters else {}
+    made = MinHash(num_perm=16, permutations=(a, b), hashfunc=int, **scheme)
+    if size:
+        made.update_batch(shingle_set.tolist())
+    np.testing.assert_array_equal(duplicates.signature(shingle_set, a, b), made.hashvalues)
+
+
+def test_equal_places_estimate_the_jaccard_similarity():
+    shingle_sets = [duplicates.shingles(text) for text in variants()[:11]]
+    a, b = functions(2000)
+    signatures = [duplicates.signature(shingle_set, a, b) for shingle_set in shingle_sets]
+    for shingle_set, row in zip(shingle_sets, signatures, strict=True):
+        J = duplicates.jaccard(shingle_set, shingle_sets[0])
+        assert (row == signatures[0]).mean() == pytest.approx(J, abs=4 * (J * (1 - J) / 2000) ** 0.5 + 1e-9)
+
+
+def test_candidates_are_those_of_all_pairs_compared_band_by_band():
+    signatures = np.random.default_rng(2).integers(0, 3, (40, 12), dtype=np.uint64)
+    signatures[7] = signatures[3] = signatures[30]  # ties of three
+    for bands in (1, 3, 4, 12):
+        slow = [
+            (i, j)
+            for i, j in itertools.combinations(range(40), 2)
+            if (signatures[i] == signatures[j]).reshape(bands, -1).all(1).any()
+        ]
+        assert duplicates.candidates(signatures, bands) == slow
+    assert duplicates.candidates(signatures[:1], 4) == []

@@ -175,3 +175,16 @@ def test_canary_is_planted_as_often_as_asked():
     assert not stream.any() and np.array_equal(tokens.plant_canary(stream, canary, 0), stream)
     with pytest.raises(InputError, match="do not fit"):
         tokens.plant_canary(stream, canary, 10_000)
+
+
+def test_scattered_pieces_are_of_the_stream_and_none_comes_twice():
+    stream = np.arange(10_000, dtype=np.uint16)
+    found = tokens.scattered(stream, 2500, seed=3, size=100)
+    assert len(found) == 2500 and len(np.unique(found)) == 2500
+    assert (np.diff(found.reshape(-1, 100), axis=1) == 1).all() and (found[::100] % 100 == 0).all()
+    assert (tokens.scattered(stream, 2500, seed=3, size=100) == found).all()
+    assert (tokens.scattered(stream, 2500, seed=4, size=100) != found).any()
+    assert len(tokens.scattered(stream, 0)) == 0
+    for n in (-1, 10_001):
+        with pytest.raises(InputError, match=r"0 to 10000 tokens"):
+            tokens.scattered(stream, n, size=100)

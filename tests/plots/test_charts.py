@@ -46,16 +46,27 @@ def test_seeds_mean_and_interval():
     bar = ax.containers[0][2][0].get_segments()[0]
     # t(2 df) = 4.3027
     assert (bar[1, 1] - bar[0, 1]) / 2 == pytest.approx(4.3027 * 0.1 / np.sqrt(3), rel=1e-4)
-    assert {"a", "b"} <= set(texts(fig).split("\n"))
+    assert {"a", "b", "bars: 95 % interval of the mean"} <= set(texts(fig).split("\n"))
     with pytest.raises(InputError, match="expected 2 values"):
         charts.plot_loss_against([1, 2], [1.0], xlabel="x")
     with pytest.raises(InputError, match="missing"):
         charts.plot_loss_against([1, 2], [np.nan, np.nan], xlabel="x")
 
 
+def test_bars_known_beforehand_say_what_they_are_and_figures_can_share_a_scale():
+    fig = charts.plot_loss_against(
+        [1, 2], [1.5, 1.4], xlabel="x", err=[0.1, 0.1], bars="half range", ylim=(1, 3)
+    )
+    assert "bars: half range" in texts(fig) and main_axes(fig).get_ylim() == (1, 3)
+    assert "bars" not in texts(charts.plot_loss_against([1, 2], [1.5, 1.4], xlabel="x"))
+
+
 def test_bars_and_cleaning():
-    fig = charts.plot_bars(["a", "b", "c"], [3, 1, float("nan")], xlabel="x (s)", reference=("limit", 9.0))
+    fig = charts.plot_bars(
+        ["a", "b", "c"], [3, 1, float("nan")], xlabel="x (s)", ylabel="case", reference=("limit", 9.0)
+    )
     ax = main_axes(fig)
+    assert ax.get_ylabel() == "case"
     assert len(ax.patches) == 3 and "not measured" in texts(fig) and "limit" in texts(fig)
     assert ax.get_xlim()[0] == 0 and ax.get_xlim()[1] > 9
     with pytest.raises(InputError):

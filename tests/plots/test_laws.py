@@ -38,6 +38,16 @@ def test_parameters_bootstrap_and_residuals(law, power_law):
     assert len(laws.plot_residuals(power_law).axes) == 1
 
 
+def test_a_forecast_stands_beside_its_rivals(power_law):
+    fig = laws.plot_power_fit(
+        power_law, measured=(1e6, 2.0), rivals={"no change": 2.2}, title="The law is closer"
+    )
+    ax = main_axes(fig)
+    assert ax.get_title(loc="left") == "The law is closer" and "no change" in texts(fig)
+    assert [line.get_ydata()[0] for line in ax.lines if line.get_marker() == "D"] == [2.2]
+    assert ("band: 95 % interval of one new run" in texts(fig)) == bool(power_law.samples)
+
+
 def test_laws_without_bootstrap_have_no_band(power_law):
     bare = fit_law(**synthetic.points(ISO))
     style.png(laws.plot_parameters(bare), 50)

@@ -119,6 +119,9 @@ def test_room_at_the_end_of_an_axis_by_hand():
     ax.set_xlim(1, 1e4)
     style.widen(ax, 0.2)
     assert ax.get_xlim() == pytest.approx((1, 1e5))
+    assert ax.get_xticks().max() <= 1e4 and ax.spines["bottom"].get_bounds() == (1, 1e4), (
+        "the free part has no ticks"
+    )
     ax.set_xscale("linear")
     ax.set_xlim(0, 8)
     style.widen(ax, 0.2, log=False)
