@@ -61,7 +61,7 @@ class Prepared:
         if "language_seed" in self.card:
             from scalept_lab.data.language import Language
 
-            return Language(self.card["language_seed"])
+            return Language.named(self.card["name"])
         file = self.folder / "tokenizer.json"
         return tokens.BPETokenizer.load(file) if file.exists() else tokens.ByteTokenizer()
 
@@ -80,8 +80,8 @@ def fingerprint(train: np.ndarray, heldout: np.ndarray) -> str:
 def prepare(name: str, cache: str | os.PathLike[str] | None = None, tokenizer: str = "bytes") -> Prepared:
     """The corpus as two token streams, built on the first call and memory-mapped afterwards.
 
-    ``name``: one of ``CORPORA``, ``"language"`` or ``"language/SEED"`` (generated, of known entropy), a
-    local file or folder (text, JSONL, Parquet), or a hub dataset (``"owner/name"`` or
+    ``name``: one of ``CORPORA``, ``"language"``, ``"language/SEED"`` or ``"language/deep/SEED"`` (generated, of known
+    entropy), a local file or folder (text, JSONL, Parquet), or a hub dataset (``"owner/name"`` or
     ``"owner/name:config"``). ``tokenizer``: ``"bytes"`` or ``"bpe-SIZE"``, trained on the training side
     only. The result is put in place by one rename, so a killed build leaves nothing half done and two
     processes may build at once. Raises InputError for a missing or empty path, an unreachable hub, or an
@@ -200,14 +200,9 @@ def _language(name: str, tokenizer: str) -> tuple[Streams, dict[str, Any], token
     """Two independent samples of the language: there are no documents, so nothing can be on both sides."""
     from scalept_lab.data.language import Language
 
-    kind, _, seed = name.partition("/")
-    if seed and not seed.isdigit():
-        raise InputError(
-            f"{name}: expected 'language' or 'language/SEED' with a whole number, such as 'language/3'"
-        )
+    language, kind = Language.named(name), name.partition("/")[0]
     if tokenizer != "bytes":
         raise InputError(f"{name}: its letters are its tokens; leave the tokenizer at 'bytes'")
-    language = Language(int(seed or 0))
     train, heldout = (language.sample(n, seed=side) for side, n in enumerate(LANGUAGE_TOKENS))
     total = sum(LANGUAGE_TOKENS)
     card: dict[str, Any] = {

@@ -43,8 +43,9 @@ def flops_per_token(records: Sequence[RunRecord]) -> formulas.FlopsPerToken:
 
 
 def plot_frontier(
-    records: Sequence[RunRecord], law: AnyLaw | None = None, shot: Any = None, measured: float | None = None
-) -> Figure:
+    records: Sequence[RunRecord], law: AnyLaw | None = None, shot: Any = None, measured: float | None = None,
+    title: str = "",
+) -> Figure:  # fmt: skip
     """Held-out loss against compute: all runs, the fitted compute-optimal frontier, and a prediction with its outcome.
 
     The band holds 95 % of new runs on the frontier (for a law with bootstrap samples). `study.study`: a sealed prediction
@@ -82,7 +83,7 @@ def plot_frontier(
     look.key(ax, sized, "parameters N")
     parts = [f"{len(L)} runs"] + (["line: compute-optimal under the fitted law"] if law is not None else [])
     parts += ["band: 95 % of new runs"] if law is not None and getattr(law, "samples", None) else []
-    look.label(ax, look.FLOPS, look.LOSS, "; ".join(parts))
+    look.label(ax, look.FLOPS, look.LOSS, look.headed(title, "; ".join(parts)))
     return fig
 
 

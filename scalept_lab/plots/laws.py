@@ -59,8 +59,9 @@ def named(law: AnyLaw, two_variables: bool = True) -> Law | formulas.NamedLaw:
 
 
 def plot_optimal(
-    C: float, law: AnyLaw = "hoffmann", flops_per_token: formulas.FlopsPerToken = 6.0, decades: float = 1.6
-) -> Figure:
+    C: float, law: AnyLaw = "hoffmann", flops_per_token: formulas.FlopsPerToken = 6.0, decades: float = 1.6,
+    title: str = "",
+) -> Figure:  # fmt: skip
     """What C FLOPs buy under a law: loss against model size at this compute, a tenth and ten times of it.
 
     The title holds the answer: N, D, tokens per parameter and loss at the optimum. Raises: InputError.
@@ -88,7 +89,7 @@ def plot_optimal(
                 color=VERMILLION, fontsize=9.5, path_effects=HALO)  # fmt: skip
     answer = f"C = {look.power_of_ten(C)}: N = {short(chosen.N)}, D = {short(chosen.D)}, "
     answer += f"{short(chosen.tokens_per_param)} tokens per parameter, loss {chosen.loss:.3f}"
-    label(ax, PARAMETERS, "loss (nats per token)", answer)
+    label(ax, PARAMETERS, "loss (nats per token)", look.headed(title, answer))
     return fig
 
 
@@ -207,7 +208,7 @@ def plot_power_fit(
     return fig
 
 
-def plot_residuals(law: Law) -> Figure:
+def plot_residuals(law: Law, title: str = "") -> Figure:
     """How far each run lies from the fit, in percent, against each variable: a good fit leaves no trend."""
     p = law.points
     one = law.form in formulas.ONE_VARIABLE
@@ -226,12 +227,12 @@ def plot_residuals(law: Law) -> Figure:
     room = 1.1 * max(300 * law.sigma, np.abs(percent).max())
     np.atleast_1d(found)[0].set_ylim(-room, room)
     np.atleast_1d(found)[0].set_title(
-        f"Residuals; band: ±2σ, σ = {100 * law.sigma:.2g} %", loc="left", fontsize=11
+        look.headed(title, f"Residuals; band: ±2σ, σ = {100 * law.sigma:.2g} %"), loc="left", fontsize=11
     )
     return fig
 
 
-def plot_parameters(law: Law, truth: dict[str, float] | None = None) -> Figure:
+def plot_parameters(law: Law, truth: dict[str, float] | None = None, title: str = "") -> Figure:
     """Every parameter with its 95 % interval, relative to the estimate, so that all share one axis; and the status.
 
     `truth`: values to compare with (of a language of known entropy, say), as diamonds.
@@ -249,6 +250,9 @@ def plot_parameters(law: Law, truth: dict[str, float] | None = None) -> Figure:
             low, high = np.clip(np.array(ends) / value, low_end, high_end)
             shown += [low, high]
             ax.plot([low, high], [row, row], color=BLUE, linewidth=3, solid_capstyle="butt")
+            for end, edge, arrow in ((ends[0], low, "<"), (ends[1], high, ">")):
+                if not np.isclose(end / value, edge):  # it goes on beyond what is drawn
+                    ax.plot(edge, row, arrow, color=BLUE, markersize=9)
             text += " ({:.3g} to {:.3g})".format(*ends)
         ax.plot(1, row, "o", color=BLUE, markersize=8)
         if truth and truth.get(name, 0) > 0:
@@ -275,13 +279,13 @@ def plot_parameters(law: Law, truth: dict[str, float] | None = None) -> Figure:
     label(
         ax,
         "value relative to the estimate, with 95 % interval",
-        "",
-        f"Fit of {len(law.points)} runs: {law.status}",
+        "constant of the law",
+        look.headed(title, f"Fit of {len(law.points)} runs: {law.status}"),
     )
     return fig
 
 
-def plot_bootstrap(law: Law, first: str = "E", second: str = "alpha") -> Figure:
+def plot_bootstrap(law: Law, first: str = "E", second: str = "alpha", title: str = "") -> Figure:
     """Two parameters over all bootstrap refits: where they trade off, the points lie on a line. Raises: InputError."""
     for name in (first, second):
         one_of("parameter", name, law.samples, "" if law.samples else "fit with bootstrap=1000")
@@ -305,5 +309,5 @@ def plot_bootstrap(law: Law, first: str = "E", second: str = "alpha") -> Figure:
     r = float(np.corrcoef(scales)[0, 1]) if min(np.ptp(s) for s in scales) > 0 else float("nan")
     units = {"E": " (nats per token)"}
     label(ax, SYMBOLS.get(first, first) + units.get(first, ""), SYMBOLS.get(second, second) + units.get(second, ""),
-          f"{len(x):,} refits, correlation {r:.2f}; dashed: 95 % intervals")  # fmt: skip
+          look.headed(title, f"{len(x):,} refits, correlation {r:.2f}; dashed: 95 % intervals"))  # fmt: skip
     return fig

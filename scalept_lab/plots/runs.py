@@ -49,7 +49,7 @@ def plot_sweep(records: Sequence[RunRecord], law: AnyLaw | None = None) -> Figur
     return fig
 
 
-def plot_isoflop(records: Sequence[RunRecord], law: AnyLaw | None = None) -> Figure:
+def plot_isoflop(records: Sequence[RunRecord], law: AnyLaw | None = None, title: str = "") -> Figure:
     """Held-out loss against model size for each budget of compute: points, a parabola through them, and its minimum.
 
     A minimum at the edge of the sizes tried is drawn hollow: it says only on which side to look. With a law, its own
@@ -95,7 +95,7 @@ def plot_isoflop(records: Sequence[RunRecord], law: AnyLaw | None = None) -> Fig
     look.name_ends(ax, ends)
     parts = ["solid: parabolas", "diamonds: their minima (hollow: at an edge)"] if minima else []
     parts += ["dashed: the law"] if law is not None else []
-    label(ax, PARAMETERS, LOSS, "; ".join(parts) or "Runs of equal compute")
+    label(ax, PARAMETERS, LOSS, look.headed(title, "; ".join(parts) or "Runs of equal compute"))
     return fig
 
 

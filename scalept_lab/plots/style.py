@@ -71,6 +71,11 @@ def label(ax: Axes, x: str, y: str, title: str = "") -> None:
         ax.set_title(title, loc="left", fontsize=11)
 
 
+def headed(title: str, note: str) -> str:
+    """What a figure shows, and below it what its lines are; the note alone where there is no title."""
+    return f"{title}\n{note}" if title else note
+
+
 def short(value: float) -> str:
     """6144 -> "6.1k", 4.04e10 -> "40B": how sizes of models and data are spoken of."""
     for unit, name in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):

@@ -12,6 +12,8 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "stepwise": "",
     "growth": "fit_grown grown",
     "delayed": "fit_delayed",
+    "trunk": "",
+    "questions": "",
     "trials": "largest_difference trial",
     "faults": "train_and_kill",
     "timing": "against by_threads forward_pass timed",

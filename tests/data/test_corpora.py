@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from scalept_lab.data import cards, corpora, sources, tokens
+from scalept_lab.data.language import DEEP, Language
 from scalept_lab.errors import InputError
 
 
@@ -137,7 +138,14 @@ def test_language(tmp_path, monkeypatch):
     floor = language.window_losses(*tokens.eval_windows(prepared.heldout, 64, 50)).mean()
     assert floor == pytest.approx(prepared.card["window_entropy"]["64"], rel=0.1)
     assert corpora.prepare("language/7", cache=tmp_path).sha256 != prepared.sha256
-    for wrong in ("language/x", "language/-1"):
+    deep = corpora.prepare("language/deep/1", cache=tmp_path)
+    assert (
+        deep.card["window_entropy"]["64"]
+        == Language(1, **DEEP).window_entropy(64)
+        < deep.card["entropy_given"][2]
+    )
+    assert deep.tokenizer().order == 3
+    for wrong in ("language/x", "language/-1", "language/deep", "language/deep/", "language/flat/1"):
         with pytest.raises(InputError, match="language/SEED"):
             corpora.prepare(wrong, cache=tmp_path)
     with pytest.raises(InputError, match="tokenizer"):
