@@ -192,7 +192,11 @@ def _card(exercise: Exercise, verdict: Verdict) -> Card:
     id, more = exercise.id, f'hint("{exercise.id}") helps.'
     wanted = f"Wanted: {exercise.check.wanted}."
     if not verdict.answered:
-        what = "write the body of the function" if exercise.kind == "build" else "replace the three dots"
+        what = "write the body of the function" if callable(exercise.placeholder) else "replace the three dots"
+        if exercise.kind == "build" or exercise.skeleton:
+            what = "write the body of the function"
+        elif exercise.kind == "debug":
+            what = "find the bug and mend it"
         return Card(id, OPEN, "not answered yet - ", (f"{what}; {more}", wanted))
     printed = f"your code printed:\n{verdict.printed}" if verdict.printed else ""
     if verdict.ok:
