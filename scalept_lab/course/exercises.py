@@ -192,11 +192,12 @@ def _card(exercise: Exercise, verdict: Verdict) -> Card:
     id, more = exercise.id, f'hint("{exercise.id}") helps.'
     wanted = f"Wanted: {exercise.check.wanted}."
     if not verdict.answered:
-        what = "write the body of the function" if callable(exercise.placeholder) else "replace the three dots"
-        if exercise.kind == "build" or exercise.skeleton:
-            what = "write the body of the function"
-        elif exercise.kind == "debug":
+        if exercise.kind == "debug" and not exercise.skeleton:
             what = "find the bug and mend it"
+        elif exercise.skeleton or callable(exercise.placeholder):
+            what = "write the body of the function"
+        else:
+            what = "replace the three dots"
         return Card(id, OPEN, "not answered yet - ", (f"{what}; {more}", wanted))
     printed = f"your code printed:\n{verdict.printed}" if verdict.printed else ""
     if verdict.ok:
