@@ -17,7 +17,7 @@ from scalept_lab.config import Curriculum, Delayed, ModelConfig, TrainConfig
 from scalept_lab.data.corpora import Prepared
 from scalept_lab.model import activations, optim, precision
 from scalept_lab.model.transformer import Transformer, device_of
-from scalept_lab.train import delayed, growth, loop, step, stepwise, timing
+from scalept_lab.train import delayed, growth, loop, questions, step, stepwise, timing
 from scalept_lab.transfer import bert, finetuning
 from scalept_lab.vla import cloning
 from scalept_lab.vla import model as policy_model
@@ -128,6 +128,13 @@ def looked_at() -> None:
     assert loop.evaluate(made, corpus(), 8) > 0
 
 
+def asked() -> None:
+    made, text = model(), corpus()
+    assert 0 <= questions.accuracy(made, text, 8) <= 1
+    some = questions.questions(np.random.default_rng(0).integers(0, 4, 4000), made.config.context, 4)
+    assert 0 <= questions.score(made, some) <= 1
+
+
 def cloned() -> None:
     sources = (cloning.Source(task="point", level=LEVEL, episodes=5), cloning.Source(level=LEVEL, episodes=5))
     setting = cloning.CloneConfig(policy=POLICY, sources=sources, steps=4, batch=8)
@@ -171,6 +178,7 @@ CASES: dict[str, Callable[[], None]] = {
     "generate": decoded,
     "prune": pruned,
     "variants": looked_at,
+    "questions": asked,
     "clone": cloned,
     "BERT": bert_pretrained,
     **{

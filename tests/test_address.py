@@ -55,8 +55,9 @@ def test_every_link_moves_and_nothing_else(copy):
     assert not any(
         host + OLD.encode() in text for text in after.values() for host in (b"com/", b"github/", b"gh/")
     )
-    first = "".join(json.loads(notebooks[0].read_text(encoding="utf-8"))["cells"][0]["source"])
-    assert f'"git+https://github.com/{NEW}"' in first
+    cells = json.loads(notebooks[0].read_text(encoding="utf-8"))["cells"]
+    first = next(cell for cell in cells if cell["cell_type"] == "code")
+    assert f'"git+https://github.com/{NEW}"' in "".join(first["source"])
 
 
 def test_twice_is_once_and_there_is_a_way_back(copy):

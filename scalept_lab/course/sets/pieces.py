@@ -1,5 +1,8 @@
 """One piece of code for a build: its solution is the source of a function, its skeleton what stands above the body, and a slip is
-the solution with one piece of it changed."""
+the solution with one piece of it changed.
+
+A slip is compiled from that changed source: text of this package alone, never of a file or a learner.
+"""
 
 from __future__ import annotations
 
