@@ -10,7 +10,7 @@ import copy
 import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from scalept_lab.course.equal import as_number, close, difference, kind, plain, precision
@@ -52,7 +52,7 @@ class Check:
         outcome = guarded(lambda: self.judge(answer), self.seconds)
         if outcome.error is not None:
             return Verdict(False, f"your answer {outcome.error}.", printed=outcome.printed)
-        return Verdict(**{**vars(outcome.value), "printed": outcome.printed})
+        return replace(outcome.value, printed=outcome.printed)
 
 
 SLIPS: tuple[tuple[float, str], ...] = (

@@ -99,11 +99,10 @@ def compare(id: str, measured: Any, rivals: Mapping[str, Any] | None = None) -> 
 
 def _keep(id: str, result: float | str, rivals: Mapping[str, Any]) -> Guess | None:
     """The guess that is scored, if there is one; the measurement is kept beside it."""
-    found = learner.read().predictions.get(id)
-    if found is None:
-        return None
+    if id not in learner.read().predictions:
+        return None  # nothing was guessed: nothing is written
     with learner.change() as kept:
-        found = kept.predictions.setdefault(id, found)
+        found = kept.predictions.setdefault(id, learner.Prediction())
         if found.measured is None:
             found.measured = result
             found.rivals = {name: float(as_number(value) or 0.0) for name, value in rivals.items()}
