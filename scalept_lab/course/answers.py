@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from scalept_lab.course.equal import as_number, close, difference, kind, plain, precision
+from scalept_lab.course.equal import as_number, close, difference, kind, plain, precision, typed
 from scalept_lab.course.guard import guarded
 from scalept_lab.errors import InputError
 
@@ -284,7 +284,7 @@ def _option(option: Any) -> Any:
         parts = tuple(_option(part) for part in option)
         return parts[0] if len(parts) == 1 else parts
     if isinstance(option, str):
-        return option.strip().strip("'\".").strip().casefold()
+        return typed(option).strip("'\".").strip().casefold()
     value = as_number(option)
     return str(option).casefold() if value is None else f"{value:g}"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -27,6 +28,11 @@ def plain(value: Any) -> Any:
     return value
 
 
+def typed(text: str) -> str:
+    """Text as it was meant: without blanks around it, and the full-width letters of a Chinese keyboard as plain ones (NFKC)."""
+    return unicodedata.normalize("NFKC", text).strip()
+
+
 def as_number(value: Any) -> float | None:
     """The value as a float, or None: truth values, words and several numbers are not one number."""
     value = plain(value)
@@ -35,7 +41,7 @@ def as_number(value: Any) -> float | None:
     if isinstance(value, (bool, bytes, list, tuple, Mapping)):
         return None
     if isinstance(value, str):
-        text = value.strip().strip("'\"").replace("−", "-")
+        text = typed(value).strip("'\"").replace("−", "-")
         return float(text.replace(",", "").replace("_", "")) if NUMBER.fullmatch(text) else None
     if isinstance(value, complex):
         return value.real if value.imag == 0 else None

@@ -20,7 +20,7 @@ from scalept_lab.course.equal import difference
         10.825, 10.8, "10.825", " 10.8 ", np.float32(10.825), torch.tensor(10.825), torch.tensor([10.825], requires_grad=True),
         [10.825], (np.float64(10.825),), np.array([[10.825]]), fractions.Fraction(10825, 1000), Decimal("10.825"),
         10.825 + 0j, pd.Series([10.825]), pd.DataFrame({"a": [10.825]}), "'10.825'", np.roots([1, -10.825]),
-        torch.tensor(10.825, dtype=torch.bfloat16), "1.0825e1",
+        torch.tensor(10.825, dtype=torch.bfloat16), "1.0825e1", "１０.８２５", "１０．８２５",
     ],
     ids=str,
 )  # fmt: skip
@@ -42,7 +42,7 @@ def test_no_number(answer):
 
 
 @pytest.mark.parametrize(
-    "answer", ["b", " B", "'b'", ["b"], ("B",), np.array("b"), np.str_("b"), {"b"}, "b."]
+    "answer", ["b", " B", "'b'", ["b"], ("B",), np.array("b"), np.str_("b"), {"b"}, "b.", "ｂ"]
 )
 def test_choices_in_every_type(answer):
     assert choice("b", {"a": "no", "b": ""})(answer).ok
