@@ -141,5 +141,5 @@ def kind(value: Any) -> str:
     """What a value is, in words."""
     if callable(value):
         return "a function (did you forget to call it?)"
-    names = {str: "text", bool: "a truth value", type(None): "None"}
+    names = {str: "text", bool: "a truth value", type(None): "None", int: "a number", float: "a number"}
     return names.get(type(value), f"a {type(value).__name__}")

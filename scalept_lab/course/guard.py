@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from types import FrameType, TracebackType
+from types import CodeType, FrameType, TracebackType
 from typing import Any
 
 PRINTED = 2000  # characters of what a call printed that are shown
@@ -60,7 +60,8 @@ def guarded(call: Callable[[], Any], seconds: float) -> Outcome:
     except SystemExit:
         error = "ended the program (exit or SystemExit): return a value instead"
     except BaseException as raised:
-        error = f"raised {one_line(raised)}{_where(raised.__traceback__)}"
+        where = place_of(raised.__traceback__)
+        error = f"raised {one_line(raised)}{f', at {where}' if where else ''}"
     if error is not None:
         _end(_children() - before)
     return Outcome(value, error, said.shown())
@@ -216,23 +217,40 @@ class _Bounded(io.TextIOBase):
         return text if self._all <= PRINTED else f"{text}\n… ({self._all:,} characters in all)"
 
 
-def _where(traceback: TracebackType | None) -> str:
-    """`, at your line 3: "return a / b"`: the deepest line that is neither the kit's nor a library's."""
-    found = ""
+@dataclass(frozen=True)
+class Place:
+    """A line of the learner's own code."""
+
+    file: str
+    line: int
+    function: str
+
+    def __str__(self) -> str:
+        """`your line 3: "return a / b"`, where the text of that line is known here."""
+        source = linecache.getline(self.file, self.line).strip()
+        return (
+            f'your line {self.line}: "{source[:100]}"' if source else f"line {self.line} of {self.function}"
+        )
+
+
+def place_of(traceback: TracebackType | None) -> Place | None:
+    """Where an exception was raised: the deepest line that is neither the kit's nor a library's."""
+    found = None
     while traceback is not None:
-        code, line = traceback.tb_frame.f_code, traceback.tb_lineno
-        if _learners(code.co_filename):
-            source = linecache.getline(code.co_filename, line).strip()
-            found = (
-                f', at your line {line}: "{source[:100]}"'
-                if source
-                else f", at line {line} of {code.co_name}"
-            )
+        found = _own(traceback.tb_frame.f_code, traceback.tb_lineno) or found
         traceback = traceback.tb_next
     return found
 
 
-def _learners(filename: str) -> bool:
-    return not (
-        filename.startswith((KIT, os.path.dirname(os.__file__), "<frozen")) or "site-packages" in filename
-    )
+def place_of_call() -> Place | None:
+    """The learner's line that is being run: the nearest frame of his."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and not (found := _own(frame.f_code, frame.f_lineno)):
+        frame = frame.f_back
+    return found if frame is not None else None
+
+
+def _own(code: CodeType, line: int) -> Place | None:
+    name = code.co_filename
+    foreign = name.startswith((KIT, os.path.dirname(os.__file__), "<frozen")) or "site-packages" in name
+    return None if foreign else Place(name, line, code.co_name)

@@ -88,10 +88,10 @@ def test_single_precision_is_compared_as_such():
     [
         ([1, 2, 4], [1, 2, 3], "1 of 3 values differ, off by 33 %"),
         ([1, 2], [1, 2, 3], "2 values, not as many as asked for"),
-        (5, [1, 2], "expected 2 values, got a int"),
+        (5, [1, 2], "expected 2 values, got a number"),
         ([1, 2], 3, "expected one value, got 2"),
         ({"a": 1}, {"b": 1}, "other keys than asked for: a"),
-        (7, {"b": 1}, "expected a dict, got a int"),
+        (7, {"b": 1}, "expected a dict, got a number"),
         ({1, 2}, {2, 3}, "1 missing, 1 that do not belong there"),
         ("x", "y", "differs"),
         (1, True, "differs"),
