@@ -11,6 +11,7 @@ else is real: the processes, the messages, autograd, and PyTorch's schedule.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -138,15 +139,25 @@ def measured_timeline(
     `pause` is what a rank's forward pass of one micro-batch takes in all; interleaved stages take half of it each.
     Raises: InputError as `parallel.spread.check`.
     """
+    return measured_timelines(stages, microbatches, schedule, (pause,), seconds)[0]
+
+
+def measured_timelines(
+    stages: int, microbatches: int, schedule: str, pauses: Sequence[float], seconds: float = 120.0
+) -> list[list[Slot]]:
+    """`measured_timeline` once for each of `pauses`, by the same ranks: to start them takes longer than a step."""
     parallel = Parallel(strategy="pipeline", schedule=schedule, microbatches=microbatches)
     chunks = 2 if schedule == "interleaved" else 1
     model = ModelConfig(width=8, heads=1, depth=stages * chunks, context=8)
     spread.check(TrainConfig(model=model, batch=microbatches, parallel=parallel), stages)
-    found = launch(_timed_step, stages, model, parallel, pause / chunks, seconds=seconds)
-    start = min(slot[3] for rows in found for slot in rows)
-    return [
-        Slot(r, m, kind, a - start, b - start, chunk) for rows in found for r, m, kind, a, b, chunk in rows
-    ]
+    found = launch(_timed_steps, stages, model, parallel, [pause / chunks for pause in pauses], seconds=seconds)
+    return [_from_its_start(parts) for parts in zip(*found, strict=True)]
+
+
+def _from_its_start(parts: Sequence[list[Slot]]) -> list[Slot]:
+    rows = [row for part in parts for row in part]
+    start = min(row.start for row in rows)
+    return [row._replace(start=row.start - start, end=row.end - start) for row in rows]
 
 
 class _Pause(torch.autograd.Function):
@@ -182,7 +193,7 @@ class _Paused(nn.Module):
         return _Pause.apply(self.block(x, rotary), self.seconds, self.notes)
 
 
-def _timed_step(config: ModelConfig, parallel: Parallel, pause: float) -> list[tuple]:
+def _timed_steps(config: ModelConfig, parallel: Parallel, pauses: Sequence[float]) -> list[list[Slot]]:
     torch.manual_seed(0)
     model = Transformer(config)
     for i, block in enumerate(model.blocks):
@@ -190,15 +201,21 @@ def _timed_step(config: ModelConfig, parallel: Parallel, pause: float) -> list[t
     pipe = Pipeline(model, parallel)
     x_BxL = torch.zeros(parallel.microbatches, config.context, dtype=torch.long)
     blocks = list(pipe.module.blocks.values())  # type: ignore[operator]
-    for seconds in (0.0, pause):  # a first step without pauses settles shapes and opens connections
+    steps = []
+    for seconds in (0.0, *pauses):  # a first step without pauses settles shapes and opens connections
         for block in blocks:
             block.seconds = seconds
             block.notes.clear()
         torch.distributed.barrier()
         pipe.forward_backward(x_BxL, x_BxL)
+        steps.append(_slots(blocks, pipe.ranks.rank))
+    return steps[1:]
+
+
+def _slots(blocks: Sequence[_Paused], rank: int) -> list[Slot]:
     rows = []
     for chunk, block in enumerate(blocks):
         for wanted in "FB":  # each block takes the micro-batches in their order
             times = [(a, b) for kind, a, b in block.notes if kind == wanted]
-            rows += [(pipe.ranks.rank, m, wanted, a, b, chunk) for m, (a, b) in enumerate(times)]
+            rows += [Slot(rank, m, wanted, a, b, chunk) for m, (a, b) in enumerate(times)]
     return rows
