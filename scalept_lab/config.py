@@ -76,13 +76,15 @@ class Parallel(Frozen):
 
     `ddp`, `zero1`, `zero2` and `fsdp` split the batch over all ranks, and from `zero1` on ever more of the training state;
     `tensor` and `sequence` split every matrix; `pipeline` splits the blocks into stages; `fsdp_tensor` is a mesh: groups of
-    `tensor` ranks share a layer, and the batch is split over the groups. `microbatches` and `schedule` are the pipeline's.
+    `tensor` ranks share a layer, and the batch is split over the groups. `hsdp` is a mesh, too: all ranks split the batch, groups
+    of `shard` ranks hold one copy of the training state, each a slice. `microbatches` and `schedule` are the pipeline's.
     """
 
-    strategy: Literal["ddp", "zero1", "zero2", "fsdp", "tensor", "sequence", "pipeline", "fsdp_tensor"] = (
-        "ddp"
-    )
+    strategy: Literal[
+        "ddp", "zero1", "zero2", "fsdp", "hsdp", "tensor", "sequence", "pipeline", "fsdp_tensor"
+    ] = "ddp"
     tensor: int = Field(2, ge=1)
+    shard: int = Field(2, ge=1)
     microbatches: int = Field(4, ge=1)
     schedule: Literal["gpipe", "1f1b", "interleaved"] = "1f1b"
 

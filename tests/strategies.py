@@ -15,7 +15,7 @@ STEPS = 8
 # A batch of 5 divides into nothing.
 ROTARY = ModelConfig(width=32, depth=4, heads=4, context=32)
 STRATEGIES = {
-    "ddp": {}, "zero1": {}, "zero2": {}, "fsdp": {}, "tensor": {}, "sequence": {}, "fsdp_tensor": {},
+    "ddp": {}, "zero1": {}, "zero2": {}, "fsdp": {}, "hsdp": {"shard": 2}, "tensor": {}, "sequence": {}, "fsdp_tensor": {},
     "gpipe": {"strategy": "pipeline", "schedule": "gpipe", "microbatches": 2},
     "1f1b": {"strategy": "pipeline", "schedule": "1f1b", "microbatches": 4},
     "interleaved": {"strategy": "pipeline", "schedule": "interleaved", "microbatches": 4},
@@ -40,7 +40,7 @@ def spread_over(ranks: int, name: str, given: TrainConfig, steps: int = STEPS) -
     """`trial` of `given` by a strategy, or a skipped test where the ranks are too many for it."""
     if (name, ranks) == ("interleaved", 4):
         pytest.skip("8 stages of 4 blocks: refused")
-    data = ("ddp", "zero1", "zero2", "fsdp")
+    data = ("ddp", "zero1", "zero2", "fsdp", "hsdp")
     some = (
         data if name in data else tuple(other for other in STRATEGIES if other not in (*data, "interleaved"))
     )

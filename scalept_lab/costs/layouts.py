@@ -116,6 +116,7 @@ class Layout:
     micro_batch: int = 1  # sequences
     interleave: int = 1  # chunks a stage
     sequence: bool = False  # sequence parallel beside tensor parallel
+    copies: int = 1  # of the state that ZeRO-3 shards: data / copies ranks share one (HSDP)
 
     @property
     def gpus(self) -> int:
@@ -157,6 +158,11 @@ class Layout:
         if whole("batch", batch) < self.data * self.micro_batch or batch % (self.data * self.micro_batch):
             raise InputError(
                 f"batch: expected a multiple of {self.data} data ranks × {self.micro_batch} sequences, got {batch}"
+            )
+        if self.data % whole("copies", self.copies) or (self.copies > 1 and self.zero != 3):
+            raise InputError(
+                f"copies: expected a divisor of the {self.data} data ranks, with zero=3, got {self.copies} "
+                f"and zero={self.zero}"
             )
         one_of("recompute", self.recompute, ("none", "selective", "full"))
         whole("zero", self.zero, 0, 3, "it is a stage")

@@ -90,8 +90,8 @@ def estimate(
     d, t, p, v = layout.data, layout.tensor, layout.pipeline, layout.interleave
     depth = -(-m.depth // p)  # layers of a stage
     here = sum(fullest_stage(m, p)) / t  # parameters of the fullest GPU
-    states = float(counts.memory(here, d, layout.zero, precision)["total"])
-    if layout.zero == 3 and d > 1:  # two blocks are whole: the one in use and the next
+    states = float(counts.memory(here, d // layout.copies, layout.zero, precision)["total"])
+    if layout.zero == 3 and d > layout.copies:  # two blocks are whole: the one in use and the next
         states += 2 * m.shape.non_embedding / m.depth / t * counts.BYTES[precision][0]
     flops = m.shape.flops_per_token()
     blocks = flops - 6 * m.shape.vocabulary
@@ -151,8 +151,8 @@ def _traffic(
         across = traffic.data_parallel(here, d, bytes_per_element=gradient)
     else:
         units = [m.shape.non_embedding / m.depth / t] * depth
-        across = traffic.sharded(units, d, zero=layout.zero, root=here - sum(units), micro_batches=micro,
-                                       bytes_per_element=wide, gradient_bytes=gradient)  # fmt: skip
+        across = traffic.hybrid_sharded(units, d, layout.copies, zero=layout.zero, root=here - sum(units),
+                                        micro_batches=micro, bytes_per_element=wide, gradient_bytes=gradient)  # fmt: skip
     return {"tensor": (tensor, t), "pipeline": (along, d * t + 1), "data": (across, d * t)}
 
 
@@ -251,10 +251,10 @@ def toy(
         rows += traffic.sharded_optimizer(here, d, tensors=tensors)
     elif d > 1:
         units = [split / t / (m.depth // p)] * (m.depth // p)
-        rows += traffic.sharded(
-            units, d, zero=layout.zero, root=tables, root_kept=root_kept, micro_batches=micro
+        rows += traffic.hybrid_sharded(
+            units, d, layout.copies, zero=layout.zero, root=tables, root_kept=root_kept, micro_batches=micro
         )
     return {
-        "states": counts.memory(here, d, layout.zero, "fp32"), "traffic": traffic.table(rows),
+        "states": counts.memory(here, d // layout.copies, layout.zero, "fp32"), "traffic": traffic.table(rows),
         "wire_bytes": traffic.wire_total(rows), "bubble": bubble(p, micro, layout.interleave),
     }  # fmt: skip

@@ -121,6 +121,21 @@ def sharded(
     ]
 
 
+def hybrid_sharded(
+    units: Sequence[float], ranks: int, copies: int, *, root: float = 0.0, **options: Any
+) -> list[Traffic]:
+    """HSDP: `copies` groups of ranks each share the state as in ZeRO-3 (`sharded`, with its options), and every rank then
+    all-reduces its slice of the gradients with the ranks that hold the same slice, one call for each unit."""
+    n, k = whole("ranks", ranks), whole("copies", copies)
+    if n % k:
+        raise InputError(f"copies: expected a divisor of the {n} ranks, got {copies}")
+    rows = sharded(units, n // k, root=root, **options)
+    if k == 1:
+        return rows
+    scatter = rows[-1]
+    return [*rows, Traffic("gradients", "all_reduce", k, scatter.calls, scatter.payload * k / n)]
+
+
 def tensor_parallel(
     batch: int, context: int, width: int, depth: int, ranks: int, *, bytes_per_element: int = 4,
     sequence_parallel: bool = False, recompute: bool = False, separate_qkv: bool = False, micro_batches: int = 1,
@@ -182,20 +197,26 @@ def _activations(batch: int, context: int, width: int, bytes_per_element: float)
 
 
 def bubble(
-    stages: int, microbatches: int, interleave: int = 1, of: Literal["whole", "ideal"] = "whole"
+    stages: int, microbatches: int, interleave: int = 1, of: Literal["whole", "ideal"] = "whole", *, split: bool = False
 ) -> float:
     """Idle time of a pipeline of p stages, m micro-batches and v chunks a stage (Narayanan et al. 2021, §2.2).
 
+    split: the backward pass is done in two halves, each as long as a forward pass, and stages fill their waiting at the end with
+    the half that nobody needs (ZB-H1, Qi et al. 2023, §2.1): a third of p−1 takes the place of p−1 below.
     of="whole": as a share of the whole time, (p−1)/(m·v + p−1): what a timeline shows as empty. of="ideal": as a ratio
     to the time without it, (p−1)/(m·v), the paper's "bubble time fraction": by how much the step grows.
     """
     p, m, v = whole("stages", stages), whole("microbatches", microbatches), whole("interleave", interleave)
     one_of("of", of, ("whole", "ideal"))
-    return (p - 1) / (m * v + (p - 1 if of == "whole" else 0))
+    wait = (p - 1) / 3 if split else p - 1
+    return wait / (m * v + (wait if of == "whole" else 0))
 
 
 class Slot(NamedTuple):
-    """One box of a timeline. `phase` is F (forward) or B (backward); times in any unit, the same for all boxes."""
+    """One box of a timeline, in any unit of time, the same for all boxes.
+
+    `phase` is F (forward), B (backward, or the gradient of the input alone) or W (the gradient of the weights, where it is apart).
+    """
 
     stage: int
     microbatch: int

@@ -122,7 +122,8 @@ def layout(parallel: Parallel, ranks: int, batch: int) -> Layout:
     tensor = parallel.tensor if kind == "fsdp_tensor" else 1
     data = ranks // tensor
     zero = {"ddp": 0, "zero1": 1, "zero2": 2}.get(kind, 3)
-    return Layout(data=data, tensor=tensor, zero=zero, micro_batch=batch // data)
+    copies = data // parallel.shard if kind == "hsdp" else 1
+    return Layout(data=data, tensor=tensor, zero=zero, micro_batch=batch // data, copies=copies)
 
 
 def by_kind(traffic: list[Mapping[str, Any]]) -> dict[str, tuple[int, int]]:

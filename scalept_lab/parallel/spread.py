@@ -1,6 +1,7 @@
 """One run on several ranks: the unchanged model, wrapped by PyTorch's own parallelism.
 
     data parallel      ddp, zero1, zero2, fsdp   each rank takes rows of the batch; gradients are averaged
+                       hsdp                      a 2-D mesh: groups that each hold one copy of the state, in slices
     tensor parallel    tensor, sequence          each rank takes heads and hidden units; activations are summed
     both               fsdp_tensor               a 2-D mesh
     pipeline parallel  pipeline                  each rank takes blocks (`scalept_lab.parallel.pipeline`)
@@ -103,6 +104,10 @@ def check(config: TrainConfig, ranks: int) -> None:
         raise InputError(
             f"parallel.tensor: {tensor} does not divide the {ranks} ranks; start a multiple of {tensor}"
         )
+    if kind == "hsdp" and ranks % parallel.shard:
+        raise InputError(
+            f"parallel.shard: {parallel.shard} does not divide the {ranks} ranks; start a multiple of {parallel.shard}"
+        )
     if model.heads % tensor:
         raise InputError(
             f"heads: {model.heads} cannot be split over {tensor} tensor-parallel ranks; "
@@ -179,13 +184,19 @@ def spread(model: nn.Module, parallel: Parallel | None) -> tuple[nn.Module, Rank
     if kind in ("ddp", "zero1"):
         ranks.wrapped = model = nn.parallel.DistributedDataParallel(model, broadcast_buffers=False)
     elif ranks.data > 1:
-        fully_sharded(model, mesh["data"], free_after_forward=kind != "zero2")
+        over = mesh["data"]
+        if kind == "hsdp" and size > parallel.shard:  # type: ignore[union-attr]
+            sides = (size // parallel.shard, parallel.shard)  # type: ignore[union-attr]
+            over = dist.init_device_mesh(device, sides, mesh_dim_names=("copies", "shard"))
+        fully_sharded(model, over, free_after_forward=kind != "zero2")
         ranks.wrapped = model
     return model, ranks
 
 
 def fully_sharded(model: nn.Module, mesh: Any, free_after_forward: bool = True) -> None:
     """FSDP2: parameters, gradients and optimizer states in slices; a block's parameters are gathered when it runs.
+
+    On a 2-D mesh (copies, shard) the slices are cut along the second side, and the first holds copies of them (HSDP).
 
     `free_after_forward=True` drops them again until the backward pass (ZeRO stage 3); False keeps them (stage 2).
     Rajbhandari et al. 2020, §5.
