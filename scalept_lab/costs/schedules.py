@@ -56,7 +56,9 @@ def check(orders: Sequence[Sequence[Step]], microbatches: int) -> None:
             kind, m = _step(stage, step, microbatches)
             before = {"F": None, "B": "F", "W": "B"}[kind]
             if (kind, m) in seen:
-                raise InputError(f"stage {stage}: expected each step once, got {kind} of micro-batch {m} twice")
+                raise InputError(
+                    f"stage {stage}: expected each step once, got {kind} of micro-batch {m} twice"
+                )
             if before and (before, m) not in seen:
                 raise InputError(
                     f"stage {stage}: expected {before} of micro-batch {m} before its {kind}, got it later or never"
@@ -66,7 +68,9 @@ def check(orders: Sequence[Sequence[Step]], microbatches: int) -> None:
         wanted = {(kind, m) for kind in ("FBW" if split else "FB") for m in range(microbatches)}
         if missing := sorted(wanted - seen):
             kind, m = missing[0]
-            raise InputError(f"stage {stage}: expected {kind} of each micro-batch, got none of micro-batch {m}")
+            raise InputError(
+                f"stage {stage}: expected {kind} of each micro-batch, got none of micro-batch {m}"
+            )
 
 
 def play(orders: Sequence[Sequence[Step]], microbatches: int, unit: float = 1.0) -> list[Slot]:

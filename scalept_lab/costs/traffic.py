@@ -197,7 +197,12 @@ def _activations(batch: int, context: int, width: int, bytes_per_element: float)
 
 
 def bubble(
-    stages: int, microbatches: int, interleave: int = 1, of: Literal["whole", "ideal"] = "whole", *, split: bool = False
+    stages: int,
+    microbatches: int,
+    interleave: int = 1,
+    of: Literal["whole", "ideal"] = "whole",
+    *,
+    split: bool = False,
 ) -> float:
     """Idle time of a pipeline of p stages, m micro-batches and v chunks a stage (Narayanan et al. 2021, §2.2).
 

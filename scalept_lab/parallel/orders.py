@@ -33,7 +33,12 @@ class Played:
 
 
 def run_order(
-    order: Order, stages: int, microbatches: int, pause: float = 0.02, repeats: int = 1, seconds: float = 120.0
+    order: Order,
+    stages: int,
+    microbatches: int,
+    pause: float = 0.02,
+    repeats: int = 1,
+    seconds: float = 120.0,
 ) -> list[Played]:
     """Run an order on `stages` ranks, `repeats` times. `pause`: seconds of a forward pass, and of each half of a backward pass.
 
@@ -79,7 +84,9 @@ def _loss(y: Tensor, microbatches: int) -> Tensor:
     return y.square().mean() / microbatches
 
 
-def _stage(orders: list[list[Step]], microbatches: int, pause: float, repeats: int) -> list[tuple[list[Slot], Tensor]]:
+def _stage(
+    orders: list[list[Step]], microbatches: int, pause: float, repeats: int
+) -> list[tuple[list[Slot], Tensor]]:
     _run(orders, microbatches, 0.0)  # opens the connections
     return [_run(orders, microbatches, pause) for _ in range(repeats)]
 
@@ -104,7 +111,9 @@ def _run(orders: Sequence[Sequence[Step]], microbatches: int, pause: float) -> t
         elif kind == "B":
             x, y = kept[m]
             if stage == last:
-                (given[m],) = torch.autograd.grad(_loss(out := y.detach().requires_grad_(), microbatches), out)
+                (given[m],) = torch.autograd.grad(
+                    _loss(out := y.detach().requires_grad_(), microbatches), out
+                )
             wanted = (x,) if split else (x, weight)
             message, *more = torch.autograd.grad(y, wanted, given[m], retain_graph=split)
             total += sum(more)

@@ -20,7 +20,9 @@ from scalept_lab.errors import InputError
 from scalept_lab.parallel.launcher import launch
 
 WIDTH = 32  # of a layer: 4,096 bytes of gradients
-Send = Callable[[Tensor], Any]  # starts the sum of a flat tensor over ranks, in place; .wait() on what it returns
+Send = Callable[
+    [Tensor], Any
+]  # starts the sum of a flat tensor over ranks, in place; .wait() on what it returns
 Backward = Callable[[nn.Module, Tensor, int, Send], Any]  # model, loss, bytes of a bucket, send
 
 
@@ -61,7 +63,10 @@ def traced(
 
 def exposed(spans: list[Span]) -> float:
     """Seconds of sending that no computing hides: from the end of the last layer to the end of the last bucket."""
-    ends = {kind: max((span.end for span in spans if span.kind == kind), default=0.0) for kind in ("layer", "bucket")}
+    ends = {
+        kind: max((span.end for span in spans if span.kind == kind), default=0.0)
+        for kind in ("layer", "bucket")
+    }
     return max(0.0, ends["bucket"] - ends["layer"])
 
 

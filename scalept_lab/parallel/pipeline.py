@@ -150,7 +150,9 @@ def measured_timelines(
     chunks = 2 if schedule == "interleaved" else 1
     model = ModelConfig(width=8, heads=1, depth=stages * chunks, context=8)
     spread.check(TrainConfig(model=model, batch=microbatches, parallel=parallel), stages)
-    found = launch(_timed_steps, stages, model, parallel, [pause / chunks for pause in pauses], seconds=seconds)
+    found = launch(
+        _timed_steps, stages, model, parallel, [pause / chunks for pause in pauses], seconds=seconds
+    )
     return [_from_its_start(parts) for parts in zip(*found, strict=True)]
 
 
