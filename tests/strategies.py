@@ -7,9 +7,7 @@ from functools import cache
 import pytest
 
 from scalept_lab.config import ModelConfig, Parallel, TrainConfig
-from scalept_lab.parallel.launcher import launch
-from scalept_lab.train import trials
-from scalept_lab.train.trials import Trial, trial
+from scalept_lab.train.trials import Trial, trial, trial_each
 
 STEPS = 8
 # A batch of 5 divides into nothing.
@@ -50,16 +48,4 @@ def spread_over(ranks: int, name: str, given: TrainConfig, steps: int = STEPS) -
 @cache
 def _together(ranks: int, names: tuple[str, ...], given: TrainConfig, steps: int) -> dict[str, Trial]:
     """Several strategies in one process group, one after the other: to start one takes longer than the steps."""
-    configs = [given.replace(parallel=parallel(name)) for name in names]
-    parts = zip(*launch(_one_by_one, ranks, configs, steps), strict=True)
-    return {name: _trial(part) for name, part in zip(names, parts, strict=True)}
-
-
-def _one_by_one(configs: list[TrainConfig], steps: int) -> list[dict]:
-    return [trials._steps(config, steps) for config in configs]
-
-
-def _trial(found: tuple[dict, ...]) -> Trial:
-    first = found[0]
-    held, wire = ([one[name] for one in found] for name in ("held", "wire"))
-    return Trial(first["losses"], first["parameters"], first["rows"], wire, held)
+    return trial_each({name: given.replace(parallel=parallel(name)) for name in names}, ranks, steps, 300.0)

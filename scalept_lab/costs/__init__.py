@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "counts": "count count_params flops_per_token memory price seconds shape",
     "footprint": "",
     "traffic": "",
+    "schedules": "",
     "planner": "estimate",
     "layouts": "Cluster Layout",
     "published": "",

@@ -5,7 +5,9 @@ from scalept_lab.rooms import shown
 __getattr__, __dir__, __all__ = shown(__name__, {
     "launcher": "RankError launch",
     "spread": "",
-    "pipeline": "measured_timeline",
+    "pipeline": "measured_timeline measured_timelines",
+    "orders": "run_order",
+    "overlap": "",
     "checkpoint": "",
     "ledger": "Ledger",
 })  # fmt: skip

@@ -14,7 +14,7 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "delayed": "fit_delayed",
     "trunk": "",
     "questions": "",
-    "trials": "largest_difference trial",
+    "trials": "largest_difference trial trial_each",
     "faults": "train_and_kill",
     "timing": "against by_threads forward_pass timed",
 })  # fmt: skip

@@ -5,6 +5,7 @@ What notebook 05 and the tests of `parallel.spread` compare: the same run in one
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -34,11 +35,30 @@ class Trial:
 
 def trial(config: TrainConfig, ranks: int = 1, steps: int = 10, seconds: float = 120.0) -> Trial:
     """Train `steps` steps of `config` in `ranks` processes (1: in this one). Raises: InputError as `launch` and `train`."""
-    spread.check(config, ranks)
-    found = launch(_steps, ranks, config, steps, seconds=seconds) if ranks > 1 else [_steps(config, steps)]
+    (found,) = trial_each({"": config}, ranks, steps, seconds).values()
+    return found
+
+
+def trial_each(
+    configs: Mapping[str, TrainConfig], ranks: int, steps: int = 10, seconds: float = 120.0
+) -> dict[str, Trial]:
+    """`trial` of each config, one after the other by the same ranks: to start them takes longer than the steps."""
+    for config in configs.values():
+        spread.check(config, ranks)
+    runs = list(configs.values())
+    parts = launch(_all, ranks, runs, steps, seconds=seconds) if ranks > 1 else [_all(runs, steps)]
+    return {name: _trial(found) for name, found in zip(configs, zip(*parts, strict=True), strict=True)}
+
+
+def _trial(found: Sequence[dict]) -> Trial:
+    """One run from what each rank saw of it."""
     first = found[0]
     return Trial(first["losses"], first["parameters"], first["rows"],
                  [one["wire"] for one in found], [one["held"] for one in found])  # fmt: skip
+
+
+def _all(configs: Sequence[TrainConfig], steps: int) -> list[dict]:
+    return [_steps(config, steps) for config in configs]
 
 
 def _steps(config: TrainConfig, steps: int) -> dict:
