@@ -48,6 +48,12 @@ def zero_bubble(stage: int, stages: int, microbatches: int) -> list[Step]:
     return steps + [("W", m) for m in range(max(0, microbatches - stage), microbatches)]
 
 
+def one_stage_differs(stage: int, stages: int, microbatches: int) -> list[Step]:
+    """1F1B, but for one stage, which begins with one forward pass more than it should: a timeline to read."""
+    differs = stage == stages // 2
+    return one_forward_one_backward(stage - differs, stages, microbatches)
+
+
 def check(orders: Sequence[Sequence[Step]], microbatches: int) -> None:
     """Whether these orders, a list for each stage, can be run to the end. Raises: InputError with the first thing that is wrong."""
     for stage, steps in enumerate(orders):

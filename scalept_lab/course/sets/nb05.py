@@ -438,16 +438,6 @@ def _stages_busy(p, share):
 
 _SIXTEEN_BIT = 2e9  # bytes of 1e9 parameters
 
-MYSTERY_STAGES, MYSTERY_BATCHES = 4, 6
-
-
-def mystery(stage: int, stages: int, microbatches: int) -> list:
-    """1F1B with one stage that does otherwise: whose timeline exercise 05.11 shows."""
-    if stage != 2:
-        return one_f_one_b(stage, stages, microbatches)
-    return one_f_one_b(stage - 1, stages, microbatches)
-
-
 MODEL, GPUS, BATCH = "llama3-70b", 256, 512  # of exercise 05.12
 
 
@@ -797,6 +787,35 @@ EXERCISES = (
     ),
     Exercise(
         "05.5",
+        "Write zero1_step(w, g, state, lr, t): one step of AdamW whose moments lie in slices, one on each rank. It is run for four "
+        "steps on 3 ranks, with a number of weights that they divide and one that they do not, and compared with "
+        "torch.optim.AdamW in one process: weights, and the moments that each rank keeps.",
+        ranked(
+            _zero1_alone,
+            [(3, (12,)), (3, (20,))],
+            names=["12 weights", "20 weights"],
+            ledger=_zero1_sent,
+            harness=_zero1_case,
+            diagnoses=_ZERO1_DIAGNOSES,
+            right="The same bytes as one all-reduce, and a third of the moments on each of three ranks.",
+        ),
+        (
+            "A rank needs the mean gradient of its own slice alone. Which collective leaves just that?",
+            "Fill g and w up to ranks · size numbers, size = ceil(n / ranks). After the reduce-scatter divide by ranks, and step the "
+            "slice w[rank · size : (rank + 1) · size] as in notebook 03.",
+            "reduce_scatter_tensor(mine, filled g); m and v from state, or zeros; the AdamW step on the slice; "
+            "all_gather_into_tensor(whole, slice); return the first n.",
+        ),
+        _solution(zero1_step),
+        kind="build",
+        minutes=20,
+        difficulty=3,
+        wrong=_ZERO1_SLIPS,
+        skeleton=skeleton(zero1_step),
+        own=lambda: zero1_step,
+    ),
+    Exercise(
+        "05.6",
         "A model of 1e9 parameters is trained in 16 bits on 8 ranks, one micro-batch a step. How many GB (1e9 bytes) does each "
         "rank send per step under plain data parallelism, and how many under ZeRO-3 (gathered again for the backward pass)?",
         several(
@@ -844,35 +863,6 @@ answer = {"data_parallel": 2 * 7 / 8 * full, "zero3": 3 * 7 / 8 * full}""",
         placeholder={"data_parallel": ..., "zero3": ...},
         minutes=5,
         difficulty=2,
-    ),
-    Exercise(
-        "05.6",
-        "Write zero1_step(w, g, state, lr, t): one step of AdamW whose moments lie in slices, one on each rank. It is run for four "
-        "steps on 3 ranks, with a number of weights that they divide and one that they do not, and compared with "
-        "torch.optim.AdamW in one process: weights, and the moments that each rank keeps.",
-        ranked(
-            _zero1_alone,
-            [(3, (12,)), (3, (20,))],
-            names=["12 weights", "20 weights"],
-            ledger=_zero1_sent,
-            harness=_zero1_case,
-            diagnoses=_ZERO1_DIAGNOSES,
-            right="The same bytes as one all-reduce, and a third of the moments on each of three ranks.",
-        ),
-        (
-            "A rank needs the mean gradient of its own slice alone. Which collective leaves just that?",
-            "Fill g and w up to ranks · size numbers, size = ceil(n / ranks). After the reduce-scatter divide by ranks, and step the "
-            "slice w[rank · size : (rank + 1) · size] as in notebook 03.",
-            "reduce_scatter_tensor(mine, filled g); m and v from state, or zeros; the AdamW step on the slice; "
-            "all_gather_into_tensor(whole, slice); return the first n.",
-        ),
-        _solution(zero1_step),
-        kind="build",
-        minutes=20,
-        difficulty=3,
-        wrong=_ZERO1_SLIPS,
-        skeleton=skeleton(zero1_step),
-        own=lambda: zero1_step,
     ),
     Exercise(
         "05.7",
@@ -959,37 +949,6 @@ answer = {"data_parallel": 2 * 7 / 8 * full, "zero3": 3 * 7 / 8 * full}""",
     ),
     Exercise(
         "05.10",
-        "A pipeline has 8 stages and no interleaving. How many micro-batches does a step need at least, so that at most 10 % of "
-        "the time is idle?",
-        number(
-            _stages_busy(8, 0.1),
-            rel=0.0,
-            abs=0.01,
-            slips=(),
-            diagnoses=[
-                (
-                    70,
-                    "this solves (p−1)/m = 0.1, the ratio to the ideal time; asked is the share of the whole time.",
-                ),
-                (72, "p − 1 = 7 stages wait, not 8."),
-                (9, "too few by far: with m = 9 the share is 7/16. Solve (p−1)/(m+p−1) for m."),
-                (64, "nearly: one micro-batch fewer already leaves exactly a tenth."),
-                (80, "this solves 8/m = 0.1; the formula is (p−1)/(m+p−1)."),
-            ],
-            right="Times a sequence or more, times the data-parallel ranks: pipelines ask for large batches.",
-        ),
-        (
-            "The share of idle time is (p − 1)/(m + p − 1).",
-            "Set it to 0.1 and solve for m.",
-            "7 idle units are a tenth of the whole; the rest are the micro-batches.",
-        ),
-        "p = 8\nanswer = (p - 1) / 0.1 - (p - 1)",
-        wrong=((70, "ratio to the ideal"), (72, "7 stages wait"), (9, "too few")),
-        minutes=5,
-        difficulty=2,
-    ),
-    Exercise(
-        "05.11",
         "The figure shows a pipeline of 4 stages and 6 micro-batches in which three stages follow 1F1B and one does not. Which stage "
         "is it, as numbered in the figure (1 to 4)? How many micro-batches does it keep at once, at most? How many micro-batches "
         "would it keep under 1F1B?",
@@ -1046,6 +1005,37 @@ answer = {"data_parallel": 2 * 7 / 8 * full, "zero3": 3 * 7 / 8 * full}""",
             ({"stage": 3, "kept": 3, "needed": 1}, "last stage keeps"),
         ),
         placeholder={"stage": ..., "kept": ..., "needed": ...},
+        minutes=5,
+        difficulty=2,
+    ),
+    Exercise(
+        "05.11",
+        "A pipeline has 8 stages and no interleaving. How many micro-batches does a step need at least, so that at most 10 % of "
+        "the time is idle?",
+        number(
+            _stages_busy(8, 0.1),
+            rel=0.0,
+            abs=0.01,
+            slips=(),
+            diagnoses=[
+                (
+                    70,
+                    "this solves (p−1)/m = 0.1, the ratio to the ideal time; asked is the share of the whole time.",
+                ),
+                (72, "p − 1 = 7 stages wait, not 8."),
+                (9, "too few by far: with m = 9 the share is 7/16. Solve (p−1)/(m+p−1) for m."),
+                (64, "nearly: one micro-batch fewer already leaves exactly a tenth."),
+                (80, "this solves 8/m = 0.1; the formula is (p−1)/(m+p−1)."),
+            ],
+            right="Times a sequence or more, times the data-parallel ranks: pipelines ask for large batches.",
+        ),
+        (
+            "The share of idle time is (p − 1)/(m + p − 1).",
+            "Set it to 0.1 and solve for m.",
+            "7 idle units are a tenth of the whole; the rest are the micro-batches.",
+        ),
+        "p = 8\nanswer = (p - 1) / 0.1 - (p - 1)",
+        wrong=((70, "ratio to the ideal"), (72, "7 stages wait"), (9, "too few")),
         minutes=5,
         difficulty=2,
     ),
