@@ -55,7 +55,7 @@ def one_stage_differs(stage: int, stages: int, microbatches: int) -> list[Step]:
 
 
 def check(orders: Sequence[Sequence[Step]], microbatches: int) -> None:
-    """Whether these orders, a list for each stage, can be run to the end. Raises: InputError with the first thing that is wrong."""
+    """Whether these orders, a list for each stage, can be run to the end. Raises: InputError with what is wrong first."""
     for stage, steps in enumerate(orders):
         seen: set[Step] = set()
         for step in steps:

@@ -220,7 +220,7 @@ def bubble(
 class Slot(NamedTuple):
     """One box of a timeline, in any unit of time, the same for all boxes.
 
-    `phase` is F (forward), B (backward, or the gradient of the input alone) or W (the gradient of the weights, where it is apart).
+    `phase` is F (forward), B (backward, or the gradient of the input alone) or W (the gradient of the weights, if apart).
     """
 
     stage: int

@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "launcher": "RankError launch",
     "spread": "",
     "pipeline": "measured_timeline measured_timelines",
-    "orders": "run_order",
+    "orders": "run_orders",
     "overlap": "",
     "checkpoint": "",
     "ledger": "Ledger",

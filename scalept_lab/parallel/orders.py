@@ -1,14 +1,14 @@
 """Any order of a pipeline's steps, run by real ranks: messages, autograd and weights are real, the computing is a pause.
 
-PyTorch's schedules fix the order themselves (`parallel.pipeline`). Here it is an argument (`costs.schedules` has some), a learner's
-own included, and the backward pass may be split in two: B, the gradient of a stage's input, which the stage before waits for, and W,
-the gradient of its weights, which nobody waits for (Qi et al. 2023, §2). Each stage is one layer, tanh(x W).
+PyTorch's schedules fix the order themselves (`parallel.pipeline`). Here it is an argument (`costs.schedules` has some), and the
+backward pass may be split in two: B, the gradient of a stage's input, which the stage before waits for, and W, the gradient of
+its weights, which nobody waits for (Qi et al. 2023, §2). Each stage is one layer, tanh(x W).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,33 +32,35 @@ class Played:
     gradients: list[Tensor]
 
 
-def run_order(
-    order: Order,
-    stages: int,
-    microbatches: int,
-    pause: float = 0.02,
-    repeats: int = 1,
+def run_orders(
+    orders: Mapping[str, Order], stages: int, microbatches: int, pause: float = 0.02, repeats: int = 1,
     seconds: float = 120.0,
-) -> list[Played]:
-    """Run an order on `stages` ranks, `repeats` times. `pause`: seconds of a forward pass, and of each half of a backward pass.
+) -> dict[str, list[Played]]:  # fmt: skip
+    """Run each order on `stages` ranks, all of them in turn, `repeats` times over: what disturbs one disturbs the others, too.
 
-    Raises: InputError for an order that cannot be run to the end, before anything is started.
+    `pause`: seconds of a forward pass, and of each half of a backward pass. Raises: InputError for an order that cannot be run to
+    the end, before anything is started.
     """
     p, m = whole("stages", stages), whole("microbatches", microbatches)
-    orders = [list(order(stage, p, m)) for stage in range(p)]
-    schedules.play(orders, m)
-    found = launch(_stage, p, orders, m, positive("pause", pause), whole("repeats", repeats), seconds=seconds)
-    runs = []
-    for parts in zip(*found, strict=True):  # of one repeat, a part of each stage
-        rows = [row for slots, _ in parts for row in slots]
-        start = min(row.start for row in rows)
-        runs.append(
-            Played(
-                [row._replace(start=row.start - start, end=row.end - start) for row in rows],
-                [grad for _, grad in parts],
-            )
-        )
-    return runs
+    listed = [[list(order(stage, p, m)) for stage in range(p)] for order in orders.values()]
+    for steps in listed:
+        schedules.play(steps, m)
+    turns = listed * whole("repeats", repeats)
+    found = launch(_stage, p, turns, m, positive("pause", pause), seconds=seconds)
+    runs = [_played(parts) for parts in zip(*found, strict=True)]
+    return {name: runs[place :: len(orders)] for place, name in enumerate(orders)}
+
+
+def _played(parts: Sequence[tuple[list[Slot], Tensor]]) -> Played:
+    """One run, from what each stage did of it."""
+    return Played(from_the_start([slots for slots, _ in parts]), [gradient for _, gradient in parts])
+
+
+def from_the_start(parts: Sequence[list[Slot]]) -> list[Slot]:
+    """The boxes of all ranks on one clock, which begins with the first of them."""
+    rows = [row for part in parts for row in part]
+    start = min(row.start for row in rows)
+    return [row._replace(start=row.start - start, end=row.end - start) for row in rows]
 
 
 def alone(stages: int, microbatches: int) -> list[Tensor]:
@@ -85,10 +87,10 @@ def _loss(y: Tensor, microbatches: int) -> Tensor:
 
 
 def _stage(
-    orders: list[list[Step]], microbatches: int, pause: float, repeats: int
+    turns: Sequence[Sequence[Sequence[Step]]], microbatches: int, pause: float
 ) -> list[tuple[list[Slot], Tensor]]:
-    _run(orders, microbatches, 0.0)  # opens the connections
-    return [_run(orders, microbatches, pause) for _ in range(repeats)]
+    _run(turns[0], microbatches, 0.0)  # opens the connections
+    return [_run(orders, microbatches, pause) for orders in turns]
 
 
 def _run(orders: Sequence[Sequence[Step]], microbatches: int, pause: float) -> tuple[list[Slot], Tensor]:

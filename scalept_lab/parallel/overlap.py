@@ -1,7 +1,7 @@
 """What communication costs beside computing: a backward pass whose buckets of gradients go over a slow link, with time stamps.
 
-The backward pass, its hooks, the buckets and the sums are real. A layer's *computing* and the link's *sending* are pauses, because
-gloo on one machine is too fast to be seen and two cores are shared by all.
+The backward pass, its hooks, the buckets and the sums are real. A layer's *computing* and the link's *sending* are pauses:
+gloo on one machine is too fast to be seen, and two cores are shared by all.
 """
 
 from __future__ import annotations

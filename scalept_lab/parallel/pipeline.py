@@ -24,6 +24,7 @@ from scalept_lab.costs.traffic import Slot
 from scalept_lab.model.transformer import Transformer, norm
 from scalept_lab.parallel import spread
 from scalept_lab.parallel.launcher import launch
+from scalept_lab.parallel.orders import from_the_start
 from scalept_lab.parallel.spread import Ranks, rank, world
 
 FULL_PRECISION: AbstractContextManager = nullcontext()
@@ -139,27 +140,22 @@ def measured_timeline(
     `pause` is what a rank's forward pass of one micro-batch takes in all; interleaved stages take half of it each.
     Raises: InputError as `parallel.spread.check`.
     """
-    return measured_timelines(stages, microbatches, schedule, (pause,), seconds)[0]
+    return measured_timelines(stages, [(microbatches, schedule)], pause, seconds)[0]
 
 
 def measured_timelines(
-    stages: int, microbatches: int, schedule: str, pauses: Sequence[float], seconds: float = 120.0
+    stages: int, cases: Sequence[tuple[int, str]], pause: float = 0.02, seconds: float = 120.0
 ) -> list[list[Slot]]:
-    """`measured_timeline` once for each of `pauses`, by the same ranks: to start them takes longer than a step."""
-    parallel = Parallel(strategy="pipeline", schedule=schedule, microbatches=microbatches)
-    chunks = 2 if schedule == "interleaved" else 1
-    model = ModelConfig(width=8, heads=1, depth=stages * chunks, context=8)
-    spread.check(TrainConfig(model=model, batch=microbatches, parallel=parallel), stages)
-    found = launch(
-        _timed_steps, stages, model, parallel, [pause / chunks for pause in pauses], seconds=seconds
-    )
-    return [_from_its_start(parts) for parts in zip(*found, strict=True)]
-
-
-def _from_its_start(parts: Sequence[list[Slot]]) -> list[Slot]:
-    rows = [row for part in parts for row in part]
-    start = min(row.start for row in rows)
-    return [row._replace(start=row.start - start, end=row.end - start) for row in rows]
+    """`measured_timeline` of each case (micro-batches, schedule), in turn by the same ranks: to start them takes longer."""
+    jobs = []
+    for microbatches, schedule in cases:
+        parallel = Parallel(strategy="pipeline", schedule=schedule, microbatches=microbatches)  # type: ignore[arg-type]
+        chunks = 2 if schedule == "interleaved" else 1
+        model = ModelConfig(width=8, heads=1, depth=stages * chunks, context=8)
+        spread.check(TrainConfig(model=model, batch=microbatches, parallel=parallel), stages)
+        jobs.append((model, parallel, pause / chunks))
+    found = launch(_timed_steps, stages, jobs, seconds=seconds)
+    return [from_the_start(parts) for parts in zip(*found, strict=True)]
 
 
 class _Pause(torch.autograd.Function):
@@ -195,7 +191,11 @@ class _Paused(nn.Module):
         return _Pause.apply(self.block(x, rotary), self.seconds, self.notes)
 
 
-def _timed_steps(config: ModelConfig, parallel: Parallel, pauses: Sequence[float]) -> list[list[Slot]]:
+def _timed_steps(jobs: Sequence[tuple[ModelConfig, Parallel, float]]) -> list[list[Slot]]:
+    return [_timed_step(*job) for job in jobs]
+
+
+def _timed_step(config: ModelConfig, parallel: Parallel, pause: float) -> list[Slot]:
     torch.manual_seed(0)
     model = Transformer(config)
     for i, block in enumerate(model.blocks):
@@ -203,15 +203,13 @@ def _timed_steps(config: ModelConfig, parallel: Parallel, pauses: Sequence[float
     pipe = Pipeline(model, parallel)
     x_BxL = torch.zeros(parallel.microbatches, config.context, dtype=torch.long)
     blocks = list(pipe.module.blocks.values())  # type: ignore[operator]
-    steps = []
-    for seconds in (0.0, *pauses):  # a first step without pauses settles shapes and opens connections
+    for seconds in (0.0, pause):  # a first step without pauses settles shapes and opens connections
         for block in blocks:
             block.seconds = seconds
             block.notes.clear()
         torch.distributed.barrier()
         pipe.forward_backward(x_BxL, x_BxL)
-        steps.append(_slots(blocks, pipe.ranks.rank))
-    return steps[1:]
+    return _slots(blocks, pipe.ranks.rank)
 
 
 def _slots(blocks: Sequence[_Paused], rank: int) -> list[Slot]:

@@ -143,7 +143,7 @@ def plot_timeline(rows: Sequence[Any], unit: str = "time of one forward pass", t
     handles = [Patch(color=color, label=name) for key, (name, color) in names.items() if key != "W" or split]
     if any(len(row) > 5 and row[5] for row in rows):
         handles.append(Patch(facecolor="white", edgecolor=GREY, hatch="....", label="a later chunk"))
-    ax.legend(handles=handles, loc="lower right", bbox_to_anchor=(1, 1), ncols=3, **look.LEGEND)
+    ax.legend(handles=handles, loc="upper right", bbox_to_anchor=(1, -0.1), ncols=4, **look.LEGEND)
     label(ax, f"time ({unit})", "stage", f"{title + ': ' if title else ''}{idle:.1%} of the time idle")
     return fig
 
@@ -151,8 +151,8 @@ def plot_timeline(rows: Sequence[Any], unit: str = "time of one forward pass", t
 def plot_overlap(traces: Mapping[str, Sequence[Any]], title: str = "") -> Figure:
     """What one rank computes and sends in a backward pass, for each of some ways: two lanes each, on one scale.
 
-    traces: name -> `parallel.overlap.Span`s or tuples ("layer" or "bucket", number, start, end) in seconds. The end of computing is
-    dashed: what is sent after it, nothing hides. Raises: InputError.
+    traces: name -> `parallel.overlap.Span`s or tuples ("layer" or "bucket", number, start, end) in seconds. The end of computing
+    is dashed: what is sent after it, nothing hides. Raises: InputError.
     """
     if not traces or not all(len(spans) for spans in traces.values()):
         raise InputError("traces: expected a name and at least one span for each way, got an empty one")
@@ -178,7 +178,9 @@ def plot_overlap(traces: Mapping[str, Sequence[Any]], title: str = "") -> Figure
     return fig
 
 
-def plot_sent(names: Sequence[str], formula: Sequence[float], sent: Sequence[float], title: str = "") -> Figure:
+def plot_sent(
+    names: Sequence[str], formula: Sequence[float], sent: Sequence[float], title: str = ""
+) -> Figure:
     """Bytes that a rank sends in a step, by formula and as measured, side by side for each way of spreading a run.
 
     formula, sent: bytes. Raises: InputError if lengths differ.
@@ -196,7 +198,9 @@ def plot_sent(names: Sequence[str], formula: Sequence[float], sent: Sequence[flo
         megabytes = np.asarray(values, float) / 1e6
         ax.barh(rows + off, megabytes, height=0.38, color=color, label=name)
         for row, value in zip(rows + off, megabytes, strict=True):
-            ax.annotate(f"{value:.2f}", (value, row), (4, 0), textcoords="offset points", va="center", fontsize=8.5)
+            ax.annotate(
+                f"{value:.2f}", (value, row), (4, 0), textcoords="offset points", va="center", fontsize=8.5
+            )
     ax.set_yticks(rows, list(names), fontsize=10)
     ax.invert_yaxis()
     ax.grid(visible=False, axis="y")

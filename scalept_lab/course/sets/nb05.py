@@ -1,7 +1,7 @@
 """Exercises of notebook 05, distributed training.
 
 What the learner builds runs on real ranks. Each build's solution is the source of a function of this module, and that function
-serves while the exercise is open. The oracles: one process for the numbers, a ledger for calls and bytes, the rules of a pipeline.
+serves while the exercise is open. The oracles: one process for the numbers, a ledger for calls and bytes, a pipeline's rules.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scalept_lab.costs import layouts, planner, schedules, traffic
 from scalept_lab.course.answers import Check, Verdict, function, judged, number, several
 from scalept_lab.course.equal import difference, plain
 from scalept_lab.course.exercises import Exercise
 from scalept_lab.course.ranks import ranked
 from scalept_lab.course.sets.pieces import skeleton, slips, source
-from scalept_lab.costs import layouts, planner, schedules, traffic
 from scalept_lab.errors import InputError
 
 if TYPE_CHECKING:
@@ -204,7 +204,8 @@ def _ring_sum(ranks: int, inputs: tuple) -> list:
 
 
 def _ring_sent(ranks: int, inputs: tuple) -> list[dict]:
-    """Twice a rank sends all pieces but one: first not the one that it finishes, r + 1, then not the one that it gets last, r + 2."""
+    """Twice a rank sends all pieces but one: first not the one that it finishes, r + 1, then not the one that "
+    "it gets last, r + 2."""
     sizes = [len(piece) for piece in np.array_split(np.arange(inputs[0]), ranks)]
     return [
         {"point_to_point": (2 * (ranks - 1), 4 * sum(inputs[0] - sizes[(r + k) % ranks] for k in (1, 2)))}
@@ -542,7 +543,8 @@ _ZERO1_DIAGNOSES, _ZERO1_SLIPS = slips(
      "factor, because it divides m by the root of v; the moments show it."),
     ("[rank * size : (rank + 1) * size]", "[:size]", "slice of rank 0", "every rank steps the slice of rank 0 with its own "
      "gradients."),
-    ("mine /= ranks\n", "mine = mine / ranks + decay * pad(w, fill)[rank * size : (rank + 1) * size]\n", "in the gradient as well", "the decay is "
+    ("mine /= ranks\n", "mine = mine / ranks + decay * pad(w, fill)[rank * size : (rank + 1) * size]\n", "in the gradient as well",
+     "the decay is "
      "in the gradient as well as beside it; with AdamW the moments never see it."),
     ("(1 - lr * decay)", "1", "no decay", "there is no decay: AdamW also shrinks the weights by lr · decay in each step."),
     (" / (1 - betas[1] ** t)", "", "starts at zero", "v starts at zero and is not corrected for it."),
@@ -575,7 +577,8 @@ _MLP_DIAGNOSES, _MLP_SLIPS = slips(
     ("Enter.apply(x)", "x", "this rank's part of x.grad", "y is right, but each rank has only this rank's part of x.grad: in "
      "the backward pass the input's gradient has to be summed where x enters."),
     ("        def backward(ctx, grad):\n            return grad\n", "        def backward(ctx, grad):\n            grad = "
-     "grad.clone()\n            dist.all_reduce(grad)\n            return grad\n", "the same on every rank", "the gradient of y is "
+     "grad.clone()\n            dist.all_reduce(grad)\n            return grad\n", "the same on every rank",
+     "the gradient of y is "
      "summed over ranks, although it is whole and the same on every rank already: all gradients come out `ranks` times too "
      "large."),
     ("            dist.all_reduce(y)\n", "", "part of y", "this is each rank's part of y; the parts have to be added up."),
@@ -593,7 +596,8 @@ _ORDER_DIAGNOSES, _ORDER_SLIPS = slips(
      "same, but every stage keeps all micro-batches."),
     ("min(stages - stage, microbatches)", "min(stages, microbatches)", "every stage", "every stage begins with as many forward "
      "passes as there are stages; later ones need fewer, because their gradient is back sooner."),
-    ("min(stages - stage, microbatches)", "min(stage + 1, microbatches)", "the wrong way round", "the number of forward passes at "
+    ("min(stages - stage, microbatches)", "min(stage + 1, microbatches)", "the wrong way round",
+     "the number of forward passes at "
      "the start is the wrong way round: the first stage waits longest for a gradient, the last one not at all."),
     ("        if i + ahead < microbatches:\n            steps.append((\"F\", i + ahead))\n", "", "forward passes are missing",
      "forward passes are missing: after each backward pass comes one, as long as any are left."),
@@ -684,7 +688,8 @@ EXERCISES = (
     ),
     Exercise(
         "05.2",
-        "Write ring_all_reduce(x): the sum of all ranks' x by messages to the right neighbour alone, first a reduce-scatter, then "
+        "Write ring_all_reduce(x): the sum of all ranks' x by messages to the right neighbour alone, first a "
+        "reduce-scatter, then "
         "an all-gather. It is run on 3 ranks, with a length that they divide and one that they do not, and compared with the sum "
         "in one process; the ledger counts what each rank sends.",
         ranked(
@@ -697,9 +702,11 @@ EXERCISES = (
             right="No rank has sent as much as two whole tensors, however many ranks there are.",
         ),
         (
-            "Draw three ranks in a circle, each with three pieces. Which piece arrives at rank 1 in the first turn, and where does "
+            "Draw three ranks in a circle, each with three pieces. Which piece arrives at rank 1 in the first "
+            "turn, and where does "
             "the sum of piece 0 come to an end?",
-            "In turn k of the first round rank r sends piece r − k and adds to piece r − k − 1, all modulo ranks. After it, rank r "
+            "In turn k of the first round rank r sends piece r − k and adds to piece r − k − 1, all modulo "
+            "ranks. After it, rank r "
             "has finished the piece that it added to last.",
             "Make pass_on(send, receive): dist.isend to the right, dist.recv from the left into an empty tensor of the right "
             "length, wait for the send. Call it ranks − 1 times and add, then ranks − 1 times and replace; torch.cat at the end.",
@@ -759,7 +766,8 @@ EXERCISES = (
     Exercise(
         "05.4",
         "Write ddp_backward(model, loss, limit, send): a backward pass after which every rank holds the mean of all ranks' "
-        "gradients, sent in buckets that leave while it still goes on. It is run twice in a row on 2 ranks, and compared with the "
+        "gradients, sent in buckets that leave while it still goes on. It is run twice in a row on 2 ranks, and "
+        "compared with the "
         "gradient in one process; the ledger counts calls and bytes.",
         ranked(
             _ddp_mean,
@@ -772,7 +780,8 @@ EXERCISES = (
         ),
         (
             "p.register_post_accumulate_grad_hook(f) calls f(p) during the backward pass, as soon as p.grad is complete.",
-            "The hook puts p into a list. When the list has `limit` bytes of gradients, join them in one flat tensor, send it, keep "
+            "The hook puts p into a list. When the list has `limit` bytes of gradients, join them in one flat "
+            "tensor, send it, keep "
             "what send returns beside the tensor and its parameters, and begin a new list.",
             "After loss.backward(): note how many have left; send what is left in the list; for each bucket wait, divide by the "
             "number of ranks, split the flat tensor by the parameters' sizes and copy the parts into p.grad. Remove the hooks.",
@@ -787,7 +796,8 @@ EXERCISES = (
     ),
     Exercise(
         "05.5",
-        "Write zero1_step(w, g, state, lr, t): one step of AdamW whose moments lie in slices, one on each rank. It is run for four "
+        "Write zero1_step(w, g, state, lr, t): one step of AdamW whose moments lie in slices, one on each rank. "
+        "It is run for four "
         "steps on 3 ranks, with a number of weights that they divide and one that they do not, and compared with "
         "torch.optim.AdamW in one process: weights, and the moments that each rank keeps.",
         ranked(
@@ -801,7 +811,8 @@ EXERCISES = (
         ),
         (
             "A rank needs the mean gradient of its own slice alone. Which collective leaves just that?",
-            "Fill g and w up to ranks · size numbers, size = ceil(n / ranks). After the reduce-scatter divide by ranks, and step the "
+            "Fill g and w up to ranks · size numbers, size = ceil(n / ranks). After the reduce-scatter divide by "
+            "ranks, and step the "
             "slice w[rank · size : (rank + 1) · size] as in notebook 03.",
             "reduce_scatter_tensor(mine, filled g); m and v from state, or zeros; the AdamW step on the slice; "
             "all_gather_into_tensor(whole, slice); return the first n.",
@@ -866,7 +877,8 @@ answer = {"data_parallel": 2 * 7 / 8 * full, "zero3": 3 * 7 / 8 * full}""",
     ),
     Exercise(
         "05.7",
-        "Write parallel_mlp(x, A, B): gelu(x A) B, of which each rank holds some hidden units, with a backward pass that is right "
+        "Write parallel_mlp(x, A, B): gelu(x A) B, of which each rank holds some hidden units, with a backward "
+        "pass that is right "
         "as well. It is run on 2 ranks and compared with one process: y, and the gradients of x, A and B.",
         ranked(
             _mlp_alone,
@@ -879,7 +891,8 @@ answer = {"data_parallel": 2 * 7 / 8 * full, "zero3": 3 * 7 / 8 * full}""",
         ),
         (
             "Forward, the only sum over ranks stands at the end. Backward, which gradient is a sum over ranks?",
-            "Two small classes of torch.autograd.Function: one does nothing forward and adds up backward; the other adds up forward "
+            "Two small classes of torch.autograd.Function: one does nothing forward and adds up backward; the "
+            "other adds up forward "
             "and does nothing backward.",
             "forward(ctx, x) returns x.view_as(x) where nothing is to be done; where the sum is taken, work on a clone, "
             "dist.all_reduce it and return it. Apply the first to x, then gelu(x @ A) @ B, then the second.",
@@ -927,16 +940,20 @@ answer = {"data_parallel": 2 * 7 / 8 * full, "zero3": 3 * 7 / 8 * full}""",
     ),
     Exercise(
         "05.9",
-        "Write one_f_one_b(stage, stages, microbatches): the order in which a stage works under 1F1B. The orders of all stages are "
+        "Write one_f_one_b(stage, stages, microbatches): the order in which a stage works under 1F1B. The orders "
+        "of all stages are "
         "played against each other: every step must find what it needs, no stage may wait longer than the formula says, and none "
         "may keep more micro-batches at once than it has to.",
         judged(_judge_order, wanted="a list of steps for each stage, judged by playing them"),
         (
-            "How many micro-batches can stage s send on before the gradient of the first one comes back to it? Begin with the last "
+            "How many micro-batches can stage s send on before the gradient of the first one comes back to it? "
+            "Begin with the last "
             "stage, for which the answer is one.",
-            "Stage s of p begins with p − s forward passes, or with all of them if there are fewer. After that, backward passes are "
+            "Stage s of p begins with p − s forward passes, or with all of them if there are fewer. After that, "
+            "backward passes are "
             "taken in the order of the micro-batches.",
-            "A loop over the backward passes 0 … m − 1; after backward pass i, append the next forward pass if there is one left. "
+            "A loop over the backward passes 0 … m − 1; after backward pass i, append the next forward pass if "
+            "there is one left. "
             "Its number is i plus the forward passes at the start.",
         ),
         source(one_f_one_b),
@@ -949,7 +966,8 @@ answer = {"data_parallel": 2 * 7 / 8 * full, "zero3": 3 * 7 / 8 * full}""",
     ),
     Exercise(
         "05.10",
-        "The figure shows a pipeline of 4 stages and 6 micro-batches in which three stages follow 1F1B and one does not. Which stage "
+        "The figure shows a pipeline of 4 stages and 6 micro-batches in which three stages follow 1F1B and one "
+        "does not. Which stage "
         "is it, as numbered in the figure (1 to 4)? How many micro-batches does it keep at once, at most? How many micro-batches "
         "would it keep under 1F1B?",
         several(
@@ -988,13 +1006,14 @@ answer = {"data_parallel": 2 * 7 / 8 * full, "zero3": 3 * 7 / 8 * full}""",
                     (3, "this is what the stage before it keeps."),
                     (4, "this is what the first stage keeps."),
                 ],
-                right="It keeps more than it needs, and the step takes longer, too: it waits for a forward pass where a gradient is ready.",
+                right="The step takes longer, too: the stage waits for a forward pass where a gradient is ready.",
             ),
         ),
         (
             "Count for each stage how many light boxes come before its first dark one.",
             "Under 1F1B stage k of 4, counted from 1, begins with 5 − k forward passes.",
-            "A micro-batch is kept from its light box to its dark one. Go along the row of that stage and count: one more at each "
+            "A micro-batch is kept from its light box to its dark one. Go along the row of that stage and count: "
+            "one more at each "
             "light box, one fewer at each dark one.",
         ),
         'answer = {"stage": 3, "kept": 3, "needed": 2}',
@@ -1041,15 +1060,18 @@ answer = {"data_parallel": 2 * 7 / 8 * full, "zero3": 3 * 7 / 8 * full}""",
     ),
     Exercise(
         "05.12",
-        "Lay out Llama 3 70B on 256 A100 GPUs (80 GB each, in servers of 8), 512 sequences a step, so that it fits and a step takes "
-        "at most a tenth longer than with the best layout that the planner knows. Give data, tensor, pipeline, zero, micro_batch and "
+        "Lay out Llama 3 70B on 256 A100 GPUs (80 GB each, in servers of 8), 512 sequences a step, so that it "
+        "fits and a step takes "
+        "at most a tenth longer than with the best layout that the planner knows. Give data, tensor, pipeline, "
+        "zero, micro_batch and "
         "recompute.",
         Check(_judge_layout, "a dict with these six keys; recompute is none, selective or full"),
         (
             "The three numbers of ranks multiply to 256. Tensor ranks talk most, so they belong into one server.",
             "What is computed a second time costs up to a third of the step; what is kept costs memory, and micro-batches of one "
             "sequence keep least. Selective recomputation costs little.",
-            "Start from a whole server for the tensor ranks and no pipeline, with the optimizer's states in slices; look at the memory "
+            "Start from a whole server for the tensor ranks and no pipeline, with the optimizer's states in "
+            "slices; look at the memory "
             "with sl.costs.planner.estimate, and change one thing at a time.",
         ),
         """answer = {"data": 32, "tensor": 8, "pipeline": 1, "zero": 1, "micro_batch": 1, "recompute": "selective"}""",
