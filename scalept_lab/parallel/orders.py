@@ -117,8 +117,8 @@ def _run(orders: Sequence[Sequence[Step]], microbatches: int, pause: float) -> t
                     _loss(out := y.detach().requires_grad_(), microbatches), out
                 )
             wanted = (x,) if split else (x, weight)
-            message, *more = torch.autograd.grad(y, wanted, given[m], retain_graph=split)
-            total += sum(more)
+            message, *weights = torch.autograd.grad(y, wanted, given[m], retain_graph=split)
+            total += sum(weights)
             to, tag = stage - 1, microbatches + m
         else:
             (more,) = torch.autograd.grad(kept.pop(m)[1], (weight,), given.pop(m))

@@ -30,7 +30,7 @@ class Span(NamedTuple):
     """A stretch of time, in seconds: `kind` is "layer" (computing) or "bucket" (sending), counted from 0 as they came."""
 
     kind: str
-    index: int
+    number: int
     start: float
     end: float
 

@@ -149,7 +149,7 @@ def measured_timelines(
     """`measured_timeline` of each case (micro-batches, schedule), in turn by the same ranks: to start them takes longer."""
     jobs = []
     for microbatches, schedule in cases:
-        parallel = Parallel(strategy="pipeline", schedule=schedule, microbatches=microbatches)  # type: ignore[arg-type]
+        parallel = Parallel(strategy="pipeline", schedule=schedule, microbatches=microbatches)
         chunks = 2 if schedule == "interleaved" else 1
         model = ModelConfig(width=8, heads=1, depth=stages * chunks, context=8)
         spread.check(TrainConfig(model=model, batch=microbatches, parallel=parallel), stages)

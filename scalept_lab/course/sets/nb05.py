@@ -4,9 +4,13 @@ What the learner builds runs on real ranks. Each build's solution is the source 
 serves while the exercise is open. The oracles: one process for the numbers, a ledger for calls and bytes, a pipeline's rules.
 """
 
+# mypy: disable-error-code="union-attr, var-annotated"
+# what a learner reads has no annotations inside
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -221,7 +225,7 @@ def _network() -> torch.nn.Module:
     import torch
 
     torch.manual_seed(0)
-    layers = [torch.nn.Linear(a, b) for a, b in zip(_WIDTHS, _WIDTHS[1:], strict=False)]
+    layers = [torch.nn.Linear(a, b) for a, b in pairwise(_WIDTHS)]
     return torch.nn.Sequential(*[part for layer in layers for part in (layer, torch.nn.Tanh())])
 
 
@@ -297,7 +301,7 @@ def _zero1_alone(ranks: int, inputs: tuple) -> list:
     w = torch.nn.Parameter(_numbers(length, 99))
     optimizer = torch.optim.AdamW([w], lr=_RATE, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)
     for t in range(1, _STEPS + 1):
-        w.grad = sum(_numbers(length, rank, t) for rank in range(ranks)) / ranks
+        w.grad = torch.stack([_numbers(length, rank, t) for rank in range(ranks)]).mean(0)
         optimizer.step()
     size = -(-length // ranks)
     slices = {
@@ -543,7 +547,8 @@ _ZERO1_DIAGNOSES, _ZERO1_SLIPS = slips(
      "factor, because it divides m by the root of v; the moments show it."),
     ("[rank * size : (rank + 1) * size]", "[:size]", "slice of rank 0", "every rank steps the slice of rank 0 with its own "
      "gradients."),
-    ("mine /= ranks\n", "mine = mine / ranks + decay * pad(w, fill)[rank * size : (rank + 1) * size]\n", "in the gradient as well",
+    ("mine /= ranks\n", "mine = mine / ranks + decay * pad(w, fill)[rank * size : (rank + 1) * size]\n",
+     "in the gradient as well",
      "the decay is "
      "in the gradient as well as beside it; with AdamW the moments never see it."),
     ("(1 - lr * decay)", "1", "no decay", "there is no decay: AdamW also shrinks the weights by lr · decay in each step."),
