@@ -107,6 +107,7 @@ LAYOUT, SMALL = layouts.Layout(), ModelConfig()
         (lambda x: traffic.sharded([x], 2), "units"),
         (lambda x: traffic.sharded([8], 2, root=x), "root"),
         (lambda x: traffic.sharded([8], 2, zero=x), "zero"),
+        (lambda x: traffic.hybrid_sharded([8], 2, x), "copies"),
         (lambda x: traffic.tensor_parallel(4, 8, x, 2, 2), "width"),
         (lambda x: traffic.pipeline(x, 8, 16, 2, 4), "batch"),
         (lambda x: traffic.bubble(4, x), "microbatches"),

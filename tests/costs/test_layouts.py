@@ -96,6 +96,11 @@ def test_micro_batches_by_hand():
             "multiple of 2 data ranks × 2 sequences, got 6",
         ),
         (lambda: Layout(pipeline=2, interleave=2).check(model(OWN), 2, 5), "in multiples of 2 stages, got 5"),
+        (
+            lambda: Layout(4, zero=3, copies=3).check(model(OWN), 4, 8),
+            "copies: expected a divisor of the 4 data",
+        ),
+        (lambda: Layout(4, zero=1, copies=2).check(model(OWN), 4, 8), "with zero=3, got 2 and zero=1"),
         (lambda: Layout(micro_batch=0).check(model(OWN), 1, 8), "micro_batch: expected a whole number"),
         (lambda: Layout(interleave=0).check(model(OWN), 1, 8), "interleave: expected a whole number"),
         (lambda: Layout(recompute="some").check(model(OWN), 1, 8), "recompute: expected one of none"),

@@ -124,6 +124,16 @@ def test_sharded_rows_by_hand():
     assert (sent.kind, sent.calls, sent.payload, sent.ranks) == ("broadcast", 7, 460, 4)
 
 
+def test_hybrid_sharding_by_hand():
+    """8 ranks in 2 groups of 4: calls as ZeRO-3 of 4 ranks, then each rank's quarter of the gradients, added up over 2."""
+    rows = com.hybrid_sharded([100, 100], 8, 2, root=30, bytes_per_element=2, gradient_bytes=4)
+    assert rows[:2] == com.sharded([100, 100], 4, root=30, bytes_per_element=2, gradient_bytes=4)
+    assert (rows[2].kind, rows[2].ranks, rows[2].calls, rows[2].payload) == ("all_reduce", 2, 3, 230 * 4 / 4)
+    assert com.hybrid_sharded([100], 4, 1) == com.sharded([100], 4)
+    with pytest.raises(InputError, match="copies: expected a divisor of the 8 ranks, got 3"):
+        com.hybrid_sharded([100], 8, 3)
+
+
 def test_extra_all_reduces_and_the_ends_by_hand():
     tensor = 2 * 8 * 16 * 4
     assert com.tensor_parallel(2, 8, 16, 3, 4, recompute=True)[0].payload == 6 * 3 * tensor
@@ -153,6 +163,7 @@ def test_the_bubble_of_a_schedule_played_by_hand_is_the_formula():
     """Twelve long, nine of them work on either stage."""
     assert com.idle_share(BY_HAND) == com.bubble(2, 3) == 1 / 4
     assert com.bubble(2, 3, of="ideal") == 1 / 3
+    assert com.bubble(4, 8, split=True) == 1 / 9 and com.bubble(4, 8, of="ideal", split=True) == 1 / 8
     assert com.bubble(4, 8, 2) == 3 / 19 and com.bubble(4, 8, 2, of="ideal") == 3 / 16
     assert com.bubble(1, 5) == 0
 

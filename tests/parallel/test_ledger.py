@@ -68,6 +68,7 @@ def test_wire_bytes_are_the_payload_s_share_and_gloo_s_detour(tiny_corpus):
         (Parallel(strategy="zero1"), 4, 8, Layout(data=4, zero=1, micro_batch=2)),
         (Parallel(strategy="zero2"), 2, 8, Layout(data=2, zero=2, micro_batch=4)),
         (Parallel(strategy="fsdp"), 8, 24, Layout(data=8, zero=3, micro_batch=3)),
+        (Parallel(strategy="hsdp", shard=4), 8, 24, Layout(data=8, zero=3, micro_batch=3, copies=2)),
         (Parallel(strategy="fsdp_tensor", tensor=2), 8, 24, Layout(data=4, tensor=2, zero=3, micro_batch=6)),
         (Parallel(strategy="tensor"), 4, 8, Layout(tensor=4, micro_batch=8)),
         (Parallel(strategy="sequence"), 4, 8, Layout(tensor=4, sequence=True, micro_batch=8)),

@@ -75,6 +75,11 @@ def test_a_seed_builds_the_same_model_on_every_rank(tiny_corpus):
             "heads: 4 cannot be split over 3 tensor-parallel ranks",
         ),
         ({"parallel": Parallel(strategy="fsdp_tensor")}, 3, "parallel.tensor: 2 does not divide the 3 ranks"),
+        (
+            {"parallel": Parallel(strategy="hsdp")},
+            3,
+            "parallel.shard: 2 does not divide the 3 ranks; start a multiple",
+        ),
         ({"parallel": Parallel(strategy="pipeline")}, 3, "4 blocks cannot be divided into 3 equal stages"),
         ({"parallel": parallel("interleaved")}, 4, "4 blocks cannot be divided into 8 equal stages"),
         ({"parallel": Parallel(strategy="pipeline", microbatches=9)}, 2, "cannot be cut into 9 microbatches"),

@@ -13,6 +13,8 @@ from scalept_lab.plots import explorers, planning, style
 def test_the_figure_shows_each_kind_and_what_does_not_fit():
     fig = planning.plot_plan("gpt3-175b", 1024, 25.0, 80.0, 1024)
     left, right = fig.axes
+    told = [t.get_text() for t in left.get_yticklabels()]
+    assert "64 data × 4 tensor × 4 stages, ZeRO-1" in told[-1] and "attention recomputed" in told[-1]
     assert "(s)" in left.get_xlabel() and "GB" in right.get_xlabel()
     assert [t.get_text().split("\n")[0] for t in left.get_yticklabels()] == list(planner.KINDS)
     best = planner.best_of_each("gpt3-175b", Cluster(1024), 1024)
@@ -50,6 +52,33 @@ def test_a_timeline_is_drawn_from_its_first_box_on():
         assert style.png(fig, 60).startswith(b"\x89PNG")
 
 
+def test_a_split_backward_pass_has_a_colour_of_its_own():
+    split = [(0, 0, "F", 0, 1), (0, 0, "B", 1, 2), (0, 0, "W", 2, 3)]
+    (ax,) = planning.plot_timeline(split, title="Split").axes
+    assert len({bar.get_facecolor() for bar in ax.patches}) == 3
+    names = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert names == ["forward", "gradient of the input", "gradient of the weights"]
+    (plain,) = planning.plot_timeline(TIMELINE).axes
+    assert [text.get_text() for text in plain.get_legend().get_texts()] == ["forward", "backward"]
+
+
+def test_what_is_sent_after_computing_is_told_in_milliseconds():
+    late = [("layer", 0, 0.0, 0.01), ("layer", 1, 0.01, 0.02), ("bucket", 0, 0.02, 0.05)]
+    early = [("layer", 0, 0.0, 0.01), ("bucket", 0, 0.01, 0.018), ("layer", 1, 0.01, 0.02)]
+    fig = planning.plot_overlap({"late": late, "early": early}, title="Early buckets hide")
+    assert [ax.get_title(loc="left") for ax in fig.axes] == [
+        "late: 30 ms of sending are not hidden",
+        "early: 0 ms of sending are not hidden",
+    ]
+    assert fig.axes[0].get_xlim() == fig.axes[1].get_xlim() and "(ms)" in fig.axes[1].get_xlabel()
+
+
+def test_formula_and_measurement_stand_side_by_side_on_one_scale():
+    (ax,) = planning.plot_sent(["ddp", "fsdp"], [1e6, 2e6], [1.1e6, 3e6], "gloo sends more").axes
+    assert sorted(round(bar.get_width(), 2) for bar in ax.patches) == [1.0, 1.1, 2.0, 3.0]
+    assert len(ax.get_legend().get_texts()) == 2 and "MB" in ax.get_xlabel()
+
+
 def test_the_explorer_redraws_and_survives_bad_choices():
     box = explorers.planner_explorer("llama-7b", 64)
     before = box.picture.value
@@ -67,7 +96,10 @@ def test_the_explorer_redraws_and_survives_bad_choices():
     [
         (lambda: planning.plot_plan("gpt3-175b", 64, -5.0), "bandwidth_gb: expected a positive number"),
         (lambda: planning.plot_plan("gpt-9"), "model: expected one of"),
-        (lambda: planning.plot_timeline([(0, 0, "X", 0.0, 1.0)]), "phases F and B"),
+        (lambda: planning.plot_overlap({}), "traces: expected a name"),
+        (lambda: planning.plot_overlap({"a": []}), "traces: expected a name"),
+        (lambda: planning.plot_sent(["a"], [1.0], []), "got 1, 1, 0"),
+        (lambda: planning.plot_timeline([(0, 0, "X", 0.0, 1.0)]), "phases F, B and W"),
     ],
 )
 def test_what_cannot_be_drawn_is_one_clear_line(call, says):
