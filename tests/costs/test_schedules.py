@@ -63,7 +63,7 @@ def test_one_stage_differs_from_1f1b():
         ([[("F", 0)]], "stage 0: expected B of each micro-batch, got none of micro-batch 0"),
         (
             [[("F", 0), ("B", 0)], [("F", 0), ("B", 0), ("X", 0)]],
-            r"stage 1: expected steps such as .* got \('X', 0\)",
+            "micro-batches 0 to 0, got ('X', 0)",
         ),
         ([["F0"]], "expected steps such as"),
         ([[3]], "expected steps such as"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from refusals import one_line
@@ -35,7 +37,7 @@ def test_every_order_gives_the_gradients_of_one_process():
                     (slot for slot in run.slots if slot.stage == stage), key=lambda slot: slot.start
                 )
                 assert [(slot.phase, slot.microbatch) for slot in mine] == list(tried[name](stage, 2, 3))
-                assert all(a.end <= b.start for a, b in zip(mine, mine[1:], strict=False))
+                assert all(a.end <= b.start for a, b in pairwise(mine))
                 long = {slot.phase: slot.end - slot.start for slot in mine}
                 assert long["F"] >= 0.005 and long["B"] >= (0.005 if name == "split" else 0.01)
 

@@ -396,9 +396,14 @@ def _wrong_order(orders: Sequence[list], p: int, m: int) -> str:
 
 
 def _same_orders(one: Callable, other: Callable) -> bool:
-    return all(
-        list(map(tuple, one(stage, p, m))) == other(stage, p, m) for p, m in _PIPELINES for stage in range(p)
-    )
+    try:
+        return all(
+            list(map(tuple, one(stage, p, m))) == other(stage, p, m)
+            for p, m in _PIPELINES
+            for stage in range(p)
+        )
+    except TypeError:  # no list of steps
+        return False
 
 
 # --- other checks ---------------------------------------------------------------------------------------------------------
