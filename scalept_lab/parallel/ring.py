@@ -24,7 +24,7 @@ from torch import distributed as dist
 
 from scalept_lab.checks import whole
 from scalept_lab.errors import InputError
-from scalept_lab.parallel.spread import agree, everybody, many, rank, world
+from scalept_lab.parallel.spread import everybody, many, rank, world
 
 State = tuple[Tensor, Tensor, Tensor]
 Model = TypeVar("Model", bound=nn.Module)
@@ -80,7 +80,9 @@ def nothing_seen(q_BxHxLxK: Tensor) -> State:
     return highest_BxHxL, torch.zeros_like(highest_BxHxL), torch.zeros_like(q_BxHxLxK)
 
 
-def absorb(state: State, q_BxHxLxK: Tensor, k_BxHxJxK: Tensor, v_BxHxJxK: Tensor, visible_LxJ: Tensor) -> State:
+def absorb(
+    state: State, q_BxHxLxK: Tensor, k_BxHxJxK: Tensor, v_BxHxJxK: Tensor, visible_LxJ: Tensor
+) -> State:
     """The state after one more block of keys and values: what was summed before is rescaled to the new maximum."""
     highest_BxHxL, total_BxHxL, mixed_BxHxLxK = state
     scores_BxHxLxJ = q_BxHxLxK @ k_BxHxJxK.transpose(-2, -1) / math.sqrt(q_BxHxLxK.shape[-1])
@@ -110,7 +112,9 @@ def shift(tensor: Tensor) -> Tensor:
     return arriving
 
 
-def forward(q_BxHxLxK: Tensor, k_BxHxLxK: Tensor, v_BxHxLxK: Tensor, places: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+def forward(
+    q_BxHxLxK: Tensor, k_BxHxLxK: Tensor, v_BxHxLxK: Tensor, places: Sequence[Tensor]
+) -> tuple[Tensor, Tensor]:
     """Attention of this rank's queries over the whole sequence, and the logarithm of each row's sum (B, H, L).
 
     Keys and values travel as one tensor: n − 1 messages of 2·B·H·L·K numbers from each rank.
@@ -154,7 +158,9 @@ def backward(
 
 class _Ring(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, places: Any, ahead: Callable, back: Callable) -> Tensor:
+    def forward(
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, places: Any, ahead: Callable, back: Callable
+    ) -> Tensor:
         mixed, logsum = ahead(q, k, v, places)
         ctx.save_for_backward(q, k, v, mixed, logsum)
         ctx.places, ctx.back = places, back
@@ -176,14 +182,14 @@ def attention(
     Raises: InputError on every rank if the places are not those of this group, or one rank brings another shape.
     """
     shapes = [tuple(tensor.shape) for tensor in (q_BxHxLxK, k_BxHxLxK, v_BxHxLxK)]
-    agree(_unfit(shapes, places))
-    told = everybody((shapes, str(q_BxHxLxK.dtype)))
-    odd = next((r for r, one in enumerate(told) if one != told[0]), None)
-    if odd is not None:
-        raise InputError(
-            f"ring: expected one shape on all ranks, got {_shape(told[odd])} on rank {odd} and {_shape(told[0])} on "
-            "rank 0; give each rank as many positions and heads"
-        )
+    told = everybody((_unfit(shapes, places), shapes[0], str(q_BxHxLxK.dtype).removeprefix("torch.")))
+    for r, (fault, *one) in enumerate(told):
+        if fault or one != list(told[0][1:]):
+            raise InputError(
+                fault
+                or f"ring: expected one shape on all ranks, got {_shape(one)} on rank {r} and {_shape(told[0][1:])} on "
+                "rank 0; give each rank as many sequences, heads and positions"
+            )
     return _Ring.apply(q_BxHxLxK, k_BxHxLxK, v_BxHxLxK, list(places), forward, backward)
 
 
@@ -201,8 +207,8 @@ def _unfit(shapes: Sequence[tuple[int, ...]], places: Sequence[Tensor]) -> str |
     return None
 
 
-def _shape(told: Any) -> str:
-    return f"{'×'.join(map(str, told[0][0]))} {told[1].removeprefix('torch.')}"
+def _shape(told: Sequence[Any]) -> str:
+    return f"{'×'.join(map(str, told[0]))} {told[1]}"
 
 
 def split(model: Model, places: Sequence[Tensor], **how: Any) -> Model:

@@ -26,6 +26,7 @@ from scalept_lab.laws.formulas import LAWS
 from scalept_lab.model.ravine import OPTIMIZERS
 from scalept_lab.plots.charts import plot_memory
 from scalept_lab.plots.compress import plot_quantization
+from scalept_lab.plots.context import plot_ring_hidden
 from scalept_lab.plots.curriculum import plot_adaptive
 from scalept_lab.plots.laws import AnyLaw, named, plot_optimal
 from scalept_lab.plots.numbers import plot_footprint, plot_rounding
