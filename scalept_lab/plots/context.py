@@ -39,10 +39,11 @@ def plot_ring_work(work: Mapping[str, Sequence[Sequence[float]]], title: str = "
         ax.set_xticks(range(steps), [str(step) for step in range(steps)])
         ax.grid(visible=False, axis="x")
         used = table.sum() / (ranks * table.max(axis=1).sum())
+        first = ax is axes[0][0]
         label(
             ax,
             "step of the ring",
-            "work (share of a full block)" if ax is axes[0][0] else "",
+            "work (share of a full block)" * first,
             f"{name}: {used:.0%} of the time used",
         )
     axes[0][0].set_ylim(0, 1.32)
@@ -59,7 +60,7 @@ def plot_ring_hidden(
     """Time of a hop against time of the work that it can hide behind, by the positions that a rank holds.
 
     tflops: 10¹² FLOPs a second that a rank reaches; bandwidth_gb: GB/s to the next rank; key_share: heads of keys and values as a
-    share of all; 16 bits; a width of 8,192, which the crossing does not depend on. Raises: InputError.
+    share of all; 16 bits; the width is 8,192, on which the crossing does not depend. Raises: InputError.
     """
     flops, bandwidth = 1e12 * positive("tflops", tflops), 1e9 * positive("bandwidth_gb", bandwidth_gb)
     share, width = positive("key_share", key_share), 8192
@@ -75,8 +76,9 @@ def plot_ring_hidden(
     log_axis(ax.yaxis, "{:.3g}".format)
     if c[0] < from_here < c[-1]:
         ax.axvline(from_here, color=GREY, linestyle="--", linewidth=1.2)
-        ax.annotate(f"hidden from {from_here:,.0f}\npositions a rank", (from_here, 0.97), (6, 0), va="top", fontsize=9.5,
-                    xycoords=("data", "axes fraction"), textcoords="offset points", color=GREY, path_effects=look.HALO)  # fmt: skip
+        ax.annotate(f"hidden from {from_here:,.0f}\npositions a rank", (from_here, 0.97), (6, 0), va="top",
+                    xycoords=("data", "axes fraction"), textcoords="offset points", color=GREY, fontsize=9.5,
+                    path_effects=look.HALO)  # fmt: skip
     look.widen(ax, 0.22)
     look.name_ends(
         ax, [(c[-1], work[-1], "work on a block", BLUE), (c[-1], hop[-1], "hop to the next", ORANGE)]

@@ -196,6 +196,21 @@ def planner_explorer(model: str = "gpt3-175b", gpus: int = 1024) -> ipw.VBox:
     )
 
 
+def ring_explorer() -> ipw.VBox:
+    """From how many positions on a hop of the ring hides behind the work. Twin: `plot_ring_hidden`."""
+    return explorer(
+        plot_ring_hidden,
+        tflops=_log_slider("a rank reaches (TFLOP/s)", 400.0, 1, 3.4),
+        bandwidth_gb=_log_slider("to the next rank (GB/s)", 50.0, 0, 3),
+        key_share=ipw.Dropdown(
+            options={"as many": 1.0, "a quarter": 0.25, "an eighth": 0.125, "one of 64": 1 / 64},
+            value=0.125,
+            description="heads of keys",
+        ),
+        causal=ipw.Checkbox(value=True, description="balanced causal mask"),
+    )
+
+
 def rounding_explorer() -> ipw.VBox:
     """A number in the bits of six formats. Twin: `plot_rounding`."""
     return explorer(

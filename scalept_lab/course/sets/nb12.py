@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
@@ -22,7 +23,10 @@ from scalept_lab.parallel.ring import absorb as kits_absorb
 from scalept_lab.parallel.ring import nothing_seen, shift
 
 MATHS = "import math\n\nimport torch\n\n\n"
-RANKS = "import math\n\nimport torch\nimport torch.distributed as dist\n\nimport scalept_lab as sl\n\nshift = sl.parallel.ring.shift\n"
+RANKS = (
+    "import math\n\nimport torch\nimport torch.distributed as dist\n\nimport scalept_lab as sl\n\nshift = "
+)
+"sl.parallel.ring.shift\n"
 FOLDS = (
     RANKS + "nothing_seen = sl.parallel.ring.nothing_seen\nabsorb = sl.parallel.ring.absorb  # or yours\n\n\n"
 )
@@ -61,7 +65,8 @@ _ABSORB, _ABSORB_WRONG = slips(
     (" / math.sqrt(q.shape[-1])", "", "are not scaled", "the scores are not scaled: divide them by √K."),
     ("masked_fill(~visible, -math.inf)", "masked_fill(~visible, 0.0)", "exp(0 −",
      "a hidden key with score 0 still gets the weight exp(0 − maximum); its weight has to be 0."),
-    ("masked_fill(~visible", "masked_fill(visible", "the other way round", "the mask is the other way round: `visible` is True where a query "
+    ("masked_fill(~visible", "masked_fill(visible", "the other way round", "the mask is the other way round: `visible` is "
+     "True where a query "
      "may look."),
     ("safe = new.masked_fill(new == -math.inf, 0.0)", "safe = new", "−∞ − (−∞)",
      "a row that has seen no key yet has the maximum −∞, and −∞ − (−∞) is no number. Subtract 0 there."),
@@ -141,13 +146,15 @@ ABSORB = Exercise(
     kind="build",
     minutes=18,
     difficulty=3,
-    question="Write absorb(state, q, k, v, visible): bring the running maximum, the running sum and the running weighted sum of values "
+    question="Write absorb(state, q, k, v, visible): bring the running maximum, the running sum and the running weighted "
+    "sum of values "
     "of each row up to date with one more block of keys and values.",
     check=judged(_judge_absorb, wanted="block after block, the softmax attention of all keys, to 1e-5"),
     hints=(
         "Scores first, −∞ where a query may not look. The new maximum is the larger of the old one and that of this block.",
         "Sums that were measured from the old maximum become sums from the new one by the factor exp(old − new).",
-        "Both sums: old · factor + what this block adds. Where the new maximum is still −∞, subtract 0 instead of it, or you get "
+        "Both sums: old · factor + what this block adds. Where the new maximum is still −∞, subtract 0 instead of it, or "
+        "you get "
         "−∞ − (−∞).",
     ),
     skeleton=skeleton(absorb),
@@ -278,7 +285,8 @@ FORWARD = Exercise(
     kind="build",
     minutes=20,
     difficulty=3,
-    question="Write ring_forward(q, k, v, places): each rank keeps its queries, and keys and values travel round the ring, stacked "
+    question="Write ring_forward(q, k, v, places): each rank keeps its queries, and keys and values travel round the "
+    "ring, stacked "
     "into one tensor, in n − 1 hops.",
     check=ranked(
         partial(_of_one_process, which=slice(4, 6)), _cases(_ahead), names=NAMES, rel=1e-5, abs=1e-5,
@@ -287,10 +295,13 @@ FORWARD = Exercise(
     ),
     hints=(
         "Begin with your own block. In each step: absorb the block that is here, then pass it on, except after the last.",
-        "After s hops rank r holds the block of rank r − s (modulo n). A query at position i sees the keys at positions j ≤ i: compare "
+        "After s hops rank r holds the block of rank r − s (modulo n). A query at position i sees the keys at positions j "
+        "≤ i: compare "
         "the two lists of positions.",
-        "state = nothing_seen(q), and kv the stack of k and v. In each of n steps make `visible` (L, J) from places[(rank − step) % n] and "
-        "places[rank], absorb, and shift kv in all but the last. At the end divide, and add the logarithm of the sum to the maximum.",
+        "state = nothing_seen(q), and kv the stack of k and v. In each of n steps make `visible` (L, J) from places[(rank "
+        "− step) % n] and "
+        "places[rank], absorb, and shift kv in all but the last. At the end divide, and add the logarithm of the sum to "
+        "the maximum.",
     ),
     skeleton=skeleton(ring_forward),
     own=lambda: ring.forward,
@@ -303,7 +314,8 @@ FORWARD = Exercise(
 _BACKWARD, _BACKWARD_WRONG = slips(
     ring_backward,
     ("        dkv = shift(dkv)\n        if step < ranks - 1:\n", "        if step < ranks - 1:\n            dkv = shift(dkv)\n",
-     "one hop short", "the gradients of keys and values are one hop short of home: they travel n hops, one more than their block."),
+     "one hop short", "the gradients of keys and values are one hop short of home: they travel n hops, one more than "
+     "their block."),
     ("        dkv = shift(dkv)\n", "", "stay behind",
      "the gradients of keys and values stay behind: they belong to the block, so they travel with it."),
     ("- inner) * scale", "- inner)", "scale is missing",
@@ -322,7 +334,8 @@ BACKWARD = Exercise(
     kind="build",
     minutes=25,
     difficulty=4,
-    question="Write ring_backward(grad, q, k, v, out, logsum, places): the gradients of q, k and v, by sending keys and values round once "
+    question="Write ring_backward(grad, q, k, v, out, logsum, places): the gradients of q, k and v, by sending keys and "
+    "values round once "
     "more, and the gradients of keys and values with them until they are home.",
     check=ranked(
         partial(_of_one_process, which=slice(6, 9)), _cases(_back), names=NAMES, rel=1e-5, abs=1e-5,
@@ -331,9 +344,11 @@ BACKWARD = Exercise(
     ),
     hints=(
         "The weights of a block come back without a maximum: exp(score − logsum) is the softmax over all keys.",
-        "With P the weights of a block: dV = Pᵀ grad, dP = grad Vᵀ, dS = P · (dP − the row's sum of grad · out), then dQ = dS K / √K_size "
+        "With P the weights of a block: dV = Pᵀ grad, dP = grad Vᵀ, dS = P · (dP − the row's sum of grad · out), then dQ "
+        "= dS K / √K_size "
         "and dK = dSᵀ Q / √K_size.",
-        "dQ is added up at home. dK and dV are added to what travels with the block; shift them after every step, the last one included, "
+        "dQ is added up at home. dK and dV are added to what travels with the block; shift them after every step, the "
+        "last one included, "
         "and keys and values after every step but the last.",
     ),
     skeleton=skeleton(ring_backward),
@@ -373,7 +388,7 @@ def _neighbours_mirrored(length, ranks):
 def _uneven(length, ranks):
     """Shares of equal work, but not of equal length."""
     edges = [round(length * math.sqrt(rank / ranks)) for rank in range(ranks + 1)]
-    return [list(range(a, b)) for a, b in zip(edges, edges[1:], strict=False)]
+    return [list(range(a, b)) for a, b in itertools.pairwise(edges)]
 
 
 DEALT = ((64, 4), (192, 6))
@@ -407,13 +422,21 @@ def _judge_deal(answer: Callable) -> Verdict:
         work = ring.visible_pairs([torch.tensor(share) for share in shares])
         longer = sum(map(max, work)) * ranks / sum(map(sum, work))
         rows.append((name, f"takes {longer:.2f} times the mean work of a rank", longer <= EVEN))
+    table = tuple(rows)
     if all(ok for *_, ok in rows):
-        return Verdict(True, "In each step all ranks have as much to do, to a few percent.", rows=tuple(rows))
-    if all(share == sorted(share) and share[-1] - share[0] == len(share) - 1 for share in shares):
-        return Verdict(False, "with consecutive positions the first rank has only its own block to look at, and the last one all of them.",
-                       rows=tuple(rows))  # fmt: skip
-    return Verdict(False, "some rank is still the slowest in its step: who holds early positions, which see few keys, should hold as many "
-                   "late ones, which see many.", rows=tuple(rows))  # fmt: skip
+        return Verdict(True, "In each step all ranks have as much to do, to a few percent.", rows=table)
+    if all(max(share) - min(share) == len(share) - 1 for share in shares):
+        return Verdict(
+            False,
+            "with consecutive positions the first rank has only its own block to look at, and the last one all blocks.",
+            rows=table,
+        )
+    return Verdict(
+        False,
+        "some rank is still the slowest in its step: who holds early positions, which see few keys, should hold as many late "
+        "ones, which see many.",
+        rows=table,
+    )
 
 
 DEAL = Exercise(
@@ -421,7 +444,8 @@ DEAL = Exercise(
     kind="design",
     minutes=10,
     difficulty=3,
-    question="Write deal(length, ranks): which positions should each rank hold so that under a causal mask all ranks have equally much to "
+    question="Write deal(length, ranks): which positions should each rank hold so that under a causal mask all ranks have "
+    "equally much to "
     "do in each step of the ring? Shares are of one length, and a step may take at most 6 % longer than the mean work.",
     check=judged(_judge_deal, wanted="shares of one length, steps at most 6 % longer than the mean work"),
     hints=(
@@ -448,8 +472,8 @@ DEAL = Exercise(
 def attention_by_heads(q, k, v):
     """Causal attention over a sequence that the ranks share, each n-th part of it on one rank, in order. q, k, v: (B, H, L, K).
 
-    One all-to-all of q, k and v stacked gives each rank all positions of H / n heads, in the order of the heads; a second one takes
-    the result back. Returns (B, H, L, K): all heads, this rank's positions.
+    One all-to-all of q, k and v stacked gives each rank all positions of H / n heads, in the order of the heads; a second
+    one takes the result back. Returns (B, H, L, K): all heads, this rank's positions.
     """
     ranks = dist.get_world_size()
     parts = torch.stack(torch.stack([q, k, v]).chunk(ranks, dim=2))  # (n, 3, B, H/n, L, K), part r for rank r
@@ -477,8 +501,10 @@ def _heads_sent(ranks: int, inputs: Any) -> dict[str, tuple[int, int]]:
 
 _HEADS, _HEADS_WRONG = slips(
     attention_by_heads,
-    ("is_causal=True", "is_causal=False", "mask is missing", "the causal mask is missing: now that all positions are here, it is the plain one."),
-    ("chunk(ranks, dim=2)", "roll(1, dims=2).chunk(ranks, dim=2)", "heads end up", "the heads end up in another order than they started in."),
+    ("is_causal=True", "is_causal=False", "mask is missing", "the causal mask is missing: now that all positions are "
+     "here, it is the plain one."),
+    ("chunk(ranks, dim=2)", "roll(1, dims=2).chunk(ranks, dim=2)", "heads end up", "the heads end up in another order "
+     "than they started in."),
     ("torch.cat(list(arrived), dim=-2)", "torch.cat(list(arrived.flip(0)), dim=-2)", "positions are out of order",
      "the positions are out of order: what rank r sent are the positions of rank r."),
 )  # fmt: skip
@@ -514,24 +540,30 @@ HEADS_FOR_POSITIONS = Exercise(
     kind="build",
     minutes=15,
     difficulty=3,
-    question="Write attention_by_heads(q, k, v): exchange positions for heads in one all-to-all, attend over the whole sequence with H / n "
+    question="Write attention_by_heads(q, k, v): exchange positions for heads in one all-to-all, attend over the whole "
+    "sequence with H / n "
     "heads, and exchange back in a second one.",
     check=ranked(
         _heads_wanted, [(2, partial(_heads_inputs, how="contiguous"))], names=("2 ranks",), rel=1e-5, abs=1e-5,
         ledger=_heads_sent,
-        diagnoses=[*_HEADS, (_never_back, "the result is still by heads: exchange it back, so that each rank has its own positions."),
+        diagnoses=[*_HEADS, (_never_back, "the result is still by heads: exchange it back, so that each rank has its own "
+        "positions."),
                    (_apart, "right, but in four calls: stack q, k and v, so that they travel together.")],
         right="Attention itself is that of one process: nothing in it knows of ranks.",
     ),
     hints=(
-        "all_to_all_single sends the r-th slice of the first dimension to rank r, and puts what rank r sent into the r-th slice.",
+        "all_to_all_single sends the r-th slice of the first dimension to rank r, and puts what rank r sent into the r-th "
+        "slice.",
         "Before attention cut along the heads; what arrives is cut along the positions. After it, the other way round.",
-        "Stack q, k, v; chunk along the heads and stack the chunks, so that the first dimension counts ranks. Exchange into an empty tensor of "
-        "the same shape, and put its slices side by side along the positions. Afterwards the same with positions and heads exchanged.",
+        "Stack q, k, v; chunk along the heads and stack the chunks, so that the first dimension counts ranks. Exchange "
+        "into an empty tensor of "
+        "the same shape, and put its slices side by side along the positions. Afterwards the same with positions and "
+        "heads exchanged.",
     ),
     skeleton=skeleton(attention_by_heads),
     own=lambda: attention_by_heads,
-    solution=source(attention_by_heads, "import torch\nimport torch.distributed as dist\nimport torch.nn.functional as F\n\n\n"),
+    solution=source(attention_by_heads, "import torch\nimport torch.distributed as dist\nimport torch.nn.functional as "
+    "F\n\n\n"),
     wrong=(_HEADS_WRONG[0], (_never_back, "still by heads"), (_apart, "in four calls")),
     placeholder=lambda q, k, v: ...,
 )  # fmt: skip
@@ -544,8 +576,10 @@ HIDDEN = Exercise(
     kind="compute",
     minutes=8,
     difficulty=2,
-    question="Each rank reaches 4e14 FLOPs a second and sends 5e10 bytes a second to the next one. A model has 64 heads of queries and 8 of "
-    "keys and values, all in 16 bits, and its causal mask is balanced, so that half of each block is work. How many positions must a rank "
+    question="Each rank reaches 4e14 FLOPs a second and sends 5e10 bytes a second to the next one. A model has 64 heads "
+    "of queries and 8 of "
+    "keys and values, all in 16 bits, and its causal mask is balanced, so that half of each block is work. How many "
+    "positions must a rank "
     "hold for a hop to take no longer than the forward work on the block that is there?",
     check=number(
         2000.0,
