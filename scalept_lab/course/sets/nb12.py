@@ -61,8 +61,8 @@ _ABSORB, _ABSORB_WRONG = slips(
      "measured from the old maximum, too."),
     ("torch.maximum(largest, scores.amax(dim=-1))", "scores.amax(dim=-1)", "is not carried on",
      "the maximum is not carried on: it is the largest score of all blocks so far, not of this one."),
-    ("math.sqrt(q.shape[-1])", "q.shape[-1]", "applied twice", "the scale is applied twice: scores are divided by √K, once."),
-    (" / math.sqrt(q.shape[-1])", "", "are not scaled", "the scores are not scaled: divide them by √K."),
+    ("math.sqrt(q.shape[-1])", "q.shape[-1]", "applied twice", "the scale is applied twice: scores are divided by √d, once."),
+    (" / math.sqrt(q.shape[-1])", "", "are not scaled", "the scores are not scaled: divide them by √d, d being the size of a head."),
     ("masked_fill(~visible, -math.inf)", "masked_fill(~visible, 0.0)", "exp(0 −",
      "a hidden key with score 0 still gets the weight exp(0 − maximum); its weight has to be 0."),
     ("masked_fill(~visible", "masked_fill(visible", "the other way round", "the mask is the other way round: `visible` is "
@@ -319,7 +319,7 @@ _BACKWARD, _BACKWARD_WRONG = slips(
     ("        dkv = shift(dkv)\n", "", "stay behind",
      "the gradients of keys and values stay behind: they belong to the block, so they travel with it."),
     ("- inner) * scale", "- inner)", "scale is missing",
-     "scores are products times 1/√K, so their gradient hands that factor on: the scale is missing."),
+     "scores are products times 1/√d, so their gradient hands that factor on: the scale is missing."),
     ("* (grad @ v.transpose(-2, -1) - inner)", "* (grad @ v.transpose(-2, -1))", "the softmax's derivative",
      "the softmax's derivative has a second term: each weight also lowers all others of its row, by the sum of grad · out."),
     ("places[(rank - step) % ranks][None, :]", "places[rank][None, :]", "forgets the ring",
@@ -345,8 +345,8 @@ BACKWARD = Exercise(
     hints=(
         "The weights of a block come back without a maximum: exp(score − logsum) is the softmax over all keys.",
         "With P the weights of a block: dV = Pᵀ grad, dP = grad Vᵀ, dS = P · (dP − the row's sum of grad · out), then dQ "
-        "= dS K / √K_size "
-        "and dK = dSᵀ Q / √K_size.",
+        "= dS K / √d "
+        "and dK = dSᵀ Q / √d.",
         "dQ is added up at home. dK and dV are added to what travels with the block; shift them after every step, the "
         "last one included, "
         "and keys and values after every step but the last.",
@@ -441,7 +441,7 @@ def _judge_deal(answer: Callable) -> Verdict:
 
 DEAL = Exercise(
     id="12.4",
-    kind="design",
+    kind="build",
     minutes=10,
     difficulty=3,
     question="Write deal(length, ranks): which positions should each rank hold so that under a causal mask all ranks have "
@@ -573,7 +573,7 @@ HEADS_FOR_POSITIONS = Exercise(
 
 HIDDEN = Exercise(
     id="12.6",
-    kind="compute",
+    kind="design",
     minutes=8,
     difficulty=2,
     question="Each rank reaches 4e14 FLOPs a second and sends 5e10 bytes a second to the next one. A model has 64 heads "
