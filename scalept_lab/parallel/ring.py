@@ -16,18 +16,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch import distributed as dist
 
 from scalept_lab.checks import whole
 from scalept_lab.errors import InputError
+from scalept_lab.model.transformer import Transformer
 from scalept_lab.parallel.spread import everybody, many, rank, world
 
 State = tuple[Tensor, Tensor, Tensor]
-Model = TypeVar("Model", bound=nn.Module)
 
 
 # --- who holds which positions
@@ -64,9 +64,10 @@ def _visible(mine_L: Tensor, theirs_J: Tensor) -> Tensor:
 def _divided(length: int, ranks: int, pieces: int = 1) -> int:
     length, ranks = whole("length", length), whole("ranks", ranks)
     if length % (pieces * ranks):
+        shares = "two equal pieces each" if pieces == 2 else "equal shares"
         raise InputError(
-            f"length: expected a multiple of {pieces * ranks}, so that {ranks} ranks hold {pieces} equal "
-            f"piece{'s' * (pieces > 1)} each, got {length}; pad the sequence or take fewer ranks"
+            f"length: expected a multiple of {pieces * ranks}, so that {ranks} ranks hold {shares}, got {length}; "
+            "pad the sequence or take fewer ranks"
         )
     return length
 
@@ -190,7 +191,8 @@ def attention(
                 or f"ring: expected one shape on all ranks, got {_shape(one)} on rank {r} and {_shape(told[0][1:])} on "
                 "rank 0; give each rank as many sequences, heads and positions"
             )
-    return _Ring.apply(q_BxHxLxK, k_BxHxLxK, v_BxHxLxK, list(places), forward, backward)
+    there = [place.to(q_BxHxLxK.device) for place in places]
+    return _Ring.apply(q_BxHxLxK, k_BxHxLxK, v_BxHxLxK, there, forward, backward)
 
 
 def _unfit(shapes: Sequence[tuple[int, ...]], places: Sequence[Tensor]) -> str | None:
@@ -211,7 +213,7 @@ def _shape(told: Sequence[Any]) -> str:
     return f"{'×'.join(map(str, told[0]))} {told[1]}"
 
 
-def split(model: Model, places: Sequence[Tensor], **how: Any) -> Model:
+def split(model: Transformer, places: Sequence[Tensor], **how: Any) -> Transformer:
     """Let a `Transformer` read this rank's positions only: attention goes round the ring, all else is local anyway.
 
     The weights stay whole on every rank; average their gradients over the ranks. `how` goes to `attention`. The model is
@@ -227,5 +229,5 @@ def split(model: Model, places: Sequence[Tensor], **how: Any) -> Model:
     mine = places[rank()].to(model.cos.device)
     model.cos, model.sin = model.cos[mine], model.sin[mine]
     for block in model.blocks:
-        block.attention.mix = partial(attention, places=[place.to(mine.device) for place in places], **how)
+        block.attention.mix = partial(attention, places=places, **how)
     return model

@@ -48,7 +48,7 @@ def plot_ring_work(work: Mapping[str, Sequence[Sequence[float]]], title: str = "
         )
     axes[0][0].set_ylim(0, 1.32)
     axes[0][0].set_yticks([0, 0.25, 0.5, 0.75, 1.0])
-    axes[0][0].legend(loc="upper right", ncols=2, **look.LEGEND)
+    axes[0][0].legend(loc="upper left", ncols=2, **look.LEGEND)
     if title:
         fig.suptitle(title, fontsize=11, x=0.01, ha="left")
     return fig
@@ -73,7 +73,7 @@ def plot_ring_hidden(
     ax.plot(c, hop, color=ORANGE, linewidth=1.8)
     ax.set_xlim(c[0], c[-1])
     log_axis(ax.xaxis)
-    log_axis(ax.yaxis, "{:.3g}".format)
+    log_axis(ax.yaxis, "{:,.4g}".format)
     if c[0] < from_here < c[-1]:
         ax.axvline(from_here, color=GREY, linestyle="--", linewidth=1.2)
         ax.annotate(f"hidden from {from_here:,.0f}\npositions a rank", (from_here, 0.97), (6, 0), va="top",

@@ -62,7 +62,8 @@ _ABSORB, _ABSORB_WRONG = slips(
     ("torch.maximum(largest, scores.amax(dim=-1))", "scores.amax(dim=-1)", "is not carried on",
      "the maximum is not carried on: it is the largest score of all blocks so far, not of this one."),
     ("math.sqrt(q.shape[-1])", "q.shape[-1]", "applied twice", "the scale is applied twice: scores are divided by √d, once."),
-    (" / math.sqrt(q.shape[-1])", "", "are not scaled", "the scores are not scaled: divide them by √d, d being the size of a head."),
+    (" / math.sqrt(q.shape[-1])", "", "are not scaled",
+     "the scores are not scaled: divide them by √d, d being the size of a head."),
     ("masked_fill(~visible, -math.inf)", "masked_fill(~visible, 0.0)", "exp(0 −",
      "a hidden key with score 0 still gets the weight exp(0 − maximum); its weight has to be 0."),
     ("masked_fill(~visible", "masked_fill(visible", "the other way round", "the mask is the other way round: `visible` is "
