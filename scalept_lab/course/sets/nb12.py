@@ -23,10 +23,15 @@ from scalept_lab.parallel.ring import absorb as kits_absorb
 from scalept_lab.parallel.ring import nothing_seen, shift
 
 MATHS = "import math\n\nimport torch\n\n\n"
-RANKS = (
-    "import math\n\nimport torch\nimport torch.distributed as dist\n\nimport scalept_lab as sl\n\nshift = "
-)
-"sl.parallel.ring.shift\n"
+RANKS = """import math
+
+import torch
+import torch.distributed as dist
+
+import scalept_lab as sl
+
+shift = sl.parallel.ring.shift
+"""
 FOLDS = (
     RANKS + "nothing_seen = sl.parallel.ring.nothing_seen\nabsorb = sl.parallel.ring.absorb  # or yours\n\n\n"
 )
