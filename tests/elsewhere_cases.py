@@ -17,6 +17,7 @@ from scalept_lab.config import Curriculum, Delayed, ModelConfig, TrainConfig
 from scalept_lab.data.corpora import Prepared
 from scalept_lab.model import activations, optim, precision
 from scalept_lab.model.transformer import Transformer, device_of
+from scalept_lab.parallel import ring
 from scalept_lab.train import delayed, growth, loop, questions, step, stepwise, timing
 from scalept_lab.transfer import bert, finetuning
 from scalept_lab.vla import cloning
@@ -85,6 +86,12 @@ def one_step() -> None:
     step.next_token(made, batch(), batch())[0].backward()
     assert precision.gradients(made).device.type == WHERE
     optim.param_groups(made, config())
+
+
+def in_a_ring() -> None:
+    """Of one rank: the positions were made on the CPU."""
+    made = ring.split(model(), ring.zigzag(TINY.context, 1))
+    step.next_token(made, batch(), batch())[0].backward()
 
 
 def kept_for_the_backward_pass() -> None:
@@ -174,6 +181,7 @@ CASES: dict[str, Callable[[], None]] = {
     "fit_grown": grown,
     "stepwise": by_hand,
     "train_step": one_step,
+    "ring": in_a_ring,
     "activations": kept_for_the_backward_pass,
     "generate": decoded,
     "prune": pruned,

@@ -4,7 +4,8 @@ idle time. Arithmetic only, no torch: these are the numbers that a ledger of rea
 Two ways to count, kept apart:
 
 * **payload**: bytes of the full tensor that a call is about: the tensor that is reduced, the result of an all-gather,
-  the input of a reduce-scatter, the message sent. It belongs to the algorithm and is the same on every backend.
+  the input of a reduce-scatter, the message sent, what a rank brings to an all-to-all. It belongs to the algorithm and is
+  the same on every backend.
 * **wire**: bytes that one rank sends for it, with ring algorithms (`wire_bytes`). A backend may need more: gloo, for
   one, runs a reduce-scatter as an all-reduce.
 
@@ -21,7 +22,7 @@ from typing import Any, Literal, NamedTuple
 from scalept_lab.checks import one_of, positive, whole
 from scalept_lab.errors import InputError
 
-KINDS = ("all_reduce", "all_gather", "reduce_scatter", "broadcast", "point_to_point")
+KINDS = ("all_reduce", "all_gather", "reduce_scatter", "broadcast", "point_to_point", "all_to_all")
 
 
 def wire_bytes(kind: str, payload: float, ranks: int) -> float:
@@ -29,7 +30,8 @@ def wire_bytes(kind: str, payload: float, ranks: int) -> float:
 
     A ring passes n − 1 pieces of 1/n on: (n−1)/n · payload for an all-gather or a reduce-scatter, and an all-reduce is
     one after the other, 2(n−1)/n · payload (Rajbhandari et al. 2020, §7.1). A broadcast sends n − 1 copies in all,
-    (n−1)/n · payload a rank on average; a message is sent once. Raises: InputError.
+    (n−1)/n · payload a rank on average; a message is sent once; of what it brings to an all-to-all a rank keeps 1/n.
+    Raises: InputError.
     """
     n, payload = whole("ranks", ranks), positive("payload", payload, zero=True)
     share = {
@@ -38,6 +40,7 @@ def wire_bytes(kind: str, payload: float, ranks: int) -> float:
         "reduce_scatter": (n - 1) / n,
         "broadcast": (n - 1) / n,
         "point_to_point": 1.0 if n > 1 else 0.0,
+        "all_to_all": (n - 1) / n,
     }
     return share[one_of("kind", kind, KINDS)] * payload
 
@@ -185,6 +188,54 @@ def pipeline(
     count = (max(map(sends, range(p))) if stage is None else sends(stage)) if p > 1 else 0
     message = _activations(batch, context, width, bytes_per_element) / m
     return [Traffic("activations", "point_to_point", min(p, 2), count * m, count * m * message)]
+
+
+WAYS = ("ring", "gather", "heads")
+
+
+def context_parallel(
+    batch: int, context: int, width: int, depth: int, ranks: int, how: str = "ring", *, bytes_per_element: int = 4,
+    key_share: float = 1.0, backward: bool = True,
+) -> list[Traffic]:  # fmt: skip
+    """One sequence on many ranks: what attention sends, by way, in a forward and (unless told otherwise) a backward pass.
+
+    ring    keys and values of L/n positions go n − 1 hops; back, they go again, and their gradients n hops (Liu et al. 2023)
+    gather  all keys and values are gathered before attention, and gathered again in the backward pass, whose gradients are
+            reduce-scattered: the same bytes as in the ring but for its last hop, and all keys in memory at once
+    heads   an all-to-all exchanges positions for heads before attention, of q, k and v together, and one takes the result back
+            (Jacobs et al. 2023, §3.2); the backward pass does the same. There can be no more ranks than heads
+
+    `key_share`: heads of keys and values as a share of all heads (grouped-query attention). Raises: InputError.
+    """
+    n, depth = whole("ranks", ranks), whole("depth", depth)
+    one_of("how", how, WAYS)
+    local = _activations(batch, context, width, bytes_per_element) / n
+    kv = 2 * local * positive("key_share", key_share)
+    if how == "heads":
+        passes = 2 if backward else 1
+        return [
+            Traffic("activations", "all_to_all", n, 2 * passes * depth, passes * depth * (2 * local + kv))
+        ]
+    if how == "gather":
+        gathers = 2 if backward else 1
+        rows = [Traffic("activations", "all_gather", n, gathers * depth, gathers * depth * n * kv)]
+        return rows + [Traffic("activations", "reduce_scatter", n, depth, depth * n * kv)] * backward
+    hops = (n - 1) + (2 * n - 1 if backward else 0) if n > 1 else 0
+    return [Traffic("activations", "point_to_point", n, hops * depth, hops * depth * kv)]
+
+
+def hidden_from(
+    flops: float, bandwidth: float, *, bytes_per_element: int = 2, key_share: float = 1.0, causal: bool = True
+) -> float:
+    """Positions that a rank must hold so that a hop of the ring takes no longer than the work on the block that is there.
+
+    Work on a block of c positions is 4·c²·D FLOPs, half of it where a causal mask is balanced over the ranks; the hop carries
+    2·c·D·`key_share` numbers. Equal at c = key_share · bytes · flops / (2 · bandwidth), or twice that under the mask (Liu et al.
+    2023, §3, for 2 bytes and no mask: c ≥ F/B). flops per second, bandwidth in bytes per second. Raises: InputError.
+    """
+    speed = positive("flops", flops) / positive("bandwidth", bandwidth)
+    numbers = positive("bytes_per_element", bytes_per_element) * positive("key_share", key_share) / 2
+    return numbers * speed * (2 if causal else 1)
 
 
 def _activations(batch: int, context: int, width: int, bytes_per_element: float) -> float:

@@ -90,8 +90,12 @@ class Attention(nn.Module):
         q_BxHxLxK, k_BxHxLxK, v_BxHxLxK = qkv_BxLx3xHxK.permute(2, 0, 3, 1, 4).unbind(0)
         if rotary is not None:
             q_BxHxLxK, k_BxHxLxK = rotate(q_BxHxLxK, *rotary), rotate(k_BxHxLxK, *rotary)
-        mixed_BxHxLxK = F.scaled_dot_product_attention(q_BxHxLxK, k_BxHxLxK, v_BxHxLxK, is_causal=self.causal)
+        mixed_BxHxLxK = self.mix(q_BxHxLxK, k_BxHxLxK, v_BxHxLxK)
         return self.out(mixed_BxHxLxK.transpose(1, 2).reshape(B, L, -1))
+
+    def mix(self, q_BxHxLxK: Tensor, k_BxHxLxK: Tensor, v_BxHxLxK: Tensor) -> Tensor:
+        """What each position takes from the others: the one place where positions meet."""
+        return F.scaled_dot_product_attention(q_BxHxLxK, k_BxHxLxK, v_BxHxLxK, is_causal=self.causal)
 
 
 class MLP(nn.Module):

@@ -1,4 +1,4 @@
-"""One run on many processes: started, spread, cut into stages, watched by the byte, kept in checkpoints."""
+"""One run on many processes: started, spread, cut into stages, passed round a ring, watched by the byte, kept in checkpoints."""
 
 from scalept_lab.rooms import shown
 
@@ -10,4 +10,5 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "overlap": "",
     "checkpoint": "",
     "ledger": "Ledger",
+    "ring": "",
 })  # fmt: skip

@@ -26,6 +26,7 @@ from scalept_lab.laws.formulas import LAWS
 from scalept_lab.model.ravine import OPTIMIZERS
 from scalept_lab.plots.charts import plot_memory
 from scalept_lab.plots.compress import plot_quantization
+from scalept_lab.plots.context import plot_ring_hidden
 from scalept_lab.plots.curriculum import plot_adaptive
 from scalept_lab.plots.laws import AnyLaw, named, plot_optimal
 from scalept_lab.plots.numbers import plot_footprint, plot_rounding
@@ -192,6 +193,21 @@ def planner_explorer(model: str = "gpt3-175b", gpus: int = 1024) -> ipw.VBox:
         batch=ipw.SelectionSlider(
             options=[2**i for i in range(3, 14)], value=1024, description="batch (sequences)"
         ),
+    )
+
+
+def ring_explorer() -> ipw.VBox:
+    """From how many positions on a hop of the ring hides behind the work. Twin: `plot_ring_hidden`."""
+    return explorer(
+        plot_ring_hidden,
+        tflops=_log_slider("a rank reaches (TFLOP/s)", 400.0, 1, 3.4),
+        bandwidth_gb=_log_slider("to the next rank (GB/s)", 50.0, 0, 3),
+        key_share=ipw.Dropdown(
+            options={"as many": 1.0, "a quarter": 0.25, "an eighth": 0.125, "one of 64": 1 / 64},
+            value=0.125,
+            description="heads of keys",
+        ),
+        causal=ipw.Checkbox(value=True, description="balanced causal mask"),
     )
 
 

@@ -185,3 +185,35 @@ def test_bad_input_is_one_clear_line(call, says):
     with pytest.raises(InputError, match=says) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_context_parallel_rows_by_hand():
+    """64 positions of width 32 in one layer on 4 ranks, 32 bits: 2,048 bytes of queries a rank, 4,096 of keys and values."""
+
+    def rows(how, **more):
+        return [(row.kind, row.calls, row.payload, row.wire) for row in com.context_parallel(1, 64, 32, 1, 4, how, **more)]
+
+    assert rows("ring", backward=False) == [("point_to_point", 3, 3 * 4096, 3 * 4096)]
+    assert rows("ring") == [("point_to_point", 10, 10 * 4096, 10 * 4096)]
+    assert rows("gather", backward=False) == [("all_gather", 1, 16384, 3 * 4096)]
+    assert rows("gather") == [("all_gather", 2, 32768, 6 * 4096), ("reduce_scatter", 1, 16384, 3 * 4096)]
+    assert rows("heads", backward=False) == [("all_to_all", 2, 8192, 6144)]
+    assert rows("heads") == [("all_to_all", 4, 16384, 12288)]
+    assert rows("ring", backward=False, key_share=0.25) == [("point_to_point", 3, 3 * 1024, 3 * 1024)]
+    assert rows("heads", backward=False, key_share=0.25) == [("all_to_all", 2, 4096 + 1024, 0.75 * 5120)]
+    (deep,) = com.context_parallel(3, 64, 32, 5, 4, bytes_per_element=2)
+    assert (deep.calls, deep.payload) == (50, 50 * 3 * 4096 / 2)
+    assert com.wire_total(com.context_parallel(1, 64, 32, 1, 1)) == 0
+    with pytest.raises(InputError, match=r"how: expected .*, got 'star'"):
+        com.context_parallel(1, 64, 32, 1, 4, "star")
+
+
+def test_a_hop_is_hidden_from_the_length_at_which_work_and_message_take_as_long():
+    """Liu et al. 2023, §3: F / B positions, for 16 bits, as many heads of keys as of queries, and no mask."""
+    assert com.hidden_from(3e14, 1e11, causal=False) == 3000
+    c = com.hidden_from(4e14, 5e10, key_share=0.125)
+    assert c == 2000
+    for width in (512, 4096):  # half of 4·c²·D FLOPs, against keys and values in 2 bytes
+        assert 2 * c**2 * width / 4e14 == pytest.approx(2 * c * width * 0.125 * 2 / 5e10)
+    with pytest.raises(InputError, match="bandwidth"):
+        com.hidden_from(1e14, 0)
