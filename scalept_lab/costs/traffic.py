@@ -4,7 +4,7 @@ idle time. Arithmetic only, no torch: these are the numbers that a ledger of rea
 Two ways to count, kept apart:
 
 * **payload**: bytes of the full tensor that a call is about: the tensor that is reduced, the result of an all-gather,
-  the input of a reduce-scatter, the message sent. It belongs to the algorithm and is the same on every backend.
+  the input of a reduce-scatter, the message sent, what a rank hands to an all-to-all. It belongs to the algorithm and is the same on every backend.
 * **wire**: bytes that one rank sends for it, with ring algorithms (`wire_bytes`). A backend may need more: gloo, for
   one, runs a reduce-scatter as an all-reduce.
 
@@ -21,7 +21,7 @@ from typing import Any, Literal, NamedTuple
 from scalept_lab.checks import one_of, positive, whole
 from scalept_lab.errors import InputError
 
-KINDS = ("all_reduce", "all_gather", "reduce_scatter", "broadcast", "point_to_point")
+KINDS = ("all_reduce", "all_gather", "reduce_scatter", "broadcast", "point_to_point", "all_to_all")
 
 
 def wire_bytes(kind: str, payload: float, ranks: int) -> float:
@@ -29,7 +29,7 @@ def wire_bytes(kind: str, payload: float, ranks: int) -> float:
 
     A ring passes n − 1 pieces of 1/n on: (n−1)/n · payload for an all-gather or a reduce-scatter, and an all-reduce is
     one after the other, 2(n−1)/n · payload (Rajbhandari et al. 2020, §7.1). A broadcast sends n − 1 copies in all,
-    (n−1)/n · payload a rank on average; a message is sent once. Raises: InputError.
+    (n−1)/n · payload a rank on average; a message is sent once. Of an all-to-all, 1/n stays where it is. Raises: InputError.
     """
     n, payload = whole("ranks", ranks), positive("payload", payload, zero=True)
     share = {
@@ -38,6 +38,7 @@ def wire_bytes(kind: str, payload: float, ranks: int) -> float:
         "reduce_scatter": (n - 1) / n,
         "broadcast": (n - 1) / n,
         "point_to_point": 1.0 if n > 1 else 0.0,
+        "all_to_all": (n - 1) / n,
     }
     return share[one_of("kind", kind, KINDS)] * payload
 
@@ -170,6 +171,29 @@ def pipeline(
     count = (max(map(sends, range(p))) if stage is None else sends(stage)) if p > 1 else 0
     message = _activations(batch, context, width, bytes_per_element) / m
     return [Traffic("activations", "point_to_point", min(p, 2), count * m, count * m * message)]
+
+
+def expert_parallel(
+    tokens: int, width: int, active: int, experts: int, layers: int, ranks: int, *, bytes_per_element: int = 4,
+    count_bytes: int = 8, backward: bool = True,
+) -> list[Traffic]:  # fmt: skip
+    """Tokens travel to the experts that they chose, and back (Lepikhin et al. 2020, GShard, §3.2).
+
+    Two all-to-alls of `active` rows of `width` for each of this rank's `tokens`, in every layer; the backward pass sends the
+    gradients of both the other way. Before them go the counts, an integer of `count_bytes` for each of the `experts`. The way back
+    carries what has arrived, which is as much as was sent where the load is even: with another load this is the mean over ranks.
+    Raises: InputError.
+    """
+    n, layers = whole("ranks", ranks), whole("layers", layers)
+    k = whole("active", active, 1, whole("experts", experts), "a token passes an expert once")
+    calls = (4 if backward else 2) * layers
+    rows = (
+        whole("tokens", tokens) * k * whole("width", width) * positive("bytes_per_element", bytes_per_element)
+    )
+    return [
+        Traffic("counts", "all_to_all", n, layers, layers * experts * positive("count_bytes", count_bytes)),
+        Traffic("activations", "all_to_all", n, calls, calls * rows),
+    ]
 
 
 def _activations(batch: int, context: int, width: int, bytes_per_element: float) -> float:

@@ -1,4 +1,4 @@
-"""One run on many processes: started, spread, cut into stages, watched by the byte, kept in checkpoints."""
+"""One run on many processes: started, spread, cut into stages, watched by the byte, kept in checkpoints; experts spread."""
 
 from scalept_lab.rooms import shown
 
@@ -8,4 +8,5 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "pipeline": "measured_timeline",
     "checkpoint": "",
     "ledger": "Ledger",
+    "experts": "expert_parallel",
 })  # fmt: skip
