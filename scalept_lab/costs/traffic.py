@@ -4,7 +4,8 @@ idle time. Arithmetic only, no torch: these are the numbers that a ledger of rea
 Two ways to count, kept apart:
 
 * **payload**: bytes of the full tensor that a call is about: the tensor that is reduced, the result of an all-gather,
-  the input of a reduce-scatter, the message sent, what a rank hands to an all-to-all. It belongs to the algorithm and is the same on every backend.
+  the input of a reduce-scatter or of an all-to-all, the message sent. It belongs to the algorithm and is the same on
+  every backend.
 * **wire**: bytes that one rank sends for it, with ring algorithms (`wire_bytes`). A backend may need more: gloo, for
   one, runs a reduce-scatter as an all-reduce.
 
@@ -180,8 +181,8 @@ def expert_parallel(
     """Tokens travel to the experts that they chose, and back (Lepikhin et al. 2020, GShard, §3.2).
 
     Two all-to-alls of `active` rows of `width` for each of this rank's `tokens`, in every layer; the backward pass sends the
-    gradients of both the other way. Before them go the counts, an integer of `count_bytes` for each of the `experts`. The way back
-    carries what has arrived, which is as much as was sent where the load is even: with another load this is the mean over ranks.
+    gradients of both the other way. Before them go the counts, an integer of `count_bytes` for each of the `experts`. The way
+    back carries what has arrived, as much as was sent where the load is even: with another load this is the mean over ranks.
     Raises: InputError.
     """
     n, layers = whole("ranks", ranks), whole("layers", layers)
