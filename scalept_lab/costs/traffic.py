@@ -4,8 +4,8 @@ idle time. Arithmetic only, no torch: these are the numbers that a ledger of rea
 Two ways to count, kept apart:
 
 * **payload**: bytes of the full tensor that a call is about: the tensor that is reduced, the result of an all-gather,
-  the input of a reduce-scatter or of an all-to-all, the message sent. It belongs to the algorithm and is the same on
-  every backend.
+  the input of a reduce-scatter, the message sent, what a rank brings to an all-to-all. It belongs to the algorithm and is
+  the same on every backend.
 * **wire**: bytes that one rank sends for it, with ring algorithms (`wire_bytes`). A backend may need more: gloo, for
   one, runs a reduce-scatter as an all-reduce.
 
@@ -30,7 +30,8 @@ def wire_bytes(kind: str, payload: float, ranks: int) -> float:
 
     A ring passes n − 1 pieces of 1/n on: (n−1)/n · payload for an all-gather or a reduce-scatter, and an all-reduce is
     one after the other, 2(n−1)/n · payload (Rajbhandari et al. 2020, §7.1). A broadcast sends n − 1 copies in all,
-    (n−1)/n · payload a rank on average; a message is sent once. Of an all-to-all, 1/n stays where it is. Raises: InputError.
+    (n−1)/n · payload a rank on average; a message is sent once; of what it brings to an all-to-all a rank keeps 1/n.
+    Raises: InputError.
     """
     n, payload = whole("ranks", ranks), positive("payload", payload, zero=True)
     share = {

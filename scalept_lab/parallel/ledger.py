@@ -36,7 +36,6 @@ OPERATORS = {
     "c10d.gather_": ("gather", 1),
     "c10d.scatter_": ("scatter", 0),
     "c10d.send": ("point_to_point", 0),
-    "c10d.alltoall_base_": ("all_to_all", 1),
     "_c10d_functional.all_reduce": ("all_reduce", 0),
     "_c10d_functional.all_gather_into_tensor": ("all_gather", 0),
     "_c10d_functional.reduce_scatter_tensor": ("reduce_scatter", 0),
