@@ -18,14 +18,16 @@ from scalept_lab.train.timing import in_turns, step_function
 from sweeps.jobs import Rounds, plain, sweep
 
 TOKENS = 200_000
-RATES = (0.0025, 0.005, 0.01, 0.02)
+RATES = (0.005, 0.01, 0.02)
 LONGER = 1.7  # a step of "experts" takes about as many times the processor seconds of one of "equal active"
 # eight experts, half as large as the dense MLP, of which a token passes two
 ARMS = {
     "equal active": ModelConfig.family(32),
-    "equal total": ModelConfig.family(32, mlp_ratio=16),
     "experts": ModelConfig.family(32, mlp_ratio=2, experts=Experts()),
+    "equal total": ModelConfig.family(56),
 }
+# also of equal total; the rate of a matrix follows the width alone, which does not suit an MLP of 16 times the width
+WIDE = ModelConfig.family(32, mlp_ratio=16)
 BALANCE = {
     "no balance": Experts(balance="none"),
     "bias": Experts(balance="bias", strength=0.001),
@@ -51,7 +53,7 @@ def timed(records: list[RunRecord]) -> list[RunRecord]:
 
 
 @sweep(
-    "experts against dense models at equal active and equal total parameters, each at four learning rates, and at equal "
+    "experts against dense models at equal active and equal total parameters, each at three learning rates, and at equal "
     "seconds; with three ways to balance",
     minutes=15,
     seeds=range(5),
@@ -62,7 +64,7 @@ def experts(seeds: Sequence[int]) -> Rounds:
     """The rate of each arm is chosen by its first two seeds. Balances are compared at the rate of the experts."""
     first = [
         plain(recommend(32, TOKENS, model=model, lr=rate, seed=seed), with_loads, experiment="rates", arm=arm)
-        for (arm, model), rate, seed in product(ARMS.items(), RATES, seeds[:2])
+        for (arm, model), rate, seed in product({"wide MLP": WIDE, **ARMS}.items(), RATES, seeds[:2])
     ]
     records = yield first
     best = {
