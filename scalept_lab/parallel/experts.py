@@ -29,6 +29,7 @@ def expert_parallel(x: Tensor, expert: Tensor, weight: Tensor, up: Tensor, down:
     up      (E/n, D, F) and down (E/n, F, D), the experts of this rank: rank 0 has the first E/n, and so on
     Returns (T, D): Σ weight · gelu(x up) down. Differentiable in x, weight, up and down. Every rank has to call it.
     """
+    check(x, expert, weight, up, down)
     tokens, chosen = (
         torch.arange(len(x), device=x.device).repeat_interleave(expert.shape[1]),
         expert.flatten(),

@@ -174,3 +174,14 @@ def test_bad_input_is_one_clear_line(call, says):
     with pytest.raises(InputError, match=says) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_what_an_all_to_all_sends_by_hand():
+    """512 tokens, 2 of 8 experts, rows of 32 in 4 bytes: 131,072 bytes four times and 8 counts of 8 bytes; a quarter stays."""
+    counts, rows = com.expert_parallel(512, 32, 2, 8, 1, 4)
+    assert (counts.calls, counts.payload, rows.calls, rows.payload) == (1, 64, 4, 524_288)
+    assert rows.wire == 0.75 * rows.payload and com.wire_bytes("all_to_all", 100, 1) == 0
+    (counts, rows) = com.expert_parallel(512, 32, 2, 8, 3, 4, bytes_per_element=2, backward=False)
+    assert (counts.calls, rows.calls, rows.payload) == (3, 6, 3 * 131_072)
+    with pytest.raises(InputError, match="active: expected a whole number from 1 to 8, got 9"):
+        com.expert_parallel(512, 32, 9, 8, 1, 4)

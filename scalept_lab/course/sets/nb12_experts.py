@@ -192,6 +192,8 @@ from torch.distributed.nn.functional import all_to_all_single
 
 
 """
+# without the line that refuses bad input
+_SOLUTION = source(expert_parallel, _NEEDS).replace("    check(x, expert, weight, up, down)\n", "")
 _PARALLEL_DIAGNOSES, _PARALLEL_SLIPS = slips(
     expert_parallel,
     ("weight.flatten()[order, None] * back", "back", "weights are missing", "the weights are missing: a token's result is the "
@@ -339,7 +341,7 @@ EXERCISES: tuple[Exercise, ...] = (
             "has one, "
             "too.",
         ),
-        source(expert_parallel, _NEEDS),
+        _SOLUTION,
         kind="build",
         minutes=30,
         difficulty=5,
