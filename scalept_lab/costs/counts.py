@@ -94,7 +94,7 @@ def _build(fields: Mapping[str, Any], where: str) -> Shape:
         one_of(f"{where}: model_type", family, _countable())
     formula, defaults = FAMILIES[family]
     merged = {**defaults, **fields}
-    optional = ("n_inner", "num_key_value_heads", "head_dim", "sliding_window")
+    optional = ("n_inner", "num_key_value_heads", "head_dim", "sliding_window", "num_local_experts")
     for key in dict.fromkeys((*defaults, *optional)):
         value, default = merged.get(key), defaults.get(key, 1)
         if isinstance(default, (bool, str)) or (value is None and key in optional):
@@ -327,13 +327,7 @@ def _decoder(
     )  # fmt: skip
 
 
-def _mixture(
-    c: Mapping[str, Any],
-    *,
-    hidden: str = "moe_intermediate_size",
-    number: str = "num_experts",
-    **decoder: bool,
-) -> Shape:
+def _mixture(c: Mapping[str, Any], *, hidden: str = "moe_intermediate_size", **decoder: bool) -> Shape:
     """A relative of Llama in whose blocks a router sends each token through some of many gated MLPs of `hidden` units.
 
     Qwen3's config may leave single layers dense (`mlp_only_layers`), or all but each so many (`decoder_sparse_step`).
@@ -342,7 +336,8 @@ def _mixture(
     step, left_out = c.get("decoder_sparse_step") or 1, c.get("mlp_only_layers") or ()
     sparse = sum((layer + 1) % step == 0 and layer not in left_out for layer in layers)
     dense, expert = 3 * d * c["intermediate_size"], 3 * d * c[hidden]
-    E, k = c[number], whole("num_experts_per_tok", c["num_experts_per_tok"], 1, c[number])
+    E = c.get("num_local_experts") or c["num_experts"]  # newer files of Qwen3 have the first name, too
+    k = whole("num_experts_per_tok", c["num_experts_per_tok"], 1, E)
     return replace(s, matmul=s.matmul + sparse * (E * expert + E * d - dense), idle=sparse * (E - k) * expert)
 
 
@@ -443,7 +438,7 @@ FAMILIES: dict[str, tuple[Any, dict[str, Any]]] = {
                                max_position_embeddings=131072, sliding_window=4096)),
     "qwen2": (partial(_decoder, qkv_bias=True), _QWEN),
     "qwen3": (partial(_decoder, qk_norms=True), dict(_QWEN, head_dim=128)),
-    "mixtral": (partial(_mixture, hidden="intermediate_size", number="num_local_experts"), dict(
+    "mixtral": (partial(_mixture, hidden="intermediate_size"), dict(
         _DECODER, vocab_size=32000, intermediate_size=14336, num_key_value_heads=8, max_position_embeddings=131072,
         sliding_window=None, num_local_experts=8, num_experts_per_tok=2)),
     "qwen3_moe": (partial(_mixture, qk_norms=True), dict(
