@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
 
 from scalept_lab.checks import positive, shown
 from scalept_lab.errors import InputError
@@ -32,11 +32,32 @@ class Frozen(BaseModel):
         return parse(type(self), {**self.model_dump(), **changes})
 
 
+class Experts(Frozen):
+    """Each block has `number` MLPs, and a router sends each token through `active` of them (see `model.experts`).
+
+    `capacity`: an expert takes at most this many times its even share of a batch's tokens, the rest is dropped; None: all.
+    `balance`, with its `strength`: "auxiliary" adds a loss that is least where the experts have equal work, "bias" moves a number
+    for each expert that counts in the choice alone.
+    """
+
+    number: int = Field(8, ge=2)
+    active: int = Field(2, ge=1)
+    capacity: float | None = Field(None, gt=0)
+    balance: Literal["none", "auxiliary", "bias"] = "auxiliary"
+    strength: float = Field(0.01, gt=0)  # weight of the auxiliary loss, or step of the bias
+
+    @model_validator(mode="after")
+    def _enough_experts(self) -> Experts:
+        if self.active > self.number:
+            raise ValueError(f"a token cannot pass {self.active} of {self.number} experts; lower active")
+        return self
+
+
 class ModelConfig(Frozen):
     """The shape of a transformer.
 
     `width` is the residual stream (d_model), `depth` the number of blocks, `context` the window in tokens.
-    `causal=True` is a decoder (GPT), `False` an encoder (BERT).
+    `causal=True` is a decoder (GPT), `False` an encoder (BERT). With `experts`, `mlp_ratio` is the size of each of them.
     """
 
     vocab_size: int = Field(256, ge=2)
@@ -47,6 +68,13 @@ class ModelConfig(Frozen):
     mlp_ratio: int = Field(4, ge=1)
     positions: Literal["rotary", "learned"] = "rotary"
     causal: bool = True
+    experts: Experts | None = None
+
+    @model_serializer(mode="wrap")
+    def _dense_as_before(self, handler: Any) -> dict[str, Any]:
+        """Without experts the field is left out: a dense model is written, and its runs are named, as before there were any."""
+        values = handler(self)
+        return values if self.experts else {key: value for key, value in values.items() if key != "experts"}
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> ModelConfig:
@@ -166,6 +194,22 @@ class TrainConfig(Frozen):
         if self.accumulate > self.batch:
             raise ValueError(
                 f"a batch of {self.batch} cannot be cut into {self.accumulate} parts (accumulate)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_step_of_experts_is_one_piece(self) -> TrainConfig:
+        """Their load is counted over a whole batch, once: parts, ranks and a second forward pass would each count their own."""
+        fields = ("accumulate", "recompute", "compile", "parallel", "growth", "delayed")
+        changed = [name for name in fields if getattr(self, name) != type(self).model_fields[name].default]
+        if self.model.experts and self.optimizer == "muon":
+            raise ValueError("muon steps matrices, and experts are stacks of them; take adamw")
+        if self.model.experts and changed:
+            raise ValueError(f"experts are trained in whole steps by one process; leave {changed[0]} out")
+        if self.model.experts and self.model.experts.number > self.tokens_per_step:
+            raise ValueError(
+                f"{self.model.experts.number} experts share the {self.tokens_per_step} tokens of a step, so that some learn "
+                "nothing; take fewer experts or a larger batch"
             )
         return self
 

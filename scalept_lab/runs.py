@@ -27,6 +27,7 @@ from scalept_lab.folders import writing
 class RunRecord(BaseModel):
     """One training run. N counts non-embedding parameters; D tokens; C floating-point operations; L nats per token.
 
+    Of a mixture of experts N counts those that a token passes, so that C is about 6 N D there, too, and N_total all.
     `L` is the held-out loss after the last step; it is None when the run diverged or failed.
     `curve` holds (step, tokens seen, training loss) along the way.
     """

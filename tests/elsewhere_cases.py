@@ -15,7 +15,7 @@ import scalept_lab as sl
 from scalept_lab.compress import decode, distill, prune, quantize, variants
 from scalept_lab.config import Curriculum, Delayed, ModelConfig, TrainConfig
 from scalept_lab.data.corpora import Prepared
-from scalept_lab.model import activations, optim, precision
+from scalept_lab.model import activations, experts, optim, precision
 from scalept_lab.model.transformer import Transformer, device_of
 from scalept_lab.parallel import ring
 from scalept_lab.train import delayed, growth, loop, questions, step, stepwise, timing
@@ -27,6 +27,7 @@ WHERE = "elsewhere"
 LEVEL = "GoToLocalS5N2"
 POLICY = policy_model.PolicyConfig(width=8, depth=1, heads=1)
 TINY = ModelConfig(width=16, context=16, heads=2)
+MIXTURE = TINY.replace(mlp_ratio=2, experts={"number": 4, "active": 2})
 
 
 @cache
@@ -167,6 +168,15 @@ def bert_pretrained() -> None:
     finetuning.attention(judge, tokenizer, *texts[3])
 
 
+def mixed() -> None:
+    made = model(MIXTURE)
+    text = torch.randint(256, (2, 16))  # on the CPU, as windows of a corpus are
+    assert experts.loads(made, text).device.type == WHERE
+    step.balanced(step.next_token)(made, batch(), batch())[0].backward()
+    x_TxD, layer = torch.randn(6, 16).to(WHERE), made.blocks[0].mlp
+    experts.apply_experts(x_TxD, *layer.routed(layer.router(x_TxD)), layer.up, layer.down)
+
+
 CASES: dict[str, Callable[[], None]] = {
     "fit_model": fit,
     "fit_model, in parts": lambda: fit(accumulate=2),
@@ -174,6 +184,11 @@ CASES: dict[str, Callable[[], None]] = {
     "fit_model, short to long": lambda: fit(curriculum=Curriculum(start=0.25)),
     "fit_model, easy to hard": lambda: fit(curriculum=Curriculum(order="easy")),
     "fit_model, learned positions": lambda: fit(model=TINY.replace(positions="learned")),
+    "fit_model, experts": lambda: fit(model=MIXTURE),
+    "fit_model, experts balanced by a bias": lambda: fit(
+        model=MIXTURE.replace(experts={"number": 4, "active": 1, "balance": "bias", "capacity": 1.0})
+    ),
+    "experts": mixed,
     "fit_student": lambda: trained(*distill.fit_student(config(), model(), corpus=corpus())),
     "fit_student, teacher from the CPU": lambda: trained(
         *distill.fit_student(config(), model().to("cpu"), corpus=corpus())

@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "planner": "estimate",
     "layouts": "Cluster Layout",
     "published": "",
+    "mixtures": "",
     "failures": "",
     "numbers": "",
 })  # fmt: skip

@@ -11,13 +11,14 @@ Arithmetic only, no torch. Conventions, stated once:
   whole context, 12 · depth · width · context per token in training (Kaplan et al. 2020, table 1, times three; Chowdhery et al.
   2022, appendix B). A causal mask is not discounted. A layer with a sliding window of w tokens sees min(context, w) of them.
   **"6N"** is 6 · non-embedding parameters (Kaplan et al. 2020, §2.1).
+* A mixture of experts computes with the experts that a token passes: both conventions count those and the router.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil
 from pathlib import Path
@@ -46,19 +47,25 @@ def shape(model: Any) -> Shape:
     if hasattr(model, "model") and not hasattr(model, "width"):  # a TrainConfig
         model = model.model
     fields = {
-        key: getattr(model, key) for key in (*FAMILIES["scalept"][1], "tie_embeddings") if hasattr(model, key)
+        key: getattr(model, key)
+        for key in (*FAMILIES["scalept"][1], "tie_embeddings", "experts")
+        if hasattr(model, key)
     }
     return _build(fields, type(model).__name__)
 
 
 def count(model: Any) -> dict[str, int]:
-    """`scalept count`: total, non_embedding and embedding parameters, and "full" training FLOPs per token."""
+    """`scalept count`: total, non_embedding and embedding parameters, and "full" training FLOPs per token.
+
+    Of a mixture of experts also `active`: those of the parameters that a token passes, tables included.
+    """
     s = shape(model)
     return {
         "total": s.total,
         "non_embedding": s.non_embedding,
         "embedding": s.embedding,
         "flops_per_token": round(s.flops_per_token()),
+        **({"active": s.active} if s.idle else {}),
     }
 
 
@@ -87,12 +94,12 @@ def _build(fields: Mapping[str, Any], where: str) -> Shape:
         one_of(f"{where}: model_type", family, _countable())
     formula, defaults = FAMILIES[family]
     merged = {**defaults, **fields}
-    optional = ("n_inner", "num_key_value_heads", "head_dim", "sliding_window")
+    optional = ("n_inner", "num_key_value_heads", "head_dim", "sliding_window", "num_local_experts")
     for key in dict.fromkeys((*defaults, *optional)):
         value, default = merged.get(key), defaults.get(key, 1)
         if isinstance(default, (bool, str)) or (value is None and key in optional):
             continue
-        merged[key] = whole(f"{where}: {key}", value, 0 if key == "max_window_layers" else 1)
+        merged[key] = whole(f"{where}: {key}", value, 0 if key in MAY_BE_ZERO else 1)
     kinds = merged.get("layer_types")
     if kinds is not None:
         if not isinstance(kinds, list) or len(kinds) != merged.get("num_hidden_layers"):
@@ -103,6 +110,9 @@ def _build(fields: Mapping[str, Any], where: str) -> Shape:
         for kind in kinds:
             one_of(f"{where}: layer_types", kind, LAYER_TYPES)
     return formula(merged)
+
+
+MAY_BE_ZERO = ("max_window_layers", "first_k_dense_replace", "n_shared_experts")
 
 
 def _countable() -> list[str]:
@@ -206,23 +216,34 @@ class Shape:
     tied: bool = False  # the output layer is the token table, so that `embedding` has it once
     windowed: int = 0  # layers that look back no further than `window` tokens
     window: int = 0
+    idle: int = 0  # of `matmul`: weights of experts that a token does not pass
 
     @property
     def non_embedding(self) -> int:
         return self.matmul + self.once + self.other
 
     @property
+    def active_non_embedding(self) -> int:
+        """The N of a mixture of experts: what a token passes. Of a dense model, all of `non_embedding`."""
+        return self.non_embedding - self.idle
+
+    @property
     def total(self) -> int:
         return self.embedding + self.non_embedding
+
+    @property
+    def active(self) -> int:
+        """What a token passes, the tables included, as model cards say it."""
+        return self.total - self.idle
 
     def flops_per_token(self, convention: str = "full", context: int | None = None) -> float:
         """Training FLOPs (forward and backward) per token. `context`: tokens per sequence, the model's by
         default.
         """
         if one_of("convention", convention, ("full", "6N")) == "6N":
-            return 6.0 * self.non_embedding
+            return 6.0 * self.active_non_embedding
         length = self.context if context is None else whole("context", context)
-        weights = self.matmul + self.vocabulary + self.once / length
+        weights = self.matmul - self.idle + self.vocabulary + self.once / length
         return 6.0 * weights + self.attention_flops(length)
 
     def attention_flops(self, context: int | None = None) -> float:
@@ -306,6 +327,50 @@ def _decoder(
     )  # fmt: skip
 
 
+def _mixture(c: Mapping[str, Any], *, hidden: str = "moe_intermediate_size", **decoder: bool) -> Shape:
+    """A relative of Llama in whose blocks a router sends each token through some of many gated MLPs of `hidden` units.
+
+    Qwen3's config may leave single layers dense (`mlp_only_layers`), or all but each so many (`decoder_sparse_step`).
+    """
+    s, d, layers = _decoder(c, **decoder), c["hidden_size"], range(c["num_hidden_layers"])
+    step, left_out = c.get("decoder_sparse_step") or 1, c.get("mlp_only_layers") or ()
+    sparse = sum((layer + 1) % step == 0 and layer not in left_out for layer in layers)
+    dense, expert = 3 * d * c["intermediate_size"], 3 * d * c[hidden]
+    E = c.get("num_local_experts") or c["num_experts"]  # newer files of Qwen3 have the first name, too
+    k = whole("num_experts_per_tok", c["num_experts_per_tok"], 1, E)
+    return replace(s, matmul=s.matmul + sparse * (E * expert + E * d - dense), idle=sparse * (E - k) * expert)
+
+
+def _deepseek_v3(c: Mapping[str, Any]) -> Shape:
+    """Multi-head latent attention: queries, and keys with values, come out of two small vectors (DeepSeek-AI 2024, §2.1.1).
+
+    The first `first_k_dense_replace` layers are dense; the others have routed experts and one shared by all tokens. The module
+    for multi-token prediction is not counted, as in the published number.
+    """
+    d, depth, heads, v = (
+        c[k] for k in ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+    )
+    nope, rope, value = c["qk_nope_head_dim"], c["qk_rope_head_dim"], c["v_head_dim"]
+    q_rank, kv_rank = c["q_lora_rank"], c["kv_lora_rank"]
+    attention = d * q_rank + q_rank * heads * (nope + rope) + d * (kv_rank + rope)
+    attention += kv_rank * heads * (nope + value) + heads * value * d
+    E, k = (
+        c["n_routed_experts"],
+        whole("num_experts_per_tok", c["num_experts_per_tok"], 1, c["n_routed_experts"]),
+    )
+    dense = whole("first_k_dense_replace", c["first_k_dense_replace"], 0, depth)
+    expert, sparse = 3 * d * c["moe_intermediate_size"], depth - dense
+    matmul = depth * attention + dense * 3 * d * c["intermediate_size"]
+    matmul += sparse * ((E + c["n_shared_experts"]) * expert + E * d)
+    other = depth * (2 * d + q_rank + kv_rank) + d
+    mixed = heads * (nope + rope + value) // 2  # scores over the wide keys, sums over the narrower values
+    tied = c["tie_word_embeddings"]
+    return Shape(
+        v * d * (1 if tied else 2), matmul, other, v * d, 0, depth, mixed, c["max_position_embeddings"], tied,
+        idle=sparse * (E - k) * expert,
+    )  # fmt: skip
+
+
 LAYER_TYPES = ("full_attention", "sliding_attention")
 
 
@@ -326,9 +391,21 @@ def _own(c: Mapping[str, Any]) -> Shape:
     """`scalept_lab.config.ModelConfig`: no biases, norms without parameters, untied output layer."""
     d, v, s, depth = c["width"], c["vocab_size"], c["context"], c["depth"]
     matmul, _ = _blocks(depth, d, c["mlp_ratio"] * d)
+    idle = 0
+    if (experts := c.get("experts")) is not None:
+        number, active = (_field(experts, name) for name in ("number", "active"))
+        expert = 2 * c["mlp_ratio"] * d * d
+        matmul += depth * ((number - 1) * expert + number * d)
+        idle = depth * (number - active) * expert
     tied = bool(c.get("tie_embeddings"))
     tables = v * d * (1 if tied else 2) + (s * d if c["positions"] == "learned" else 0)
-    return Shape(tables, matmul, 0, v * d, 0, depth, d, s, tied)
+    return Shape(tables, matmul, 0, v * d, 0, depth, d, s, tied, idle=idle)
+
+
+def _field(experts: Any, name: str) -> int:
+    """Of a `config.Experts`, or of its fields as they stand in a file. Raises: InputError."""
+    value = experts.get(name) if isinstance(experts, Mapping) else getattr(experts, name, None)
+    return whole(f"experts.{name}", value)
 
 
 _DECODER: dict[str, Any] = dict(hidden_size=4096, num_hidden_layers=32, num_attention_heads=32,
@@ -361,6 +438,18 @@ FAMILIES: dict[str, tuple[Any, dict[str, Any]]] = {
                                max_position_embeddings=131072, sliding_window=4096)),
     "qwen2": (partial(_decoder, qkv_bias=True), _QWEN),
     "qwen3": (partial(_decoder, qk_norms=True), dict(_QWEN, head_dim=128)),
+    "mixtral": (partial(_mixture, hidden="intermediate_size"), dict(
+        _DECODER, vocab_size=32000, intermediate_size=14336, num_key_value_heads=8, max_position_embeddings=131072,
+        sliding_window=None, num_local_experts=8, num_experts_per_tok=2)),
+    "qwen3_moe": (partial(_mixture, qk_norms=True), dict(
+        _DECODER, vocab_size=151936, hidden_size=2048, intermediate_size=6144, num_hidden_layers=24, num_key_value_heads=4,
+        max_position_embeddings=32768, use_sliding_window=False, sliding_window=4096, moe_intermediate_size=768,
+        num_experts=128, num_experts_per_tok=8)),
+    "deepseek_v3": (_deepseek_v3, dict(
+        vocab_size=129280, hidden_size=7168, intermediate_size=18432, moe_intermediate_size=2048, num_hidden_layers=61,
+        num_attention_heads=128, n_shared_experts=1, n_routed_experts=256, kv_lora_rank=512, q_lora_rank=1536,
+        qk_rope_head_dim=64, v_head_dim=128, qk_nope_head_dim=128, num_experts_per_tok=8, first_k_dense_replace=3,
+        max_position_embeddings=4096, tie_word_embeddings=False)),
     "gemma": (_decoder, _GEMMA),
     "gemma2": (partial(_decoder, norms=4), _GEMMA2),
     "gemma3_text": (partial(_decoder, norms=4, qk_norms=True), dict(

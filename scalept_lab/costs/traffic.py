@@ -238,6 +238,29 @@ def hidden_from(
     return numbers * speed * (2 if causal else 1)
 
 
+def expert_parallel(
+    tokens: int, width: int, active: int, experts: int, layers: int, ranks: int, *, bytes_per_element: int = 4,
+    count_bytes: int = 8, backward: bool = True,
+) -> list[Traffic]:  # fmt: skip
+    """Tokens travel to the experts that they chose, and back (Lepikhin et al. 2020, GShard, §3.2).
+
+    Two all-to-alls of `active` rows of `width` for each of this rank's `tokens`, in every layer; the backward pass sends the
+    gradients of both the other way. Before them go the counts, an integer of `count_bytes` for each of the `experts`. The way
+    back carries what has arrived, as much as was sent where the load is even: with another load this is the mean over ranks.
+    Raises: InputError.
+    """
+    n, layers = whole("ranks", ranks), whole("layers", layers)
+    k = whole("active", active, 1, whole("experts", experts), "a token passes an expert once")
+    calls = (4 if backward else 2) * layers
+    rows = (
+        whole("tokens", tokens) * k * whole("width", width) * positive("bytes_per_element", bytes_per_element)
+    )
+    return [
+        Traffic("counts", "all_to_all", n, layers, layers * experts * positive("count_bytes", count_bytes)),
+        Traffic("activations", "all_to_all", n, calls, calls * rows),
+    ]
+
+
 def _activations(batch: int, context: int, width: int, bytes_per_element: float) -> float:
     """Bytes of one tensor of activations, B·L·D."""
     elements = whole("batch", batch) * whole("context", context) * whole("width", width)

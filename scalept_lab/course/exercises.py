@@ -83,7 +83,7 @@ def notebook_numbers() -> list[str]:
     from scalept_lab.course import sets
 
     names = (module.name for module in pkgutil.iter_modules(sets.__path__))
-    return sorted(name[2:] for name in names if name.startswith("nb"))
+    return sorted(name[2:] for name in names if name.startswith("nb") and name[2:].isdigit())
 
 
 def notebook_exercises(number: str) -> tuple[Exercise, ...]:

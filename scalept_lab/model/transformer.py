@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scalept_lab.config import ModelConfig
+from scalept_lab.model.experts import MoE
 
 ROTARY_BASE = 100.0  # wavelengths from 6 to a few hundred tokens, as suits a context of 64
 
@@ -40,7 +41,9 @@ class Transformer(nn.Module):
         self.head = nn.Linear(config.width, config.vocab_size, bias=False)
         self.apply(_init)
         for name, weight in self.named_parameters():  # 2·depth branches add up in the residual stream:
-            if name.endswith(("attention.out.weight", "mlp.down.weight")):  # Radford et al. 2019, §2.3
+            if name.endswith(
+                ("attention.out.weight", "mlp.down.weight", "mlp.down")
+            ):  # Radford et al. 2019, §2.3
                 weight.data.div_(math.sqrt(2 * config.depth))
         # the first prediction is uniform: the loss starts at log(vocab_size)
         nn.init.zeros_(self.head.weight)
@@ -68,7 +71,7 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.attention = Attention(config)
-        self.mlp = MLP(config)
+        self.mlp: MLP | MoE = MoE(config) if config.experts else MLP(config)
 
     def forward(self, x_BxLxD: Tensor, rotary: tuple[Tensor, Tensor] | None) -> Tensor:
         x_BxLxD = x_BxLxD + self.attention(norm(x_BxLxD), rotary)

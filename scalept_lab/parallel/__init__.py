@@ -11,4 +11,5 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "checkpoint": "",
     "ledger": "Ledger",
     "ring": "",
+    "experts": "expert_parallel",
 })  # fmt: skip

@@ -99,6 +99,11 @@ def check(config: TrainConfig, ranks: int) -> None:
     parallel, model = config.parallel or Parallel(), config.model
     if ranks == 1:
         return
+    if model.experts:
+        raise InputError(
+            f"experts: expected a dense model on {ranks} ranks, got {model.experts.number} experts, whose load is counted over "
+            "the whole batch; train it with one process"
+        )
     kind, tensor = parallel.strategy, _tensor_size(parallel, ranks)
     if ranks % tensor:
         raise InputError(

@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "compress": "plot_cost plot_gaps plot_pareto plot_quantization",
     "context": "plot_ring_hidden plot_ring_work",
     "curriculum": "plot_adaptive plot_arms plot_schedule plot_stability",
+    "experts": "plot_load plot_mixtures",
     "explorers": "explorer",
     "frontier": "plot_frontier",
     "laws": "plot_bootstrap plot_law_surface plot_optimal plot_parameters plot_power_fit plot_residuals",

@@ -105,7 +105,7 @@ def plot_adaptive(
     return plot_schedule(schedule, steps, seen, "level", title)
 
 
-def plot_arms(tables: Mapping[str, Sequence[Arm]]) -> Figure:
+def plot_arms(tables: Mapping[str, Sequence[Arm]], title: str = "") -> Figure:
     """Differences to the baseline with their 95 % intervals, a group for each table; left of zero is better.
 
     Filled where the interval excludes zero, hollow where it does not. Raises: InputError if there is no arm to draw.
@@ -141,7 +141,7 @@ def plot_arms(tables: Mapping[str, Sequence[Arm]]) -> Figure:
     ax.set_yticks(ticks, names)
     ax.set_ylim(y - 0.4, -0.6)
     ax.grid(axis="y", visible=False)
-    label(ax, "loss minus the baseline's (nats per token, 95 % interval)", "")
+    label(ax, "loss minus the baseline's (nats per token, 95 % interval)", "", title)
     return fig
 
 

@@ -111,7 +111,7 @@ def outcome(
     speed = seen / max(watch.seconds, 1e-9)
     return record(
         config.model_dump(), loss, limit=watch.limit, why=watch.why(config.dtype), curve=watch.curve, seconds=watch.seconds,
-        N=shape.non_embedding, N_total=shape.total, D=seen, C=pacing.flops(config, watch.step) if C is None else C,
+        N=shape.active_non_embedding, N_total=shape.total, D=seen, C=pacing.flops(config, watch.step) if C is None else C,
         metrics={
             "tokens_per_second": round(speed, 1), "flops_per_second": shape.flops_per_token() * speed, **(metrics or {})
         },

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from scalept_lab.config import Parallel, TrainConfig
 from scalept_lab.model.activations import recompute
+from scalept_lab.model.experts import auxiliary_loss
 from scalept_lab.model.optim import make_optimizer
 from scalept_lab.model.precision import autocast, compiled, use_tf32
 from scalept_lab.model.transformer import Transformer, cross_entropy, device_of
@@ -35,6 +36,16 @@ def next_token(model: nn.Module, x_BxL: Tensor, y_BxL: Tensor) -> tuple[Tensor, 
     """The objective of a language model, in nats per token: what is minimized is also what is watched."""
     loss = cross_entropy(model(x_BxL), y_BxL)
     return loss, loss.detach()
+
+
+def balanced(objective: Objective) -> Objective:
+    """The objective with the balance losses of the model's experts added to what is minimized, not to what is watched."""
+
+    def with_balance(model: nn.Module, x_BxL: Tensor, y_BxL: Tensor) -> tuple[Tensor, Tensor]:
+        loss, watched = objective(model, x_BxL, y_BxL)
+        return loss + auxiliary_loss(model), watched
+
+    return with_balance
 
 
 def train_step(
@@ -112,6 +123,8 @@ class Run:
 def set_up(config: TrainConfig, device: str, objective: Objective = next_token) -> Run:
     """Build the model of a run and its optimizer, spread over the ranks of the process group if there is one."""
     parallel = config.parallel or Parallel()
+    if config.model.experts:
+        objective = balanced(objective)
     if device == "cuda":
         use_tf32()
     with _SEEDED:  # the same model on every rank

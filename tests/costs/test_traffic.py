@@ -191,7 +191,10 @@ def test_context_parallel_rows_by_hand():
     """64 positions of width 32 in one layer on 4 ranks, 32 bits: 2,048 bytes of queries a rank, 4,096 of keys and values."""
 
     def rows(how, **more):
-        return [(row.kind, row.calls, row.payload, row.wire) for row in com.context_parallel(1, 64, 32, 1, 4, how, **more)]
+        return [
+            (row.kind, row.calls, row.payload, row.wire)
+            for row in com.context_parallel(1, 64, 32, 1, 4, how, **more)
+        ]
 
     assert rows("ring", backward=False) == [("point_to_point", 3, 3 * 4096, 3 * 4096)]
     assert rows("ring") == [("point_to_point", 10, 10 * 4096, 10 * 4096)]
@@ -217,3 +220,14 @@ def test_a_hop_is_hidden_from_the_length_at_which_work_and_message_take_as_long(
         assert 2 * c**2 * width / 4e14 == pytest.approx(2 * c * width * 0.125 * 2 / 5e10)
     with pytest.raises(InputError, match="bandwidth"):
         com.hidden_from(1e14, 0)
+
+
+def test_what_an_all_to_all_sends_by_hand():
+    """512 tokens, 2 of 8 experts, rows of 32 in 4 bytes: 131,072 bytes four times and 8 counts of 8 bytes; a quarter stays."""
+    counts, rows = com.expert_parallel(512, 32, 2, 8, 1, 4)
+    assert (counts.calls, counts.payload, rows.calls, rows.payload) == (1, 64, 4, 524_288)
+    assert rows.wire == 0.75 * rows.payload and com.wire_bytes("all_to_all", 100, 1) == 0
+    (counts, rows) = com.expert_parallel(512, 32, 2, 8, 3, 4, bytes_per_element=2, backward=False)
+    assert (counts.calls, rows.calls, rows.payload) == (3, 6, 3 * 131_072)
+    with pytest.raises(InputError, match="active: expected a whole number from 1 to 8, got 9"):
+        com.expert_parallel(512, 32, 9, 8, 1, 4)
