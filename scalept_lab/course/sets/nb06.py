@@ -624,14 +624,14 @@ answer = meetings * 1e9 * 4""",
     ),
     Exercise(
         "06.5",
-        "A report says: 'At the learning rate 0.08, the same for both, local SGD with H = 4 reaches a lower loss than data "
-        "parallel training, with a quarter of the bytes; three seeds agree. So delay helps.' Which question goes "
-        "to its heart: 'seeds', 'bytes', 'rates' or 'model'?",
+        "A report says: 'With the same learning rate for both, local SGD with H = 4 lies below data parallel training by 0.04 ± "
+        "0.01 nats (ten seeds, paired), with a quarter of the bytes. So delay helps.' Which question goes to its heart: 'seeds', "
+        "'bytes', 'rates' or 'model'?",
         choice(
             "rates",
             {
                 "rates": "",
-                "seeds": "three seeds agree: the difference is real at that rate. But is that rate fair to both?",
+                "seeds": "the interval is well clear of zero: the difference is real at that rate. Is the rate fair?",
                 "bytes": "the count is right: one meeting in 4 steps. The doubt is about the loss.",
                 "model": "a larger model may change the answer; but first, is the comparison fair at this one?",
             },
@@ -640,7 +640,7 @@ answer = meetings * 1e9 * 4""",
         (
             "What does a mean over four workers do to the noise that a high rate leaves in the parameters?",
             "It damps it. Who profits from that: a method whose rate is too high, or one whose rate is right?",
-            "Each method has a best rate of its own. Was 0.08 the best of either?",
+            "Each method has a best rate of its own. Of which method was the shared one the best?",
         ),
         'answer = "rates"',
         wrong=(("seeds", "difference is real"), ("bytes", "count is right"), ("model", "comparison fair")),
