@@ -188,7 +188,7 @@ def train(options: argparse.Namespace) -> tuple[Any, str]:
     from scalept_lab.train.loop import Keep
     from scalept_lab.train.loop import train as train_run
 
-    keep = Keep(options.checkpoint, options.every) if options.checkpoint else None
+    keep = Keep(options.checkpoint, options.every, options.background) if options.checkpoint else None
     title = f"training {config.steps:,} steps"
     with Bar(title, shown=not options.json and _speaks()) as bar:
         record = train_run(config, keep=keep, progress=lambda step: bar.at(step / config.steps))
@@ -321,6 +321,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--every", type=int, default=100, metavar="K", help="steps between checkpoints (default 100)"
     )
+    sub.add_argument("--background", action="store_true", help="go on training while a checkpoint is written")
 
     sub = add("merge", merge, "pool run records from many folders into one file")
     sub.add_argument("folders", nargs="+", metavar="DIR")

@@ -22,7 +22,7 @@ TUNING = 7  # the seed that rates are chosen with
 
 @sweep(
     "data parallel training with three batches, local SGD and DiLoCo at H = 4, 16, 64 × learning rates (and outer settings): "
-    "one seed to choose, three to compare", minutes=25, metrics=("bytes_per_parameter",),
+    "one seed to choose, six to compare", minutes=35, seeds=range(6), metrics=("bytes_per_parameter",),
 )  # fmt: skip
 def delayed(seeds: Sequence[int]) -> Rounds:
     """Four workers in one process (`scalept_lab.train.delayed` says why that is the same).

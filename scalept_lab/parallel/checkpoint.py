@@ -22,14 +22,18 @@ import os
 import pickle
 import re
 import shutil
+import threading
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed import checkpoint as dcp
 from torch.distributed.checkpoint import metadata as contents
+from torch.distributed.checkpoint.staging import BlockingAsyncStager
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from scalept_lab import folders
@@ -51,10 +55,85 @@ def save(
     moment leaves the checkpoints before it and no half one. `extra`: JSON-able; the first rank's counts. The same step of
     the same run is not written twice. Raises: InputError if `extra` is not JSON, or the folder holds another run.
     """
-    folder, name = Path(folder), f"step-{step:08d}"
+    agree(_cannot_save(Path(folder), config_id, extra) if rank() == 0 else None)
+    return _write(Path(folder), _Moment.of(step, model, optimizer, config_id, extra))
+
+
+class Background:
+    """Checkpoints that are written while training goes on; training stands still for a copy in memory alone.
+
+        later = Background()                  # on every rank
+        later.save(folder, step, …)           # as `save`; returns when the copy is made
+        later.wait()                          # at the end: the last one is complete
+
+    One is written at a time: a `save` that comes before the last has been written waits for it. The copy takes as much memory
+    as parameters and moments. What went wrong while writing is raised by the next `save` or `wait`.
+    """
+
+    def __init__(self) -> None:
+        # messages of its own: a checkpoint's must not meet those of the training step that goes on beside it
+        self._group = dist.new_group(backend="gloo") if many() else None
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def save(
+        self,
+        folder: str | Path,
+        step: int,
+        model: nn.Module,
+        optimizer: Any,
+        config_id: str,
+        extra: dict[str, Any],
+    ) -> None:
+        """As `checkpoint.save`, but written later. Raises: as it does, and what went wrong with the one before."""
+        self.wait()
+        agree(_cannot_save(Path(folder), config_id, extra) if rank() == 0 else None)
+        moment = _Moment.of(step, model, optimizer, config_id, extra)
+        moment.tensors = BlockingAsyncStager().stage(moment.tensors)
+        # a daemon: a run that fails does not stay for a checkpoint that its partners will never finish
+        self._thread = threading.Thread(target=self._run, args=(Path(folder), moment), daemon=True)
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Until the last one is complete. Raises: what went wrong while it was written."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def _run(self, folder: Path, moment: _Moment) -> None:
+        try:
+            _write(folder, moment, self._group)
+        except BaseException as error:
+            self._error = error
+
+
+@dataclass
+class _Moment:
+    """A run after a step: what `_write` puts into files."""
+
+    step: int
+    tensors: dict[str, Tensor]
+    tensor_ranks: int
+    random: dict[str, str]
+    config_id: str
+    extra: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls, step: int, model: nn.Module, optimizer: Any, config_id: str, extra: dict[str, Any]
+    ) -> _Moment:
+        extra = json.loads(json.dumps(extra))  # a copy: a curve grows while it is written
+        return cls(step, _tensors(model, optimizer), _tensor_ranks(model), _random_state(), config_id, extra)
+
+
+def _write(folder: Path, moment: _Moment, group: Any = None) -> Path:
+    """`group`: whose messages are used; the default group's where it is None."""
+    name = f"step-{moment.step:08d}"
     path, draft = folder / name, folder / f"{name}.tmp"
-    agree(_cannot_save(folder, config_id, extra) if rank() == 0 else None)
-    if any(everybody(path.exists())):
+    if any(everybody(path.exists(), group)):
         return path
 
     def begin() -> None:
@@ -63,24 +142,31 @@ def save(
                 shutil.rmtree(stale)
             draft.mkdir(parents=True)
 
-    together(begin if rank() == 0 else _nothing)
+    together(begin if rank() == 0 else _nothing, group)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is disabled")  # one process: that is meant
-        dcp.save(_tensors(model, optimizer), storage_writer=dcp.FileSystemWriter(draft), no_dist=not many())
-    written = everybody(together(lambda: {file.name: _sha256(file) for file in draft.glob(f"__{rank()}_*")}))
-    random = everybody(_random_state())
+        dcp.save(
+            moment.tensors,
+            storage_writer=dcp.FileSystemWriter(draft),
+            process_group=group,
+            no_dist=not many(),
+        )
+    written = everybody(
+        together(lambda: {file.name: _sha256(file) for file in draft.glob(f"__{rank()}_*")}, group), group
+    )
+    random = everybody(moment.random, group)
 
     def finish() -> None:
         files = {name: digest for part in written for name, digest in part.items()}
         files[".metadata"] = _sha256(draft / ".metadata")
-        manifest = {"step": step, "config_id": config_id, "ranks": len(random), "tensor": _tensor_ranks(model),
-                    "extra": extra, "random": random, "files": files}  # fmt: skip
+        manifest = {"step": moment.step, "config_id": moment.config_id, "ranks": len(random), "tensor": moment.tensor_ranks,
+                    "extra": moment.extra, "random": random, "files": files}  # fmt: skip
         write_atomically(draft / MANIFEST, json.dumps(manifest))
         os.replace(draft, path)
         for old in _complete(folder)[:-KEEP]:
             shutil.rmtree(old, ignore_errors=True)
 
-    together(finish if rank() == 0 else _nothing)
+    together(finish if rank() == 0 else _nothing, group)
     return path
 
 

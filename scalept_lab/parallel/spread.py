@@ -314,30 +314,30 @@ def world() -> int:
     return dist.get_world_size() if many() else 1
 
 
-def everybody(value: Any) -> list[Any]:
-    """The value of each rank, in order: [value] where there is one process."""
+def everybody(value: Any, group: Any = None) -> list[Any]:
+    """The value of each rank, in order: [value] where there is one process. `group`: by whose messages, if not the default's."""
     if not many():
         return [value]
     values: list[Any] = [None] * world()
-    dist.all_gather_object(values, value)
+    dist.all_gather_object(values, value, group)
     return values
 
 
-def agree(fault: str | None) -> None:
+def agree(fault: str | None, group: Any = None) -> None:
     """Raise on every rank what is wrong on one: a rank that went on alone would wait for the others for ever."""
-    for found in everybody(fault):
+    for found in everybody(fault, group):
         if found:
             raise InputError(found)
 
 
-def together(make: Callable[[], Made]) -> Made:
+def together(make: Callable[[], Made], group: Any = None) -> Made:
     """What `make` makes on each rank. Raises: on every rank, in place of waiting for it, what went wrong on one."""
     try:
         made = make()
     except BaseException as error:
-        everybody(str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}")
+        everybody(str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}", group)
         raise
-    agree(None)
+    agree(None, group)
     return made
 
 

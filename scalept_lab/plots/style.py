@@ -216,7 +216,7 @@ def described(fig: Figure) -> dict[str, Any]:
     """Title and axis labels of a figure's panels, for a test that cannot see it."""
     panels = [ax for ax in fig.axes if ax.axison]
     return {
-        "title": next((title for ax in panels for title in _titles(ax) if title), ""),
+        "title": fig.get_suptitle() or next((title for ax in panels for title in _titles(ax) if title), ""),
         "axes": [[ax.get_xlabel(), ax.get_ylabel()] for ax in panels],
     }
 

@@ -180,7 +180,11 @@ YEAR = 365.25 * 24 * 3600
 
 
 def plot_interrupted(
-    undisturbed: Curve, lives: Sequence[Curve], kills: Sequence[float], saved: Sequence[float]
+    undisturbed: Curve,
+    lives: Sequence[Curve],
+    kills: Sequence[float],
+    saved: Sequence[float],
+    title: str = "",
 ) -> Figure:
     """The training loss of a run that was killed, life by life, over that of the same run left alone.
 
@@ -201,21 +205,22 @@ def plot_interrupted(
     ax.plot(saved, [0.02] * len(saved), "^", color="black", markersize=7, transform=ax.get_xaxis_transform(),
             label="checkpoint")  # fmt: skip
     ax.legend(loc="upper right", **look.LEGEND)
-    label(ax, "step", "training loss (nats per token)")
+    label(ax, "step", "training loss (nats per token)", title)
     return fig
 
 
 def plot_left_out(
-    undisturbed: Curve, others: Mapping[str, Curve], resumed: float, smooth: int = 10
+    undisturbed: Curve, others: Mapping[str, Curve], resumed: float, smooth: int = 10, title: str = ""
 ) -> Figure:
-    """How far each curve lies above the undisturbed one (below: negative), by step; `resumed` is where they part.
+    """How far each curve lies above the undisturbed one (below: negative), by step, on one scale; `resumed` is where they part.
 
     Each point is the mean of the last `smooth` steps: single batches differ more than what is left out changes.
     """
     if not others:
         raise InputError("others: expected at least one curve, got none")
     base = dict(zip(*map(list, _points(undisturbed)), strict=True))
-    fig, axes = look.canvas(len(others), 1, size=(7.0, 1.2 + 1.1 * len(others)), sharex=True)
+    fig, axes = look.canvas(len(others), 1, size=(7.0, 1.2 + 1.1 * len(others)), sharex=True, sharey=True)
+    highest = 0.02
     for ax, (name, curve), color in zip(np.atleast_1d(axes), others.items(), COLORS, strict=False):
         step, loss = _points(curve)
         kept = [(s, value - base[s]) for s, value in zip(step, loss, strict=True) if s in base]
@@ -225,10 +230,11 @@ def plot_left_out(
         ]
         ax.plot([s for s, _ in kept], means, color=color, linewidth=1.6)
         ax.axvline(resumed, color=VERMILLION, linewidth=1.2, linestyle="--")
-        low, high = ax.get_ylim()
-        half = max(abs(low), abs(high), 0.02)
-        ax.set_ylim(-1.1 * half, 1.1 * half)
-        ax.set_title(name, loc="left", fontsize=10.5, color=color)
+        highest = max(highest, *np.abs(means))
+        ax.set_title(name, loc="left", fontsize=10.5, color=look.ink(color))
+    np.atleast_1d(axes)[0].set_ylim(-1.1 * highest, 1.1 * highest)
+    if title:
+        fig.suptitle(title, x=0.02, ha="left", fontsize=11)
     label(np.atleast_1d(axes)[-1], "step", "")
     fig.supylabel(f"loss above the undisturbed run (nats, mean of {smooth} steps)", fontsize=10.5)
     return fig
@@ -260,10 +266,18 @@ def plot_goodput(
         ax.plot(grid, 100 * share, style, color=color, linewidth=width, label=f"{count:,} GPUs")
     share = failures.goodput(grid, checkpoint_seconds, mtbf, restart)
     best = int(np.argmax(share))
-    ax.plot(grid[best], 100 * share[best], "D", color=VERMILLION, markersize=9, zorder=4)
+    ax.plot(
+        grid[best],
+        100 * share[best],
+        "D",
+        color=VERMILLION,
+        markersize=9,
+        zorder=4,
+        label="best of the exact curve",
+    )
     ax.plot(centre, 100 * failures.goodput(centre, checkpoint_seconds, mtbf, restart), "o", markersize=14, zorder=5,
-            markerfacecolor="none", markeredgecolor="black")  # fmt: skip
-    ax.set_ylim(0, 116)
+            markerfacecolor="none", markeredgecolor="black", label="Young's √(2δM)")  # fmt: skip
+    ax.set_ylim(0, 126)
     ax.set_yticks(range(0, 101, 20))
     look.log_axis(ax.xaxis, duration)
     ax.xaxis.set_major_locator(look.ticker.FixedLocator([t for t in TICKS if grid[0] <= t <= grid[-1]]))

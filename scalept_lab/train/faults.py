@@ -23,10 +23,14 @@ from scalept_lab.runs import RunRecord, parse_record
 
 @dataclass(frozen=True)
 class Survived:
-    """The record of a run that was killed, and the step of the checkpoint from which each later life went on."""
+    """The record of a run that was killed, and the step of the checkpoint from which each later life went on.
+
+    unfinished  for each kill, the step of the checkpoint that was half written when it came; 0 where there was none
+    """
 
     record: RunRecord
     resumed: tuple[int, ...]
+    unfinished: tuple[int, ...] = ()
 
 
 def train_and_kill(
@@ -37,9 +41,12 @@ def train_and_kill(
     every: int = 32,
     kill_after: tuple[int, ...] = (64,),
     max_restarts: int = 2,
+    background: bool = False,
     seconds: float = 300.0,
 ) -> Survived:
     """Train under torchrun with checkpoints in `folder`; kill the last rank (SIGKILL) soon after each step of `kill_after`.
+
+    With `background`, training goes on while checkpoints are written, and the kill comes while the one after is half written.
 
     A process that gets SIGKILL cannot do anything any more, not even clean up: it is what a lost machine looks like.
     Raises: InputError, before anything starts, for a kill after the run's end; if the run ends before its kills; and, with
@@ -52,21 +59,27 @@ def train_and_kill(
     (folder / "config.json").write_text(config.model_dump_json(), encoding="utf-8")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "--max-restarts",
                str(max_restarts), "--standalone", "-m", "scalept_lab.cli", "train", str(folder / "config.json"),
-               "--checkpoint", str(folder), "--every", str(every), "--json"]  # fmt: skip
-    end, resumed = time.monotonic() + seconds, []
+               "--checkpoint", str(folder), "--every", str(every), "--json",
+               *["--background"] * background]  # fmt: skip
+    end, resumed, unfinished = time.monotonic() + seconds, [], []
     with (folder / "out").open("wb") as out, (folder / "log").open("wb") as log:
         agent = subprocess.Popen(command, stdout=out, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
         try:
             for step in kill_after:
-                while _saved(folder) < step or not _kill_last_rank(agent.pid):
+                while (
+                    _saved(folder) < step
+                    or (background and not _being_written(folder))
+                    or not _kill_last_rank(agent.pid, 0.0 if background else 0.1)
+                ):
                     _still_running(agent, folder, end)
                     if agent.poll() is not None:
                         raise InputError(
                             f"kill_after: the run of {config.steps} steps ended before it could be killed after "
                             f"step {step}; kill earlier, or train longer"
                         )
-                    time.sleep(0.01)
+                    time.sleep(0.001 if background else 0.01)
                 resumed.append(_saved(folder))
+                unfinished.append(_being_written(folder))
             while agent.poll() is None:
                 _still_running(agent, folder, end)
                 time.sleep(0.05)
@@ -79,12 +92,17 @@ def train_and_kill(
     ]
     if agent.returncode or not lines:
         raise InputError(f"the run did not survive: {_last_words(folder)}")
-    return Survived(parse_record(json.dumps(json.loads(lines[-1]))), tuple(resumed))
+    return Survived(parse_record(json.dumps(json.loads(lines[-1]))), tuple(resumed), tuple(unfinished))
 
 
 def _saved(folder: Path) -> int:
     path = checkpoint.latest(folder)
     return int(path.name.removeprefix("step-")) if path else 0
+
+
+def _being_written(folder: Path) -> int:
+    """The step of a checkpoint that has no final name yet; 0 if there is none."""
+    return max((int(path.name[len("step-") : -len(".tmp")]) for path in folder.glob("step-*.tmp")), default=0)
 
 
 def _still_running(agent: subprocess.Popen, folder: Path, end: float) -> None:
@@ -94,11 +112,11 @@ def _still_running(agent: subprocess.Popen, folder: Path, end: float) -> None:
         raise InputError(f"the run did not survive: {_last_words(folder)}")
 
 
-def _kill_last_rank(agent: int) -> bool:
-    """Whether there was one: between two lives, and after the last, there is none."""
+def _kill_last_rank(agent: int, later: float) -> bool:
+    """Whether there was one: between two lives, and after the last, there is none. `later`: seconds, some steps further."""
     import psutil
 
-    time.sleep(0.1)  # some steps further: what is done since the checkpoint will be lost
+    time.sleep(later)
     ranks = {rank: process for process in _family(agent) if (rank := _rank_of(process)) is not None}
     try:
         ranks[max(ranks)].kill()

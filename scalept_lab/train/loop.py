@@ -95,6 +95,8 @@ def fit_model(
                         progress(watch.step)
                     if keep:
                         keep.save_if_due(config, corpus, run.model, run.optimizer, watch)
+        if keep:
+            keep.finish()
         watch.stop()
 
         heldout = math.nan
@@ -192,12 +194,15 @@ def prepared(name: str) -> Prepared:
 class Keep:
     """Where to leave checkpoints, and after how many steps at least (they are taken where the loss is read).
 
+    `background`: training goes on while a checkpoint is written, and stands still for a copy of it in memory alone.
     The loss scale of float16 is not kept: it starts high again and comes down within a few skipped steps.
     """
 
     folder: str | Path
     every: int = 100
+    background: bool = False
     saved: int = field(default=0, init=False)  # steps in the newest checkpoint
+    _later: checkpoint.Background | None = field(default=None, init=False, repr=False)
 
     def resume(
         self, config: TrainConfig, corpus: Prepared, model: nn.Module, optimizer: Optimizer, watch: Watch
@@ -224,8 +229,16 @@ class Keep:
     ) -> None:
         if watch.step - self.saved >= self.every or watch.step == config.steps:
             extra = {**watch.state(), "corpus": corpus.sha256}
-            checkpoint.save(self.folder, watch.step, model, optimizer, self._name(config), extra)
+            if self.background and self._later is None:
+                self._later = checkpoint.Background()
+            save = self._later.save if self._later else checkpoint.save
+            save(self.folder, watch.step, model, optimizer, self._name(config), extra)
             self.saved = watch.step
+
+    def finish(self) -> None:
+        """Wait for a checkpoint that is still being written. Raises: what went wrong while it was."""
+        if self._later:
+            self._later.wait()
 
     @staticmethod
     def _name(config: TrainConfig) -> str:

@@ -351,3 +351,74 @@ def test_a_folder_that_cannot_be_written_is_said_in_one_line(tmp_path):
         lambda: checkpoint.save(tmp_path / "taken" / "run", 1, model, optimizer, "0" * 16, {}),
         "cannot be written",
     )
+
+
+# --- written while training goes on
+
+
+def in_background(folder, strategy=None):
+    """Save after 4 steps in the background, take 4 more while it is written; what the checkpoint then holds."""
+    from scalept_lab.parallel.spread import full_parameters, spread
+
+    torch.manual_seed(0)
+    model, ranks = spread(Transformer(SHAPE), Parallel(strategy=strategy) if strategy else None)
+    made = torch.optim.AdamW(model.parameters(), lr=0.01)
+    later, said = checkpoint.Background(), ["four"]
+    for step in range(8):
+        rows = torch.randint(256, (8, 17), generator=torch.Generator().manual_seed(step))
+        cross_entropy(model(ranks.share(rows[:, :-1])), ranks.share(rows[:, 1:])).backward()
+        made.step()
+        made.zero_grad()
+        if step == 3:
+            then = {name: value.clone() for name, value in full_parameters(model, ranks).items()}
+            later.save(folder, 4, model, made, ID, {"at": said})
+            said.append("and later")
+    later.wait()
+    now = full_parameters(model, ranks)
+    moved = max((now[name] - then[name]).abs().max().item() for name in now)
+    extra = checkpoint.load(checkpoint.latest(folder), model, made, ID)
+    back = full_parameters(model, ranks)
+    return moved, max((back[name] - then[name]).abs().max().item() for name in then), extra
+
+
+@pytest.mark.parametrize("strategy", [None, "fsdp"])
+def test_what_is_written_in_the_background_is_the_moment_it_was_asked_for(tmp_path, strategy):
+    found = launch(in_background, 2, tmp_path, strategy) if strategy else [in_background(tmp_path)]
+    for moved, apart, extra in found:
+        assert moved > 1e-3 and apart == 0.0 and extra == {"at": ["four"], "step": 4}
+
+
+def test_an_error_in_the_background_is_raised_by_the_next_call(tmp_path):
+    model = Transformer(SHAPE)
+    later = checkpoint.Background()
+    place = tmp_path / "file"
+    later.save(place / "run", 1, model, None, ID, {})
+    later.wait()
+    later.save(tmp_path / "run", 1, model, None, ID, {})
+    (tmp_path / "blocked").write_text("")  # a file where a folder is needed
+    later.save(tmp_path / "blocked", 2, model, None, ID, {})
+    one_line(later.wait, "blocked")
+    later.wait()  # said once
+
+
+def test_the_next_save_waits_for_the_one_before(tmp_path, monkeypatch):
+    import threading
+
+    model, order, gate = Transformer(SHAPE), [], threading.Event()
+    write = checkpoint._write
+
+    def slowly(folder, moment, group=None):
+        if moment.step == 1:
+            gate.wait(10)
+        order.append(moment.step)
+        return write(folder, moment, group)
+
+    monkeypatch.setattr(checkpoint, "_write", slowly)
+    later = checkpoint.Background()
+    later.save(tmp_path, 1, model, None, ID, {})
+    assert order == [], "training went on"
+    threading.Timer(0.2, gate.set).start()
+    later.save(tmp_path, 2, model, None, ID, {})
+    later.wait()
+    assert order == [1, 2]
+    assert checkpoint.latest(tmp_path).name == "step-00000002"

@@ -42,6 +42,14 @@ def test_a_run_that_is_killed_twice_ends_as_if_nothing_had_happened(undisturbed,
     assert not list(folder.glob("*.tmp"))
 
 
+def test_a_kill_while_a_checkpoint_is_written_in_the_background_costs_that_one_alone(undisturbed, tmp_path):
+    run = faults.train_and_kill(config(), tmp_path, every=16, kill_after=(32,), background=True)
+    (resumed,), (unfinished,) = run.resumed, run.unfinished
+    assert 32 <= resumed < STEPS and (unfinished == 0 or unfinished > resumed)
+    assert run.record.curve == undisturbed.curve and run.record.L == undisturbed.L
+    assert not list(tmp_path.glob("*.tmp")) and checkpoint.latest(tmp_path).name == f"step-{STEPS:08d}"
+
+
 def test_another_number_of_ranks_goes_on(undisturbed, survived, tmp_path):
     folder, _ = survived
     done = checkpoint.latest(folder)
