@@ -180,7 +180,10 @@ def test_context_parallel_rows_by_hand():
     """64 positions of width 32 in one layer on 4 ranks, 32 bits: 2,048 bytes of queries a rank, 4,096 of keys and values."""
 
     def rows(how, **more):
-        return [(row.kind, row.calls, row.payload, row.wire) for row in com.context_parallel(1, 64, 32, 1, 4, how, **more)]
+        return [
+            (row.kind, row.calls, row.payload, row.wire)
+            for row in com.context_parallel(1, 64, 32, 1, 4, how, **more)
+        ]
 
     assert rows("ring", backward=False) == [("point_to_point", 3, 3 * 4096, 3 * 4096)]
     assert rows("ring") == [("point_to_point", 10, 10 * 4096, 10 * 4096)]
