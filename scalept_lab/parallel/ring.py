@@ -168,7 +168,7 @@ class _Ring(torch.autograd.Function):
         return mixed
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> Any:
         return (*ctx.back(grad, *ctx.saved_tensors, ctx.places), None, None, None)
 
 
@@ -229,5 +229,5 @@ def split(model: Transformer, places: Sequence[Tensor], **how: Any) -> Transform
     mine = places[rank()].to(model.cos.device)
     model.cos, model.sin = model.cos[mine], model.sin[mine]
     for block in model.blocks:
-        block.attention.mix = partial(attention, places=places, **how)
+        block.attention.mix = partial(attention, places=places, **how)  # type: ignore[union-attr]
     return model

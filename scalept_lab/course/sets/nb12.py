@@ -109,7 +109,8 @@ def _folded(answer: Callable, parts: Sequence[Tensor], mask: Tensor, blocks: Seq
 
 
 def _judge_absorb(answer: Callable) -> Verdict:
-    found, rows = [], []
+    found: list[Any] = []
+    rows: list[tuple[str, str, bool]] = []
     for name, (q, k, v), mask, blocks in _folds():
         try:
             found.append(_folded(answer, (q, k, v), mask, blocks))
@@ -402,7 +403,7 @@ EVEN = 1.06  # time of the steps over the mean work of a rank
 
 
 def _judge_deal(answer: Callable) -> Verdict:
-    rows = []
+    rows: list[tuple[str, str, bool]] = []
     for length, ranks in DEALT:
         name = f"{length} positions, {ranks} ranks"
         given = plain(answer(length, ranks))
@@ -534,7 +535,8 @@ def _apart(q, k, v):
         arrived = torch.empty_like(pieces)
         dist.all_to_all_single(arrived, pieces)
         moved.append(torch.cat(list(arrived), dim=-2))
-    mixed = F.scaled_dot_product_attention(*moved, is_causal=True)
+    q, k, v = moved
+    mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
     pieces = torch.stack(mixed.chunk(ranks, dim=-2))
     arrived = torch.empty_like(pieces)
     dist.all_to_all_single(arrived, pieces)
