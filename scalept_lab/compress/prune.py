@@ -16,6 +16,7 @@ from scalept_lab.checks import positive
 from scalept_lab.data import tokens
 from scalept_lab.data.corpora import Prepared
 from scalept_lab.errors import InputError
+from scalept_lab.model.experts import need_dense
 from scalept_lab.model.transformer import MLP, Attention, Transformer, cross_entropy, device_of
 from scalept_lab.train.outcome import Watch
 from scalept_lab.train.step import to
@@ -25,9 +26,11 @@ def unstructured(model: Transformer, sparsity: float) -> Transformer:
     """A copy in which the `sparsity` share of all weights of the blocks, those of smallest size, are zero.
 
     Sizes are compared over all matrices at once. Each keeps a mask beside it (`weight_orig`, `weight_mask`), so that training on
-    leaves the zeros alone; `made_permanent` multiplies it in. Raises: InputError unless 0 <= sparsity < 1.
+    leaves the zeros alone; `made_permanent` multiplies it in. Raises: InputError unless 0 <= sparsity < 1 and the model
+    is dense.
     """
     _check_share("sparsity", sparsity)
+    need_dense(model.config, "pruning")
     made = copy.deepcopy(model)
     prune.global_unstructured(_weights(made), pruning_method=prune.L1Unstructured, amount=float(sparsity))
     return made
@@ -52,9 +55,11 @@ def fewer_units(model: Transformer, share: float) -> Transformer:
     """A copy whose MLPs have lost the `share` of their hidden units with the smallest norm of incoming weights.
 
     torch.nn.utils.prune chooses them and sets their rows to zero; here those rows of `up`, and the columns of `down` that
-    they feed, are cut out. Raises: InputError unless 0 <= share < 1 and a unit is left.
+    they feed, are cut out. Raises: InputError unless 0 <= share < 1, a unit is left and the
+    model is dense.
     """
     _check_share("share", share)
+    need_dense(model.config, "pruning")
     made = copy.deepcopy(model)
     for mlp in (module for module in made.modules() if isinstance(module, MLP)):
         units = mlp.up.out_features

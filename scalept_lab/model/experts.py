@@ -166,3 +166,11 @@ def loads(model: nn.Module, tokens_BxL: Tensor) -> Tensor:
         relative_load(layer.routed(logits_TxE.float())[0], layer.config.number)
         for layer, logits_TxE in zip(layers, logits, strict=True)
     ])  # fmt: skip
+
+
+def need_dense(config: ModelConfig, what: str) -> None:
+    """For what knows the dense block alone. Raises: InputError for a model with experts."""
+    if config.experts:
+        raise InputError(
+            f"model: {what} expects a dense model, got one with {config.experts.number} experts; take one without"
+        )

@@ -17,6 +17,7 @@ from scalept_lab.config import Growth, ModelConfig, TrainConfig, parse
 from scalept_lab.costs.counts import flops_per_token
 from scalept_lab.data.corpora import Prepared
 from scalept_lab.errors import InputError
+from scalept_lab.model.experts import need_dense
 from scalept_lab.model.optim import learning_rate, make_optimizer
 from scalept_lab.model.transformer import Transformer, device_of
 from scalept_lab.runs import RunRecord
@@ -37,10 +38,11 @@ def deepen(model: Transformer, depth: int, how: str = "zero") -> Transformer:
     zero   new random blocks whose two output matrices are zero: they add nothing, so the outputs are the same
     stack  copies of the blocks below, in turn, with those matrices zero: the same outputs, and a better start inside
     copy   plain copies: the outputs change
-    Raises: InputError for a depth that is not larger, or an unknown way.
+    Raises: InputError for a depth that is not larger, an unknown way, or a model with experts.
     """
     one_of("how", how, DEEPEN)
     old = model.config
+    need_dense(old, "deepen")
     if depth <= old.depth:
         raise InputError(f"depth: expected more than the {old.depth} blocks there are, got {depth}")
     grown = Transformer(old.replace(depth=depth)).to(device_of(model))
@@ -68,10 +70,11 @@ def widen(
            copies (mean and variance stay). Alone, the copies would get the same gradients and stay the same for ever; so
            matrices that read copies get noise that cancels over them, `noise` times as large as fresh weights would be.
     pad    zeros for the new channels: the outputs change, since layer norm divides by the deviation over all channels.
-    Raises: InputError for a width that is no multiple, or an unknown way.
+    Raises: InputError for a width that is no multiple, an unknown way, or a model with experts.
     """
     one_of("how", how, WIDEN)
     old = model.config
+    need_dense(old, "widen")
     k, rest = divmod(width, old.width)
     if rest or k < 2:
         raise InputError(f"width: expected 2, 3, … times the width {old.width}, got {width}")

@@ -10,10 +10,12 @@ import pytest
 import torch
 from torch import nn
 
+from scalept_lab.compress import prune
 from scalept_lab.config import Experts, ModelConfig, TrainConfig, parse
 from scalept_lab.errors import InputError
 from scalept_lab.model import experts
 from scalept_lab.model.transformer import Transformer
+from scalept_lab.train import growth
 from scalept_lab.train.step import balanced, next_token, set_up
 
 SMALL = ModelConfig(
@@ -66,6 +68,13 @@ def test_a_route_is_the_slow_one(factor, T, E, k, renormalise):
             lambda: experts.loads(Transformer(SMALL.replace(experts=None)), torch.zeros(1, 12).long()),
             "experts",
         ),
+        (
+            lambda: growth.deepen(Transformer(SMALL), 3),
+            "deepen expects a dense model, got one with 4 experts",
+        ),
+        (lambda: growth.widen(Transformer(SMALL), 32), "widen expects a dense model"),
+        (lambda: prune.unstructured(Transformer(SMALL), 0.5), "pruning expects a dense model"),
+        (lambda: prune.fewer_units(Transformer(SMALL), 0.5), "pruning expects a dense model"),
         (lambda: parse(Experts, {"number": 4, "active": 5}), "cannot pass 5 of 4 experts"),
         (lambda: parse(Experts, {"capacity": 0}), "capacity"),
         (lambda: TrainConfig(model=SMALL).replace(optimizer="muon"), "muon steps matrices"),
