@@ -111,3 +111,28 @@ def optimizers(seeds: Sequence[int]) -> Rounds:
         for optimizer, widths, rates, some in grid
         for width, rate, seed in product(widths, rates, some)
     ]
+
+
+@sweep("four schedules × four peak rates at equal steps", minutes=3, seeds=range(5))
+def schedules(seeds: Sequence[int]) -> Rounds:
+    """400 steps of 8 sequences at width 16. What a decay gains depends on the peak it falls from: hence the rates."""
+    yield [
+        plain(recommend(16, 400 * 8 * 64, batch=8, lr=rate, schedule=name, warmup=0.05, seed=seed))
+        for name, rate, seed in product(
+            ("cosine", "linear", "wsd", "constant"), (0.005, 0.01, 0.02, 0.04), seeds
+        )
+    ]
+
+
+@sweep("AdamW and Muon at five rates each; AdamW on up to twice the tokens", minutes=10, seeds=range(5))
+def equal_time(seeds: Sequence[int]) -> Rounds:
+    """A Muon step takes longer. What would AdamW reach in the same time: on more tokens, with a schedule that ends there?"""
+    tried = [
+        recommend(32, TOKENS, optimizer=name, lr=rate, seed=seed)
+        for name, rate, seed in product(("adamw", "muon"), (0.0025, 0.005, 0.01, 0.02, 0.04), seeds)
+    ]
+    longer = [
+        recommend(32, times * TOKENS, batch=4, lr=rate, seed=seed)
+        for times, rate, seed in product((1.25, 1.5, 1.75, 2), (0.005, 0.01, 0.02), seeds)
+    ]
+    yield [plain(config) for config in [*tried, *longer]]
