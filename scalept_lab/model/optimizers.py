@@ -1,8 +1,9 @@
 """Optimizers written out from their formulas, to be read beside torch's, which train the models of this course.
 
 Each class keeps a list of tensors and, for each, what it remembers between steps. `step()` reads every tensor's `.grad`
-and moves the tensor in place; `ByHand` hands both to a function that does so. In the formulas: θ a tensor, g its gradient, η the rate, λ the weight decay, t the step
-counted from 1. `tests/model/test_optimizers.py` holds each against its counterpart in `torch.optim` over 100 steps.
+and moves the tensor in place; `ByHand` hands both to a function that does so. In the formulas: θ a tensor, g its gradient,
+η the rate, λ the weight decay, t the step counted from 1. `tests/model/test_optimizers.py` holds each against its counterpart
+in `torch.optim` over 100 steps.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ class Optimizer:
         self.tensors = list(tensors)
         if not self.tensors:
             raise InputError("tensors: expected at least one tensor to train, got none")
-        self.param_groups: list[dict[str, Any]] = [{"params": self.tensors, "lr": positive("lr", lr), "peak": lr}]
+        self.param_groups: list[dict[str, Any]] = [
+            {"params": self.tensors, "lr": positive("lr", lr), "peak": lr}
+        ]
         self.weight_decay = positive("weight_decay", weight_decay, zero=True)
         self.t = 0
 
@@ -177,14 +180,18 @@ class ByHand(Optimizer):
 
     def __init__(self, groups: Sequence[Mapping[str, Any]]):
         if not all(callable(group.get("rule")) for group in groups):
-            raise InputError('groups: expected a "rule" in each, got one without; give the function that does the step')
+            raise InputError(
+                'groups: expected a "rule" in each, got one without; give the function that does the step'
+            )
         super().__init__([tensor for group in groups for tensor in group["params"]], 1.0)
         self.param_groups = [{**group, "peak": positive("lr", group["lr"]), "state": {}} for group in groups]
 
     @torch.no_grad()
     def step(self) -> None:
         if any(tensor.grad is None for tensor in self.tensors):
-            raise InputError("step: expected a gradient for each tensor, got one without; call backward() first")
+            raise InputError(
+                "step: expected a gradient for each tensor, got one without; call backward() first"
+            )
         self.t += 1
         for group in self.param_groups:
             tensors = list(group["params"])

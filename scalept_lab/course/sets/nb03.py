@@ -22,7 +22,7 @@ from scalept_lab.course.sets.pieces import NUMPY, skeleton, slip, slips, source
 MATH = "import math\n\n\n"
 Row = tuple[str, str, bool]
 
-# --- the pieces that the learner writes -----------------------------------------------------------------------------------
+# --- the pieces that the learner writes ------------------------------------------------------------------------------
 
 
 def contraction(curvatures: list, rate: float, momentum: float) -> float:
@@ -152,7 +152,7 @@ def fair_gain(a: dict, b: dict) -> np.ndarray:
     return np.array(gains)
 
 
-# --- 03.1: one step by hand -----------------------------------------------------------------------------------------------
+# --- 03.1: one step by hand ------------------------------------------------------------------------------------------
 
 
 def _in_other_words(check: Check, words: dict[str, str]) -> Check:
@@ -170,12 +170,21 @@ def _in_other_words(check: Check, words: dict[str, str]) -> Check:
 _WORDS = {
     word: right
     for right, others in {
-        "run away": ("runs away", "diverge", "diverges", "it diverges", "runaway", "blow up", "blows up", "never arrive"),
+        "run away": (
+            "runs away",
+            "diverge",
+            "diverges",
+            "it diverges",
+            "runaway",
+            "blow up",
+            "blows up",
+            "never arrive",
+        ),
         "arrive": ("arrives", "converge", "converges"),
         "stop early": ("stops early", "stop", "stops"),
     }.items()
     for word in others
-}  # fmt: skip
+}
 
 STEP = Exercise(
     id="03.1",
@@ -228,37 +237,73 @@ answer = {"theta": theta - rate * gradient, "article": "run away"}""",
     placeholder={"theta": ..., "article": ...},
 )
 
-# --- 03.2: how fast momentum shrinks a distance ------------------------------------------------------------------------------
+# --- 03.2: how fast momentum shrinks a distance ----------------------------------------------------------------------
 
 _CONTRACTION_SLIPS = slips(
     contraction,
-    ("np.abs(eigenvalues).max()", "eigenvalues.real.max()", "complex",
-     "an eigenvalue may be complex or negative: its length counts, and not its real part."),
-    ("for h in curvatures:", "for h in [max(curvatures)]:", "the steepest direction alone",
-     "that is the steepest direction alone; which of them is the slowest depends on the rate."),
-    ("for h in curvatures:", "for h in [min(curvatures)]:", "the flattest direction alone",
-     "that is the flattest direction alone; at a high rate the steep one is the slowest, or runs away."),
-    ("float(np.abs(eigenvalues).max())", "float(np.abs(eigenvalues).max()) ** 2", "of the loss",
-     "that is the factor of the loss, which goes with the square of the distance; the distance is asked for."),
-    ("1 + momentum - rate * h", "1 - rate * h", "the velocity",
-     "θ keeps a share μ of its last move: the velocity is missing in what multiplies the last position."),
-    ("1 + momentum - rate * h", "1 + momentum + rate * h", "uphill", "this goes uphill: the gradient is subtracted."),
-    ("np.abs(eigenvalues).max()", "np.abs(eigenvalues).min()", "smaller eigenvalue",
-     "of the two eigenvalues the longer one is left in the long run, and this is the smaller eigenvalue."),
-)  # fmt: skip
+    (
+        "np.abs(eigenvalues).max()",
+        "eigenvalues.real.max()",
+        "complex",
+        "an eigenvalue may be complex or negative: its length counts, and not its real part.",
+    ),
+    (
+        "for h in curvatures:",
+        "for h in [max(curvatures)]:",
+        "the steepest direction alone",
+        "that is the steepest direction alone; which of them is the slowest depends on the rate.",
+    ),
+    (
+        "for h in curvatures:",
+        "for h in [min(curvatures)]:",
+        "the flattest direction alone",
+        "that is the flattest direction alone; at a high rate the steep one is the slowest, or runs away.",
+    ),
+    (
+        "float(np.abs(eigenvalues).max())",
+        "float(np.abs(eigenvalues).max()) ** 2",
+        "of the loss",
+        "that is the factor of the loss, which goes with the square of the distance; the distance is asked for.",
+    ),
+    (
+        "1 + momentum - rate * h",
+        "1 - rate * h",
+        "the velocity",
+        "θ keeps a share μ of its last move: the velocity is missing in what multiplies the last position.",
+    ),
+    (
+        "1 + momentum - rate * h",
+        "1 + momentum + rate * h",
+        "uphill",
+        "this goes uphill: the gradient is subtracted.",
+    ),
+    (
+        "np.abs(eigenvalues).max()",
+        "np.abs(eigenvalues).min()",
+        "smaller eigenvalue",
+        "of the two eigenvalues the longer one is left in the long run, and this is the smaller eigenvalue.",
+    ),
+)
 
 CONTRACTION = Exercise(
     id="03.2",
     kind="build",
     minutes=12,
     difficulty=3,
-    question="In a direction of curvature h the gradient is hθ, and a step of momentum makes the next position out of the last two: "
+    question="In a direction of curvature h the gradient is hθ, and a step of momentum makes the next position out of "
+    "the last two: "
     "θ(t+1) = (1 + μ − ηh)·θ(t) − μ·θ(t−1). Write contraction(curvatures, rate, momentum): by which factor does the distance "
     "shrink per step, in the long run and in the slowest direction?",
     check=build(
         contraction,
-        [([1.0, 25.0], 0.05, 0.0), ([1.0, 25.0], 0.05, 0.9), ([1.0, 25.0], 0.1, 0.5), ([1.0, 4.0, 100.0], 0.03, 0.6),
-         ([1.0, 25.0], 0.09, 0.0), ([2.0], 0.1, 0.1)],
+        [
+            ([1.0, 25.0], 0.05, 0.0),
+            ([1.0, 25.0], 0.05, 0.9),
+            ([1.0, 25.0], 0.1, 0.5),
+            ([1.0, 4.0, 100.0], 0.03, 0.6),
+            ([1.0, 25.0], 0.09, 0.0),
+            ([2.0], 0.1, 0.1),
+        ],
         names=("no momentum", "μ = 0.9", "μ = 0.5", "three directions", "beyond the limit", "one direction"),
         rel=1e-5,
         diagnoses=_CONTRACTION_SLIPS[0],
@@ -267,7 +312,8 @@ CONTRACTION = Exercise(
     hints=(
         "Write the pair (θ(t+1), θ(t)) as a matrix times the pair (θ(t), θ(t−1)). Applied many times, which number of a matrix "
         "says how fast its powers grow or shrink?",
-        "The matrix has the two factors of the formula in its first row and (1, 0) in its second. Its eigenvalues may be complex.",
+        "The matrix has the two factors of the formula in its first row and (1, 0) in its second. Its eigenvalues may "
+        "be complex.",
         "For each curvature, np.linalg.eigvals of the 2 × 2 matrix gives two numbers; take their absolute values and keep the "
         "largest. Over the curvatures, keep the largest again.",
     ),
@@ -276,9 +322,9 @@ CONTRACTION = Exercise(
     solution=source(contraction, NUMPY),
     wrong=_CONTRACTION_SLIPS[1],
     placeholder=lambda curvatures, rate, momentum: ...,
-)  # fmt: skip
+)
 
-# --- 03.3: AdamW ----------------------------------------------------------------------------------------------------------
+# --- 03.3: AdamW -----------------------------------------------------------------------------------------------------
 
 _STEPS = 6
 _SETTINGS: dict[str, dict[str, Any]] = {
@@ -341,32 +387,83 @@ def _fresh(tensors, gradients, state, lr, **settings):
 
 
 _ADAMW = (
-    ("m_hat = m / (1 - beta1**t)\n        v_hat = v / (1 - beta2**t)", "m_hat, v_hat = m, v", "not corrected",
-     "m and v are not corrected: both start at zero, and are too small for a while."),
-    ("p.mul_(1 - lr * decay)", "g = g + decay * p", "not AdamW",
-     "the decay went into the gradient, and so through m and v: that is Adam with L2, not AdamW."),
-    ("p.mul_(1 - lr * decay)", "p.mul_(1 - decay)", "times the rate",
-     "the decay lacks the rate: a step takes the share λ times the rate off each number."),
-    ("p.mul_(1 - lr * decay)", "p.mul_(1 + lr * decay)", "away from zero", "the decay pushes numbers away from zero."),
+    (
+        "m_hat = m / (1 - beta1**t)\n        v_hat = v / (1 - beta2**t)",
+        "m_hat, v_hat = m, v",
+        "not corrected",
+        "m and v are not corrected: both start at zero, and are too small for a while.",
+    ),
+    (
+        "p.mul_(1 - lr * decay)",
+        "g = g + decay * p",
+        "not AdamW",
+        "the decay went into the gradient, and so through m and v: that is Adam with L2, not AdamW.",
+    ),
+    (
+        "p.mul_(1 - lr * decay)",
+        "p.mul_(1 - decay)",
+        "times the rate",
+        "the decay lacks the rate: a step takes the share λ times the rate off each number.",
+    ),
+    (
+        "p.mul_(1 - lr * decay)",
+        "p.mul_(1 + lr * decay)",
+        "away from zero",
+        "the decay pushes numbers away from zero.",
+    ),
     ("p.mul_(1 - lr * decay)", "pass", "no decay", "there is no decay in it."),
     ("(v_hat.sqrt() + eps)", "(v_hat + eps).sqrt()", "outside the root", "ε stands outside the root."),
-    ("(v_hat.sqrt() + eps)", "(v_hat + eps)", "root is missing", "the root is missing: v has the unit of a squared gradient."),
-    ("(1 - beta2) * g**2", "(1 - beta2) * g.abs()", "mean of the squares", "v is the mean of the squares, not of the sizes."),
-    ("(beta1, beta2) = state[\"t\"], betas", "(beta2, beta1) = state[\"t\"], betas", "exchanged",
-     "β₁ and β₂ are exchanged: the first of betas belongs to m."),
-    ("t, (beta1, beta2) = state[\"t\"], betas", "t, (beta1, beta2) = state[\"t\"] + 1, betas", "off by one",
-     "t is off by one: in the first step it is 1."),
-    ("for p, g, m, v in", "t -= 1\n    for p, g, m, v in", "off by one",
-     "t is off by one: in the first step it is 1."),
-    ("m_hat = m / (1 - beta1**t)\n        v_hat = v / (1 - beta2**t)",
-     "m_hat = m.div_(1 - beta1**t)\n        v_hat = v.div_(1 - beta2**t)", "uncorrected in the state",
-     "m and v stay uncorrected in the state; only the step uses the corrected ones."),
+    (
+        "(v_hat.sqrt() + eps)",
+        "(v_hat + eps)",
+        "root is missing",
+        "the root is missing: v has the unit of a squared gradient.",
+    ),
+    (
+        "(1 - beta2) * g**2",
+        "(1 - beta2) * g.abs()",
+        "mean of the squares",
+        "v is the mean of the squares, not of the sizes.",
+    ),
+    (
+        '(beta1, beta2) = state["t"], betas',
+        '(beta2, beta1) = state["t"], betas',
+        "exchanged",
+        "β₁ and β₂ are exchanged: the first of betas belongs to m.",
+    ),
+    (
+        't, (beta1, beta2) = state["t"], betas',
+        't, (beta1, beta2) = state["t"] + 1, betas',
+        "off by one",
+        "t is off by one: in the first step it is 1.",
+    ),
+    (
+        "for p, g, m, v in",
+        "t -= 1\n    for p, g, m, v in",
+        "off by one",
+        "t is off by one: in the first step it is 1.",
+    ),
+    (
+        "m_hat = m / (1 - beta1**t)\n        v_hat = v / (1 - beta2**t)",
+        "m_hat = m.div_(1 - beta1**t)\n        v_hat = v.div_(1 - beta2**t)",
+        "uncorrected in the state",
+        "m and v stay uncorrected in the state; only the step uses the corrected ones.",
+    ),
     ("p.sub_(lr", "p.add_(lr", "uphill", "the step goes uphill."),
     ("p.sub_(lr * m_hat", "p.sub_(m_hat", "the rate is missing", "the rate is missing in the step itself."),
-    ("p.sub_(lr * m_hat", "p.sub_(lr * g", "not the gradient", "the step follows the running mean, not the gradient of this step."),
-    ("m.mul_(beta1).add_((1 - beta1) * g)", "m.mul_(beta1).add_(g)", "a sum",
-     "m is a sum of gradients here; the new one counts with what β₁ leaves, so that m is a mean."),
-)  # fmt: skip
+    (
+        "p.sub_(lr * m_hat",
+        "p.sub_(lr * g",
+        "not the gradient",
+        "the step follows the running mean, not the gradient of this step.",
+    ),
+    (
+        "m.mul_(beta1).add_((1 - beta1) * g)",
+        "m.mul_(beta1).add_(g)",
+        "a sum",
+        "m is a sum of gradients here; the new one counts with what β₁ leaves, so that m is a mean.",
+    ),
+)
 
 
 def _count_each_tensor(tensors, gradients, state, lr, betas=(0.9, 0.999), eps=1e-8, decay=0.01):
@@ -409,10 +506,15 @@ def _judge_adamw(mine: Callable) -> Verdict:
         if not difference(places[-1], start, 0, 0):
             if all(value is None or value is ... for value in returned) and not state:
                 return UNANSWERED
-            return Verdict(False, "the tensors stand where they stood: change them in place, with p.mul_(…), p.sub_(…) or p[...] = …; "
-                           "p = … only gives a result a name.")  # fmt: skip
+            return Verdict(
+                False,
+                "the tensors stand where they stood: change them in place, with p.mul_(…), p.sub_(…) or p[...] = …; "
+                "p = … only gives a result a name.",
+            )
         if difference(gradients, given, 0, 0):
-            return Verdict(False, "your function changes the gradients; others still need them, so work on new tensors.")
+            return Verdict(
+                False, "your function changes the gradients; others still need them, so work on new tensors."
+            )
         wanted, kept = _torchs(name)
         walks[name] = places, state
         for what, found, want in (
@@ -425,15 +527,27 @@ def _judge_adamw(mine: Callable) -> Verdict:
         rows.append((f"{name}: state", off or "agrees", not off))
     table = tuple(rows)
     if all(ok for *_, ok in rows):
-        return Verdict(True, "The same as torch.optim.AdamW, positions and state, in six steps of a changing rate.", rows=table)
+        return Verdict(
+            True,
+            "The same as torch.optim.AdamW, positions and state, in six steps of a changing rate.",
+            rows=table,
+        )
     for wrong, text in _adamw_slips():
         if all(_same_walk(walks[name], _walk(wrong, name)[:2]) for name in _SETTINGS):
             return Verdict(False, text, rows=table)
     if all(ok for case, _, ok in rows if not case.endswith("state")):
-        return Verdict(False, "the tensors are right; the state is not as asked for: \"t\", the steps done, and the lists \"m\" and "
-                       "\"v\", uncorrected.", rows=table)  # fmt: skip
+        return Verdict(
+            False,
+            'the tensors are right; the state is not as asked for: "t", the steps done, and the lists "m" and '
+            '"v", uncorrected.',
+            rows=table,
+        )
     if all(ok for case, _, ok in rows if case.endswith("first step")):
-        return Verdict(False, "the first step is right, a later one is not: what has to be remembered between steps?", rows=table)
+        return Verdict(
+            False,
+            "the first step is right, a later one is not: what has to be remembered between steps?",
+            rows=table,
+        )
     return Verdict(False, next(f"{case}: {found}." for case, found, ok in rows if not ok), rows=table)
 
 
@@ -448,8 +562,11 @@ def _same_walk(mine: tuple[list, dict], theirs: tuple[list, dict]) -> bool:
     """Whether two functions took the same steps; the states are compared where both are laid out as asked for."""
     if difference(mine[0], theirs[0], 1e-7, 1e-12):
         return False
-    return all(not difference(mine[1][part], theirs[1][part], 1e-7, 1e-12) for part in ("m", "v")
-               if part in mine[1] and part in theirs[1])  # fmt: skip
+    return all(
+        not difference(mine[1][part], theirs[1][part], 1e-7, 1e-12)
+        for part in ("m", "v")
+        if part in mine[1] and part in theirs[1]
+    )
 
 
 ADAMW = Exercise(
@@ -457,13 +574,17 @@ ADAMW = Exercise(
     kind="build",
     minutes=20,
     difficulty=4,
-    question="Write adamw_step(tensors, gradients, state, lr, betas, eps, decay): one step of AdamW for a whole list of tensors, with "
+    question="Write adamw_step(tensors, gradients, state, lr, betas, eps, decay): one step of AdamW for a whole list of "
+    "tensors, with "
     "decoupled decay and bias correction. It changes the tensors in place, and keeps in the dict state what the next step needs.",
-    check=judged(_judge_adamw, wanted="the positions and the state of torch.optim.AdamW in six steps, to seven digits"),
+    check=judged(
+        _judge_adamw, wanted="the positions and the state of torch.optim.AdamW in six steps, to seven digits"
+    ),
     hints=(
         "In the first step the state is empty: put a counter and two lists of zeros of the right shapes into it. 0 * p has the "
         "shape of p.",
-        "Count the step once. Then, tensor by tensor: decay it, update its m and v in place (m.mul_(…).add_(…)), correct copies of "
+        "Count the step once. Then, tensor by tensor: decay it, update its m and v in place (m.mul_(…).add_(…)), "
+        "correct copies of "
         "both, and subtract the move.",
         "The six formulas stand above the exercise, in the order in which they are needed. p.mul_ and p.sub_ change a tensor in "
         "place; m / (…) makes a new one, so that the m in the state stays as it is.",
@@ -472,23 +593,28 @@ ADAMW = Exercise(
     own=lambda: adamw_step,
     solution=source(adamw_step),
     wrong=(
-        *((slip(adamw_step, right, wrong), fragment) for right, wrong, fragment, _ in _ADAMW if fragment != "off by one"),
+        *(
+            (slip(adamw_step, right, wrong), fragment)
+            for right, wrong, fragment, _ in _ADAMW
+            if fragment != "off by one"
+        ),
         (slip(adamw_step, _ADAMW[9][0], _ADAMW[9][1]), "off by one"),
         (_count_each_tensor, "grows with every tensor"),
         (_not_in_place, "stand where they stood"),
         (_fresh, "begin anew"),
     ),
     placeholder=lambda tensors, gradients, state, lr, betas=None, eps=None, decay=None: ...,
-)  # fmt: skip
+)
 
-# --- 03.4: the first step without correction --------------------------------------------------------------------------------
+# --- 03.4: the first step without correction -------------------------------------------------------------------------
 
 FIRST = Exercise(
     id="03.4",
     kind="compute",
     minutes=5,
     difficulty=2,
-    question="Adam with β₁ = 0.9 and β₂ = 0.999, its bias correction left out: how many times as long as the corrected one is the "
+    question="Adam with β₁ = 0.9 and β₂ = 0.999, its bias correction left out: how many times as long as the corrected "
+    "one is the "
     "very first step?",
     check=number(
         (1 - 0.9) / math.sqrt(1 - 0.999),
@@ -512,39 +638,77 @@ FIRST = Exercise(
     wrong=((0.1, "m alone"), (100, "under a root"), (0.3162, "upside down"), (1, "cancel")),
 )
 
-# --- 03.5: warm-up, stable, decay ----------------------------------------------------------------------------------------------
+# --- 03.5: warm-up, stable, decay ------------------------------------------------------------------------------------
 
 _WSD_SLIPS = slips(
     wsd,
-    ("(step + 1) / (warmup + 1)", "step / (warmup + 1)", "first step",
-     "the very first step has the rate 0: it teaches nothing. The warm-up begins above zero."),
-    ("(step + 1) / (warmup + 1)", "(step + 1) / warmup", "already the peak",
-     "the last step of your warm-up is already the peak; the step after it should be the first one there."),
-    ("(steps - step) / decay", "(steps - step - 1) / decay", "last step",
-     "your rate is zero in the last step, which then teaches nothing; it reaches zero one step after the last."),
-    ("decay = min(decay, steps - warmup)", "pass", "longer than what the warm-up leaves",
-     "where the decay is longer than what the warm-up leaves, it begins where the warm-up ends, at the peak."),
+    (
+        "(step + 1) / (warmup + 1)",
+        "step / (warmup + 1)",
+        "first step",
+        "the very first step has the rate 0: it teaches nothing. The warm-up begins above zero.",
+    ),
+    (
+        "(step + 1) / (warmup + 1)",
+        "(step + 1) / warmup",
+        "already the peak",
+        "the last step of your warm-up is already the peak; the step after it should be the first one there.",
+    ),
+    (
+        "(steps - step) / decay",
+        "(steps - step - 1) / decay",
+        "last step",
+        "your rate is zero in the last step, which then teaches nothing; it reaches zero one step after the last.",
+    ),
+    (
+        "decay = min(decay, steps - warmup)",
+        "pass",
+        "longer than what the warm-up leaves",
+        "where the decay is longer than what the warm-up leaves, it begins where the warm-up ends, at the peak.",
+    ),
     ("if step < warmup:", "if False:", "no warm-up", "there is no warm-up in it."),
-    ("rates.append((1 - math.cos(math.pi * left)) / 2)", "rates.append((1 + math.cos(math.pi * left)) / 2)", "rises",
-     "this cosine rises from zero to the peak; at the start of the decay it has to be 1."),
-    ("rates.append((1 - math.cos(math.pi * left)) / 2)", "rates.append(left)", "both shapes",
-     "both shapes come out as a straight line."),
-    ("elif left >= 1:", "elif left > 1e9:", "stable part", "there is no stable part: before the decay the rate stays at the peak."),
-)  # fmt: skip
+    (
+        "rates.append((1 - math.cos(math.pi * left)) / 2)",
+        "rates.append((1 + math.cos(math.pi * left)) / 2)",
+        "rises",
+        "this cosine rises from zero to the peak; at the start of the decay it has to be 1.",
+    ),
+    (
+        "rates.append((1 - math.cos(math.pi * left)) / 2)",
+        "rates.append(left)",
+        "both shapes",
+        "both shapes come out as a straight line.",
+    ),
+    (
+        "elif left >= 1:",
+        "elif left > 1e9:",
+        "stable part",
+        "there is no stable part: before the decay the rate stays at the peak.",
+    ),
+)
 
 WSD = Exercise(
     id="03.5",
     kind="build",
     minutes=12,
     difficulty=2,
-    question="Write wsd(steps, warmup, decay, shape): the list of rates of a run, as fractions of the peak. The warm-up rises in a "
-    "straight line and would meet the peak one step after its last; the decay falls from the peak and would meet zero one step after "
+    question="Write wsd(steps, warmup, decay, shape): the list of rates of a run, as fractions of the peak. The warm-up "
+    "rises in a "
+    "straight line and would meet the peak one step after its last; the decay falls from the peak and would meet zero "
+    "one step after "
     "the last of all. No step has the rate 0. With a decay of 0 steps the rate stays at the peak to the end.",
     check=build(
         wsd,
         [(10, 3, 4), (10, 3, 0), (10, 3, 9), (12, 2, 5, "cosine"), (9, 0, 9, "cosine"), (4, 4, 2), (1, 0, 0)],
-        names=("3 up, 3 stable, 4 down", "no decay", "a decay that is too long", "cosine", "cosine without warm-up",
-               "warm-up alone", "one step"),
+        names=(
+            "3 up, 3 stable, 4 down",
+            "no decay",
+            "a decay that is too long",
+            "cosine",
+            "cosine without warm-up",
+            "warm-up alone",
+            "one step",
+        ),
         rel=1e-6,
         diagnoses=_WSD_SLIPS[0],
         right="One function for all four schedules of the table: only the length and the shape of the decay differ.",
@@ -560,9 +724,9 @@ WSD = Exercise(
     solution=source(wsd, MATH),
     wrong=_WSD_SLIPS[1],
     placeholder=lambda steps, warmup, decay, shape="linear": ...,
-)  # fmt: skip
+)
 
-# --- 03.6: a trunk and its branches --------------------------------------------------------------------------------------------
+# --- 03.6: a trunk and its branches ----------------------------------------------------------------------------------
 
 
 class _Toy:
@@ -625,16 +789,36 @@ def _judge_ends(mine: Callable) -> Verdict:
         fewest = lengths[-1] + sum(round(0.2 * n) for n in lengths[:-1])
         same = values == alone
         right = sum(a == b for a, b in zip(values, alone, strict=False))
-        rows.append((f"lengths {lengths}: like runs of their own", "agrees" if same else f"{right} of {len(alone)} ends", same))
-        rows.append((f"lengths {lengths}: steps trained", "no more than needed" if steps == fewest else
-                     f"{steps / fewest:.2f} times what is needed", steps == fewest))  # fmt: skip
+        rows.append(
+            (
+                f"lengths {lengths}: like runs of their own",
+                "agrees" if same else f"{right} of {len(alone)} ends",
+                same,
+            )
+        )
+        rows.append(
+            (
+                f"lengths {lengths}: steps trained",
+                "no more than needed" if steps == fewest else f"{steps / fewest:.2f} times what is needed",
+                steps == fewest,
+            )
+        )
     table = tuple(rows)
     if all(ok for *_, ok in rows):
-        return Verdict(True, "Each end is to the last digit what a run of its own would be, and the trunk was trained once.", rows=table)
+        return Verdict(
+            True,
+            "Each end is to the last digit what a run of its own would be, and the trunk was trained once.",
+            rows=table,
+        )
     if all(ok for *_, ok in rows[::2]):
-        return Verdict(False, "every loss is right, but the trunk was not shared: too many steps.", rows=table)
+        return Verdict(
+            False, "every loss is right, but the trunk was not shared: too many steps.", rows=table
+        )
     for wrong, text in _ENDS_SLIPS[0]:
-        if all(_run_ends(wrong, lengths) == both for lengths, both in zip(([20, 40, 80], [25, 30, 35, 60]), seen, strict=True)):
+        if all(
+            _run_ends(wrong, lengths) == both
+            for lengths, both in zip(([20, 40, 80], [25, 30, 35, 60]), seen, strict=True)
+        ):
             return Verdict(False, text, rows=table)
     if seen[0] == _run_ends(buggy_ends, [20, 40, 80]):
         return UNANSWERED
@@ -643,22 +827,38 @@ def _judge_ends(mine: Callable) -> Verdict:
 
 _ENDS_SLIPS = slips(
     ends,
-    ("branch(trunk)", "trunk", "the trunk itself", "the decay still moves the trunk itself: the next length goes on from a run that has come down."),
-    ("rates[trunk.step : stable]", "rates[:stable]", "from the start again",
-     "the trunk is trained from the start again for every length: what has it done already?"),
+    (
+        "branch(trunk)",
+        "trunk",
+        "the trunk itself",
+        "the decay still moves the trunk itself: the next length goes on from a run that has come down.",
+    ),
+    (
+        "rates[trunk.step : stable]",
+        "rates[:stable]",
+        "from the start again",
+        "the trunk is trained from the start again for every length: what has it done already?",
+    ),
     ("rates[stable:]", "rates[stable - 1 :]", "one step", "the decay and the stable part share one step."),
-    ("trunk, losses = start(), []\n    for n in lengths:", "losses = []\n    for n in lengths:\n        trunk = start()", "not shared",
-     "every loss is right, but the trunk was not shared: too many steps."),
-)  # fmt: skip
+    (
+        "trunk, losses = start(), []\n    for n in lengths:",
+        "losses = []\n    for n in lengths:\n        trunk = start()",
+        "not shared",
+        "every loss is right, but the trunk was not shared: too many steps.",
+    ),
+)
 
 ENDS = Exercise(
     id="03.6",
     kind="debug",
     minutes=10,
     difficulty=3,
-    question="The function below trains one trunk and ends it at several lengths. It runs, and its losses look sensible, but they are "
+    question="The function below trains one trunk and ends it at several lengths. It runs, and its losses look "
+    "sensible, but they are "
     "not those of runs of their own with the same schedules. It has two bugs. Find them and mend them.",
-    check=judged(_judge_ends, wanted="the losses of runs of their own, to the last digit, and no step more than needed"),
+    check=judged(
+        _judge_ends, wanted="the losses of runs of their own, to the last digit, and no step more than needed"
+    ),
     hints=(
         "Print run.step of the trunk after each length. What should it be, for lengths 20, 40 and 80?",
         "The trunk stands at the end of the stable part of the length before. Which rates are still to come?",
@@ -669,9 +869,9 @@ ENDS = Exercise(
     solution=source(ends),
     wrong=_ENDS_SLIPS[1],
     placeholder=buggy_ends,
-)  # fmt: skip
+)
 
-# --- 03.7: what a trunk costs ------------------------------------------------------------------------------------------------
+# --- 03.7: what a trunk costs ----------------------------------------------------------------------------------------
 
 TRUNK = Exercise(
     id="03.7",
@@ -704,7 +904,7 @@ answer = trunk + sum(0.2 * n for n in lengths)""",
     wrong=((7000, "from the start"), (4000, "extra"), (5400, "3,200"), (3200, "trunk alone")),
 )
 
-# --- 03.8: the noise scale from two batch sizes ------------------------------------------------------------------------------------
+# --- 03.8: the noise scale from two batch sizes ----------------------------------------------------------------------
 
 SIGNAL, NOISE, SMALL, PIECES = 4.0, 600.0, 4, 32
 
@@ -720,26 +920,74 @@ def planted_gradients(groups: int = 60, parameters: int = 40, seed: int = 8) -> 
 
 _NOISE_SLIPS = slips(
     noise_scale,
-    ("large = small * len(g)", "large = len(g)", "in sequences", "the size of the large batch is counted in sequences, not in pieces."),
-    ("signals.append((large * square_large - small * square_small) / (large - small))", "signals.append(square_large)", "still holds noise",
-     "|G|² still holds noise, tr Σ over the large batch: even the mean of all pieces is an estimate."),
-    ("signals.append((large * square_large - small * square_small) / (large - small))",
-     "signals.append((small * square_small - large * square_large) / (large - small))", "below zero",
-     "|G|² comes out below zero: the large batch stands first in the difference."),
-    ("(square_small - square_large) / (1 / small - 1 / large)", "(square_small - square_large) / (large - small)", "one over the batch",
-     "tr Σ is the slope over one over the batch, 1/B, and not over B."),
-    ("(square_small - square_large) / (1 / small - 1 / large)", "small * square_small", "signal in it", "tr Σ still has the signal in it: subtract the two squares first."),
-    ("np.sum(np.mean(g, axis=0) ** 2)", "np.mean(np.sum(g, axis=0)) ** 2", "mean over the pieces",
-     "the gradient of the large batch is the mean over the pieces, number by number; then its square."),
-    ("np.sum(np.mean(g, axis=0) ** 2)", "np.sum(np.sum(g, axis=0) ** 2)", "not their sum",
-     "the gradient of the large batch is the mean of the pieces, not their sum."),
-    ("np.mean(np.sum(g**2, axis=1))", "np.sum(g**2)", "one piece", "the small square is that of one piece on average, not the sum over all of them."),
-    ("np.mean(np.sum(g**2, axis=1))", "np.mean(g**2)", "all its numbers", "the square of a gradient is the sum over all its numbers, not their mean."),
+    (
+        "large = small * len(g)",
+        "large = len(g)",
+        "in sequences",
+        "the size of the large batch is counted in sequences, not in pieces.",
+    ),
+    (
+        "signals.append((large * square_large - small * square_small) / (large - small))",
+        "signals.append(square_large)",
+        "still holds noise",
+        "|G|² still holds noise, tr Σ over the large batch: even the mean of all pieces is an estimate.",
+    ),
+    (
+        "signals.append((large * square_large - small * square_small) / (large - small))",
+        "signals.append((small * square_small - large * square_large) / (large - small))",
+        "below zero",
+        "|G|² comes out below zero: the large batch stands first in the difference.",
+    ),
+    (
+        "(square_small - square_large) / (1 / small - 1 / large)",
+        "(square_small - square_large) / (large - small)",
+        "one over the batch",
+        "tr Σ is the slope over one over the batch, 1/B, and not over B.",
+    ),
+    (
+        "(square_small - square_large) / (1 / small - 1 / large)",
+        "small * square_small",
+        "signal in it",
+        "tr Σ still has the signal in it: subtract the two squares first.",
+    ),
+    (
+        "np.sum(np.mean(g, axis=0) ** 2)",
+        "np.mean(np.sum(g, axis=0)) ** 2",
+        "mean over the pieces",
+        "the gradient of the large batch is the mean over the pieces, number by number; then its square.",
+    ),
+    (
+        "np.sum(np.mean(g, axis=0) ** 2)",
+        "np.sum(np.sum(g, axis=0) ** 2)",
+        "not their sum",
+        "the gradient of the large batch is the mean of the pieces, not their sum.",
+    ),
+    (
+        "np.mean(np.sum(g**2, axis=1))",
+        "np.sum(g**2)",
+        "one piece",
+        "the small square is that of one piece on average, not the sum over all of them.",
+    ),
+    (
+        "np.mean(np.sum(g**2, axis=1))",
+        "np.mean(g**2)",
+        "all its numbers",
+        "the square of a gradient is the sum over all its numbers, not their mean.",
+    ),
     ("float(noise / signal)", "float(signal / noise)", "upside down", "upside down: noise over signal."),
-    ("float(noise / signal)", "float(np.mean(np.array(noises) / np.array(signals)))", "mean of ratios",
-     "B_simple is the ratio of the means; a mean of ratios is pulled far off by groups whose signal is near zero."),
-    ("float(noise / signal)", "float(math.sqrt(noise / signal))", "no root", "no root: both parts are squares already."),
-)  # fmt: skip
+    (
+        "float(noise / signal)",
+        "float(np.mean(np.array(noises) / np.array(signals)))",
+        "mean of ratios",
+        "B_simple is the ratio of the means; a mean of ratios is pulled far off by groups whose signal is near zero.",
+    ),
+    (
+        "float(noise / signal)",
+        "float(math.sqrt(noise / signal))",
+        "no root",
+        "no root: both parts are squares already.",
+    ),
+)
 
 
 def _judge_noise(mine: Callable) -> Verdict:
@@ -758,19 +1006,29 @@ def _judge_noise(mine: Callable) -> Verdict:
         try:
             values = [float(value) for value in found]
         except (TypeError, ValueError):
-            return Verdict(False, f"three numbers are asked for, |G|², tr Σ and B_simple; this is {kind(found)}.")
+            return Verdict(
+                False, f"three numbers are asked for, |G|², tr Σ and B_simple; this is {kind(found)}."
+            )
         if len(values) != 3:
-            return Verdict(False, f"three numbers are asked for, |G|², tr Σ and B_simple; you return {len(values)}.")
+            return Verdict(
+                False, f"three numbers are asked for, |G|², tr Σ and B_simple; you return {len(values)}."
+            )
         seen.append(values)
         if name.startswith("planted"):
             for what, value, truth in zip(("|G|²", "tr Σ"), values, (SIGNAL, NOISE), strict=False):
                 near = abs(value / truth - 1) < 0.15
-                rows.append((f"planted {what}", "near" if near else f"{value / truth:.2g} of what was planted", near))
+                rows.append(
+                    (f"planted {what}", "near" if near else f"{value / truth:.2g} of what was planted", near)
+                )
         off = difference(values, noise_scale(groups, small), 1e-6, 1e-9)
         rows.append((name, off or "agrees", not off))
     table = tuple(rows)
     if all(ok for *_, ok in rows):
-        return Verdict(True, "Both estimates are unbiased: what was planted comes back, with no run of a large batch.", rows=table)
+        return Verdict(
+            True,
+            "Both estimates are unbiased: what was planted comes back, with no run of a large batch.",
+            rows=table,
+        )
     for wrong, text in _NOISE_SLIPS[0]:
         with np.errstate(all="ignore"):
             theirs = [wrong(groups, small) for groups, small in cases.values()]
@@ -784,16 +1042,19 @@ NOISE_SCALE = Exercise(
     kind="build",
     minutes=15,
     difficulty=3,
-    question="Write noise_scale(groups, small): from the gradients of many small batches, estimate |G|², tr Σ and B_simple. The large "
+    question="Write noise_scale(groups, small): from the gradients of many small batches, estimate |G|², tr Σ and "
+    "B_simple. The large "
     "batch costs nothing more: its gradient is the mean over the pieces of a group. Average each of the two estimates over the "
     "groups, and divide at the very end.",
     check=judged(_judge_noise, wanted="what was planted, to 15 %, and the formula to six digits"),
     hints=(
-        "Two batch sizes, two equations: the mean of |g|² over single pieces, and |mean of the pieces|². How many sequences stand "
+        "Two batch sizes, two equations: the mean of |g|² over single pieces, and |mean of the pieces|². How many "
+        "sequences stand "
         "behind each?",
         "Subtract the two equations: |G|² drops out, and tr Σ is left, times the difference of 1/B. Multiply each by its B and "
         "subtract: tr Σ drops out.",
-        "McCandlish et al., appendix A.1: |G|² is the difference of B·|G_B|², large minus small, over the difference of the two B; "
+        "McCandlish et al., appendix A.1: |G|² is the difference of B·|G_B|², large minus small, over the difference of "
+        "the two B; "
         "tr Σ is the difference of |G_B|², small minus large, over the difference of the two 1/B.",
     ),
     skeleton=skeleton(noise_scale),
@@ -801,9 +1062,9 @@ NOISE_SCALE = Exercise(
     solution=source(noise_scale, NUMPY),
     wrong=_NOISE_SLIPS[1],
     placeholder=lambda groups, small: ...,
-)  # fmt: skip
+)
 
-# --- 03.9: steps and examples ----------------------------------------------------------------------------------------------------
+# --- 03.9: steps and examples ----------------------------------------------------------------------------------------
 
 TRADEOFF = Exercise(
     id="03.9",
@@ -819,7 +1080,10 @@ TRADEOFF = Exercise(
             diagnoses=[
                 (10_000 * (1 + 6000 / 2000), "that factor belongs to the examples: steps fall as B grows."),
                 (10_000, "only an endless batch reaches the fewest steps."),
-                (20e6 / 6000, "20 million would do only with the smallest batch; at this one more are needed."),
+                (
+                    20e6 / 6000,
+                    "20 million would do only with the smallest batch; at this one more are needed.",
+                ),
                 (20_000, "twice the minimum is right at the critical batch, 2,000."),
             ],
             slips=(),
@@ -855,7 +1119,7 @@ answer = {"steps": S_min * (1 + B_crit / B), "million": E_min * (1 + B / B_crit)
     placeholder={"steps": ..., "million": ...},
 )
 
-# --- 03.10: Newton–Schulz ----------------------------------------------------------------------------------------------------------
+# --- 03.10: Newton–Schulz --------------------------------------------------------------------------------------------
 
 BAND = (0.6, 1.3)  # of singular values after five steps: about 0.7 to 1.2, and a little room
 
@@ -865,8 +1129,13 @@ def _planted_matrices() -> dict[str, Any]:
     import torch
 
     rng, found = np.random.default_rng(10), {}
-    for name, (rows, columns), size in (("square", (8, 8), 1.0), ("wide", (6, 20), 1.0), ("tall", (20, 6), 1.0),
-                                        ("a million times smaller", (8, 8), 1e-3), ("1,000 times larger", (8, 8), 1e3)):  # fmt: skip
+    for name, (rows, columns), size in (
+        ("square", (8, 8), 1.0),
+        ("wide", (6, 20), 1.0),
+        ("tall", (20, 6), 1.0),
+        ("a million times smaller", (8, 8), 1e-3),
+        ("1,000 times larger", (8, 8), 1e3),
+    ):
         U, _, Vt = np.linalg.svd(rng.standard_normal((rows, columns)), full_matrices=False)
         s = size * np.logspace(0, -1.5, min(rows, columns))
         found[name] = torch.tensor(U * s @ Vt)
@@ -874,28 +1143,63 @@ def _planted_matrices() -> dict[str, Any]:
 
 
 def _exact(matrix, steps=5):
-    U, s, Vt = np.linalg.svd(matrix.numpy(), full_matrices=False)
+    U, _, Vt = np.linalg.svd(matrix.numpy(), full_matrices=False)
     return matrix.new_tensor(U @ Vt)
 
 
 _SCHULZ_SLIPS = slips(
     newton_schulz,
-    ("X = X / (X.norm() + 1e-7)", "pass", "scaled to norm 1", "the matrix has to be scaled to norm 1 first: the polynomial is made for singular values "
-     "from 0 to 1, and runs away above."),
+    (
+        "X = X / (X.norm() + 1e-7)",
+        "pass",
+        "scaled to norm 1",
+        "the matrix has to be scaled to norm 1 first: the polynomial is made for singular values "
+        "from 0 to 1, and runs away above.",
+    ),
     ("b * A + c * A @ A", "c * A + b * A @ A", "exchanged", "b and c are exchanged: b goes with XXᵀX."),
     ("c * A @ A", "c * A", "fifth power", "the fifth power is missing: the last term has XXᵀ twice."),
-    ("c * A @ A", "c * A * A", "number by number", "A * A multiplies number by number; a product of matrices is written A @ A."),
-    ("b * A + c * A @ A", "b * A", "third power", "only the third power is there; the fifth is missing, c(XXᵀ)²X."),
-    ("a * X + (b * A", "X + (b * A", "a is missing", "the factor a is missing before X: small singular values are not lifted."),
-    ("for _ in range(steps):", "for _ in range(1):", "once", "the polynomial was applied once, not as often as `steps` says."),
-    ("return X.T if tall else X", "return (X.T if tall else X) * max(1, matrix.shape[0] / matrix.shape[1]) ** 0.5", "belongs to Muon",
-     "√max(1, rows/columns) belongs to Muon's step, not to this function."),
-    ("(X.norm() + 1e-7)", "X.abs().max()", "largest entry", "that divides by the largest entry; the norm is the root of the sum of all squares."),
-)  # fmt: skip
+    (
+        "c * A @ A",
+        "c * A * A",
+        "number by number",
+        "A * A multiplies number by number; a product of matrices is written A @ A.",
+    ),
+    (
+        "b * A + c * A @ A",
+        "b * A",
+        "third power",
+        "only the third power is there; the fifth is missing, c(XXᵀ)²X.",
+    ),
+    (
+        "a * X + (b * A",
+        "X + (b * A",
+        "a is missing",
+        "the factor a is missing before X: small singular values are not lifted.",
+    ),
+    (
+        "for _ in range(steps):",
+        "for _ in range(1):",
+        "once",
+        "the polynomial was applied once, not as often as `steps` says.",
+    ),
+    (
+        "return X.T if tall else X",
+        "return (X.T if tall else X) * max(1, matrix.shape[0] / matrix.shape[1]) ** 0.5",
+        "belongs to Muon",
+        "√max(1, rows/columns) belongs to Muon's step, not to this function.",
+    ),
+    (
+        "(X.norm() + 1e-7)",
+        "X.abs().max()",
+        "largest entry",
+        "that divides by the largest entry; the norm is the root of the sum of all squares.",
+    ),
+)
 _SCHULZ_SLIPS[0].append(
     (
         _exact,
-        "all singular values are exactly 1: that is a decomposition, which Muon avoids. Products of matrices alone are asked for.",
+        "all singular values are exactly 1: that is a decomposition, which Muon avoids. Products of matrices alone are "
+        "asked for.",
     )
 )
 
@@ -912,8 +1216,12 @@ def _judge_schulz(mine: Callable) -> Verdict:
         if getattr(found, "shape", None) != matrix.shape:
             if getattr(found, "shape", None) == matrix.T.shape:
                 return Verdict(False, "a tall matrix has to be turned back at the end.", rows=tuple(rows))
-            return Verdict(False, f"{name}: a tensor of the shape {tuple(matrix.shape)} is asked for, this is "
-                           f"{tuple(getattr(found, 'shape', ())) or kind(found)}.", rows=tuple(rows))  # fmt: skip
+            return Verdict(
+                False,
+                f"{name}: a tensor of the shape {tuple(matrix.shape)} is asked for, this is "
+                f"{tuple(getattr(found, 'shape', ())) or kind(found)}.",
+                rows=tuple(rows),
+            )
         seen.append(found)
         off = difference(found, newton_schulz(matrix, steps), 1e-4, 1e-4)
         if steps > 1:
@@ -923,13 +1231,17 @@ def _judge_schulz(mine: Callable) -> Verdict:
                 sizes = np.diag(inside)
                 turned = float(np.abs(inside - np.diag(sizes)).max()) < 1e-3
             level = bool(np.isfinite(sizes).all() and sizes.min() > BAND[0] and sizes.max() < BAND[1])
-            said = f"singular values {sizes.min():.2g} to {sizes.max():.2g}" + ("" if turned else ", directions changed")
+            said = f"singular values {sizes.min():.2g} to {sizes.max():.2g}" + (
+                "" if turned else ", directions changed"
+            )
             rows.append((name, said + ("" if off or not level else ", agrees"), level and turned and not off))
         else:
             rows.append((name, off or "agrees", not off))
     table = tuple(rows)
     if all(ok for *_, ok in rows):
-        return Verdict(True, "Singular values between about 0.7 and 1.2, and the directions as they were.", rows=table)
+        return Verdict(
+            True, "Singular values between about 0.7 and 1.2, and the directions as they were.", rows=table
+        )
     wanted = [(matrix, steps) for _, matrix, steps in cases]
     for wrong, text in _SCHULZ_SLIPS[0]:
         theirs = [wrong(matrix.clone(), steps) for matrix, steps in wanted]
@@ -949,10 +1261,14 @@ SCHULZ = Exercise(
     kind="build",
     minutes=12,
     difficulty=3,
-    question="Write newton_schulz(matrix, steps): scale the matrix to norm 1, then apply the polynomial `steps` times, with a, b and c "
-    "from above. Use products of matrices alone, no decomposition. A matrix that is taller than wide is turned on its side first, "
+    question="Write newton_schulz(matrix, steps): scale the matrix to norm 1, then apply the polynomial `steps` times, "
+    "with a, b and c "
+    "from above. Use products of matrices alone, no decomposition. A matrix that is taller than wide is turned on its "
+    "side first, "
     "so that XXᵀ is the smaller of the two squares, and turned back at the end.",
-    check=judged(_judge_schulz, wanted="the kit's to four digits, singular values in the band, directions kept"),
+    check=judged(
+        _judge_schulz, wanted="the kit's to four digits, singular values in the band, directions kept"
+    ),
     hints=(
         "X.norm() is the root of the sum of all squares. A tiny number added to it saves a matrix of zeros.",
         "Compute A = X @ X.T once in each step; both odd powers can be written with A in front of X.",
@@ -967,22 +1283,49 @@ SCHULZ = Exercise(
         (slip(newton_schulz, "return X.T if tall else X", "return X"), "turned back"),
     ),
     placeholder=lambda matrix, steps=5: ...,
-)  # fmt: skip
+)
 
-# --- 03.11: a fair comparison ---------------------------------------------------------------------------------------------------------
+# --- 03.11: a fair comparison ----------------------------------------------------------------------------------------
 
 _FAIR_SLIPS = slips(
     fair_gain,
-    ("np.mean(np.delete(losses, seed))", "np.mean(losses)", "is among those",
-     "the seed that is scored is among those that chose the rate: it has seen its own exam."),
-    ("np.mean(np.delete(losses, seed))", "losses[seed]", "its own lucky rate",
-     "each seed takes its own lucky rate: the more rates were tried, the better that looks, even where nothing is there."),
-    ("scored[1] - scored[0]", "scored[0] - scored[1]", "sign", "the sign: positive where a is better, that is, where its loss is lower."),
-    ("scored.append(table[best][seed])", "scored.append(others[best])", "that chose", "that scores the seeds that chose; score the one that was left out."),
-    ("best = min(others", "best = max(others", "worst rate", "that chooses the worst rate: a low loss is good."),
-    ("for table in (a, b):", "for table in (a, {rate: b[rate] for rate in b if rate == min(a, key=lambda r: np.mean(np.delete(a[r], seed)))} or b):", "a rate of its own",
-     "b has a rate of its own: the best rate of a may be a bad one for b."),
-)  # fmt: skip
+    (
+        "np.mean(np.delete(losses, seed))",
+        "np.mean(losses)",
+        "is among those",
+        "the seed that is scored is among those that chose the rate: it has seen its own exam.",
+    ),
+    (
+        "np.mean(np.delete(losses, seed))",
+        "losses[seed]",
+        "its own lucky rate",
+        "each seed takes its own lucky rate: the more rates were tried, the better that looks, even where nothing is there.",
+    ),
+    (
+        "scored[1] - scored[0]",
+        "scored[0] - scored[1]",
+        "sign",
+        "the sign: positive where a is better, that is, where its loss is lower.",
+    ),
+    (
+        "scored.append(table[best][seed])",
+        "scored.append(others[best])",
+        "that chose",
+        "that scores the seeds that chose; score the one that was left out.",
+    ),
+    (
+        "best = min(others",
+        "best = max(others",
+        "worst rate",
+        "that chooses the worst rate: a low loss is good.",
+    ),
+    (
+        "for table in (a, b):",
+        "for table in (a, {rate: b[rate] for rate in b if rate == min(a, key=lambda r: np.mean(np.delete(a[r], seed)))} or b):",
+        "a rate of its own",
+        "b has a rate of its own: the best rate of a may be a bad one for b.",
+    ),
+)
 
 
 def _tables() -> list[tuple[dict, dict]]:
@@ -991,9 +1334,11 @@ def _tables() -> list[tuple[dict, dict]]:
 
     def table(rates: Iterable[float], best: float, level: float, seeds: int) -> dict[float, list[float]]:
         return {
-            rate: list(np.round(level + 0.05 * math.log2(rate / best) ** 2 + 0.03 * rng.standard_normal(seeds), 4))
+            rate: list(
+                np.round(level + 0.05 * math.log2(rate / best) ** 2 + 0.03 * rng.standard_normal(seeds), 4)
+            )
             for rate in rates
-        }  # fmt: skip
+        }
 
     grid = (0.0025, 0.005, 0.01, 0.02, 0.04)
     noise = {k / 100: list(np.round(2.2 + 0.05 * rng.standard_normal(4), 4)) for k in range(1, 21)}
@@ -1010,7 +1355,8 @@ FAIR = Exercise(
     kind="build",
     minutes=12,
     difficulty=3,
-    question="Write fair_gain(a, b): the difference between two optimizers, seed by seed, each at a rate that was chosen without the "
+    question="Write fair_gain(a, b): the difference between two optimizers, seed by seed, each at a rate that was "
+    "chosen without the "
     "seed that is scored. For each seed: find the rate with the lowest mean loss over the other seeds, for a and for b by "
     "themselves, and take the losses of the left-out seed at these rates.",
     check=build(
@@ -1024,7 +1370,8 @@ FAIR = Exercise(
     hints=(
         "Three nested loops in words: for each seed, for each optimizer, for each rate: the mean over the other seeds.",
         "np.delete(losses, seed) leaves one out. min(table, key=…) gives the rate whose mean is lowest.",
-        "In the loop over seeds, make a small dict of rate -> mean over the others for a, and another for b. Look up both best rates "
+        "In the loop over seeds, make a small dict of rate -> mean over the others for a, and another for b. Look up "
+        "both best rates "
         "in the full tables, at the seed that was left out, and subtract: b minus a.",
     ),
     skeleton=skeleton(fair_gain),
@@ -1032,8 +1379,18 @@ FAIR = Exercise(
     solution=source(fair_gain, NUMPY),
     wrong=_FAIR_SLIPS[1],
     placeholder=lambda a, b: ...,
-)  # fmt: skip
+)
 
 EXERCISES = (
-    STEP, CONTRACTION, ADAMW, FIRST, WSD, ENDS, TRUNK, NOISE_SCALE, TRADEOFF, SCHULZ, FAIR,
-)  # fmt: skip
+    STEP,
+    CONTRACTION,
+    ADAMW,
+    FIRST,
+    WSD,
+    ENDS,
+    TRUNK,
+    NOISE_SCALE,
+    TRADEOFF,
+    SCHULZ,
+    FAIR,
+)
