@@ -726,7 +726,103 @@ WSD = Exercise(
     placeholder=lambda steps, warmup, decay, shape="linear": ...,
 )
 
-# --- 03.6: a trunk and its branches ----------------------------------------------------------------------------------
+# --- 03.6: a fair comparison ----------------------------------------------------------------------------------------
+
+_FAIR_SLIPS = slips(
+    fair_gain,
+    (
+        "np.mean(np.delete(losses, seed))",
+        "np.mean(losses)",
+        "is among those",
+        "the seed that is scored is among those that chose the rate: it has seen its own exam.",
+    ),
+    (
+        "np.mean(np.delete(losses, seed))",
+        "losses[seed]",
+        "its own lucky rate",
+        "each seed takes its own lucky rate: the more rates were tried, the better that looks, even where nothing is there.",
+    ),
+    (
+        "scored[1] - scored[0]",
+        "scored[0] - scored[1]",
+        "sign",
+        "the sign: positive where a is better, that is, where its loss is lower.",
+    ),
+    (
+        "scored.append(table[best][seed])",
+        "scored.append(others[best])",
+        "that chose",
+        "that scores the seeds that chose; score the one that was left out.",
+    ),
+    (
+        "best = min(others",
+        "best = max(others",
+        "worst rate",
+        "that chooses the worst rate: a low loss is good.",
+    ),
+    (
+        "for table in (a, b):",
+        "for table in (a, {rate: b[rate] for rate in b if rate == min(a, key=lambda r: np.mean(np.delete(a[r], seed)))} or b):",
+        "a rate of its own",
+        "b has a rate of its own: the best rate of a may be a bad one for b.",
+    ),
+)
+
+
+def _tables() -> list[tuple[dict, dict]]:
+    """Planted tables of losses: one optimizer better by 0.05; twenty rates of pure noise against two; one that diverged."""
+    rng = np.random.default_rng(11)
+
+    def table(rates: Iterable[float], best: float, level: float, seeds: int) -> dict[float, list[float]]:
+        return {
+            rate: list(
+                np.round(level + 0.05 * math.log2(rate / best) ** 2 + 0.03 * rng.standard_normal(seeds), 4)
+            )
+            for rate in rates
+        }
+
+    grid = (0.0025, 0.005, 0.01, 0.02, 0.04)
+    noise = {k / 100: list(np.round(2.2 + 0.05 * rng.standard_normal(4), 4)) for k in range(1, 21)}
+    lost = table(grid, 0.005, 2.1, 3) | {0.08: [math.inf, 1.9, 1.9]}
+    return [
+        (table(grid, 0.01, 2.10, 5), table(grid, 0.005, 2.15, 5)),
+        (noise, table((0.01, 0.02), 0.01, 2.2, 4)),
+        (table(grid, 0.005, 2.12, 3), lost),
+    ]
+
+
+FAIR = Exercise(
+    id="03.6",
+    kind="build",
+    minutes=12,
+    difficulty=3,
+    question="Write fair_gain(a, b): the difference between two optimizers, seed by seed, each at a rate that was "
+    "chosen without the "
+    "seed that is scored. For each seed: find the rate with the lowest mean loss over the other seeds, for a and for b by "
+    "themselves, and take the losses of the left-out seed at these rates.",
+    check=build(
+        fair_gain,
+        _tables,
+        names=("five rates each", "twenty rates of noise against two", "one run diverged"),
+        rel=1e-6,
+        diagnoses=_FAIR_SLIPS[0],
+        right="On pure noise it finds nothing on average, however many rates were tried.",
+    ),
+    hints=(
+        "Three nested loops in words: for each seed, for each optimizer, for each rate: the mean over the other seeds.",
+        "np.delete(losses, seed) leaves one out. min(table, key=…) gives the rate whose mean is lowest.",
+        "In the loop over seeds, make a small dict of rate -> mean over the others for a, and another for b. Look up "
+        "both best rates "
+        "in the full tables, at the seed that was left out, and subtract: b minus a.",
+    ),
+    skeleton=skeleton(fair_gain),
+    own=lambda: fair_gain,
+    solution=source(fair_gain, NUMPY),
+    wrong=_FAIR_SLIPS[1],
+    placeholder=lambda a, b: ...,
+)
+
+# --- 03.7: a trunk and its branches ----------------------------------------------------------------------------------
 
 
 class _Toy:
@@ -849,7 +945,7 @@ _ENDS_SLIPS = slips(
 )
 
 ENDS = Exercise(
-    id="03.6",
+    id="03.7",
     kind="debug",
     minutes=10,
     difficulty=3,
@@ -871,10 +967,10 @@ ENDS = Exercise(
     placeholder=buggy_ends,
 )
 
-# --- 03.7: what a trunk costs ----------------------------------------------------------------------------------------
+# --- 03.8: what a trunk costs ----------------------------------------------------------------------------------------
 
 TRUNK = Exercise(
-    id="03.7",
+    id="03.8",
     kind="compute",
     minutes=4,
     difficulty=2,
@@ -904,7 +1000,7 @@ answer = trunk + sum(0.2 * n for n in lengths)""",
     wrong=((7000, "from the start"), (4000, "extra"), (5400, "3,200"), (3200, "trunk alone")),
 )
 
-# --- 03.8: the noise scale from two batch sizes ----------------------------------------------------------------------
+# --- 03.9: the noise scale from two batch sizes ----------------------------------------------------------------------
 
 SIGNAL, NOISE, SMALL, PIECES = 4.0, 600.0, 4, 32
 
@@ -1038,7 +1134,7 @@ def _judge_noise(mine: Callable) -> Verdict:
 
 
 NOISE_SCALE = Exercise(
-    id="03.8",
+    id="03.9",
     kind="build",
     minutes=15,
     difficulty=3,
@@ -1064,10 +1160,10 @@ NOISE_SCALE = Exercise(
     placeholder=lambda groups, small: ...,
 )
 
-# --- 03.9: steps and examples ----------------------------------------------------------------------------------------
+# --- 03.10: steps and examples ----------------------------------------------------------------------------------------
 
 TRADEOFF = Exercise(
-    id="03.9",
+    id="03.10",
     kind="compute",
     minutes=6,
     difficulty=2,
@@ -1119,7 +1215,7 @@ answer = {"steps": S_min * (1 + B_crit / B), "million": E_min * (1 + B / B_crit)
     placeholder={"steps": ..., "million": ...},
 )
 
-# --- 03.10: Newton–Schulz --------------------------------------------------------------------------------------------
+# --- 03.11: Newton–Schulz --------------------------------------------------------------------------------------------
 
 BAND = (0.6, 1.3)  # of singular values after five steps: about 0.7 to 1.2, and a little room
 
@@ -1257,7 +1353,7 @@ def _like(a: Any, b: Any) -> bool:
 
 
 SCHULZ = Exercise(
-    id="03.10",
+    id="03.11",
     kind="build",
     minutes=12,
     difficulty=3,
@@ -1285,112 +1381,4 @@ SCHULZ = Exercise(
     placeholder=lambda matrix, steps=5: ...,
 )
 
-# --- 03.11: a fair comparison ----------------------------------------------------------------------------------------
-
-_FAIR_SLIPS = slips(
-    fair_gain,
-    (
-        "np.mean(np.delete(losses, seed))",
-        "np.mean(losses)",
-        "is among those",
-        "the seed that is scored is among those that chose the rate: it has seen its own exam.",
-    ),
-    (
-        "np.mean(np.delete(losses, seed))",
-        "losses[seed]",
-        "its own lucky rate",
-        "each seed takes its own lucky rate: the more rates were tried, the better that looks, even where nothing is there.",
-    ),
-    (
-        "scored[1] - scored[0]",
-        "scored[0] - scored[1]",
-        "sign",
-        "the sign: positive where a is better, that is, where its loss is lower.",
-    ),
-    (
-        "scored.append(table[best][seed])",
-        "scored.append(others[best])",
-        "that chose",
-        "that scores the seeds that chose; score the one that was left out.",
-    ),
-    (
-        "best = min(others",
-        "best = max(others",
-        "worst rate",
-        "that chooses the worst rate: a low loss is good.",
-    ),
-    (
-        "for table in (a, b):",
-        "for table in (a, {rate: b[rate] for rate in b if rate == min(a, key=lambda r: np.mean(np.delete(a[r], seed)))} or b):",
-        "a rate of its own",
-        "b has a rate of its own: the best rate of a may be a bad one for b.",
-    ),
-)
-
-
-def _tables() -> list[tuple[dict, dict]]:
-    """Planted tables of losses: one optimizer better by 0.05; twenty rates of pure noise against two; one that diverged."""
-    rng = np.random.default_rng(11)
-
-    def table(rates: Iterable[float], best: float, level: float, seeds: int) -> dict[float, list[float]]:
-        return {
-            rate: list(
-                np.round(level + 0.05 * math.log2(rate / best) ** 2 + 0.03 * rng.standard_normal(seeds), 4)
-            )
-            for rate in rates
-        }
-
-    grid = (0.0025, 0.005, 0.01, 0.02, 0.04)
-    noise = {k / 100: list(np.round(2.2 + 0.05 * rng.standard_normal(4), 4)) for k in range(1, 21)}
-    lost = table(grid, 0.005, 2.1, 3) | {0.08: [math.inf, 1.9, 1.9]}
-    return [
-        (table(grid, 0.01, 2.10, 5), table(grid, 0.005, 2.15, 5)),
-        (noise, table((0.01, 0.02), 0.01, 2.2, 4)),
-        (table(grid, 0.005, 2.12, 3), lost),
-    ]
-
-
-FAIR = Exercise(
-    id="03.11",
-    kind="build",
-    minutes=12,
-    difficulty=3,
-    question="Write fair_gain(a, b): the difference between two optimizers, seed by seed, each at a rate that was "
-    "chosen without the "
-    "seed that is scored. For each seed: find the rate with the lowest mean loss over the other seeds, for a and for b by "
-    "themselves, and take the losses of the left-out seed at these rates.",
-    check=build(
-        fair_gain,
-        _tables,
-        names=("five rates each", "twenty rates of noise against two", "one run diverged"),
-        rel=1e-6,
-        diagnoses=_FAIR_SLIPS[0],
-        right="On pure noise it finds nothing on average, however many rates were tried.",
-    ),
-    hints=(
-        "Three nested loops in words: for each seed, for each optimizer, for each rate: the mean over the other seeds.",
-        "np.delete(losses, seed) leaves one out. min(table, key=…) gives the rate whose mean is lowest.",
-        "In the loop over seeds, make a small dict of rate -> mean over the others for a, and another for b. Look up "
-        "both best rates "
-        "in the full tables, at the seed that was left out, and subtract: b minus a.",
-    ),
-    skeleton=skeleton(fair_gain),
-    own=lambda: fair_gain,
-    solution=source(fair_gain, NUMPY),
-    wrong=_FAIR_SLIPS[1],
-    placeholder=lambda a, b: ...,
-)
-
-EXERCISES = (
-    STEP,
-    CONTRACTION,
-    ADAMW,
-    FIRST,
-    WSD,
-    ENDS,
-    TRUNK,
-    NOISE_SCALE,
-    TRADEOFF,
-    SCHULZ,
-    FAIR,
-)
+EXERCISES = (STEP, CONTRACTION, ADAMW, FIRST, WSD, FAIR, ENDS, TRUNK, NOISE_SCALE, TRADEOFF, SCHULZ)
