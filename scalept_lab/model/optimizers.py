@@ -184,7 +184,10 @@ class ByHand(Optimizer):
                 'groups: expected a "rule" in each, got one without; give the function that does the step'
             )
         super().__init__([tensor for group in groups for tensor in group["params"]], 1.0)
-        self.param_groups = [{**group, "peak": positive("lr", group["lr"]), "state": {}} for group in groups]
+        self.param_groups = [
+            {**group, "params": list(group["params"]), "peak": positive("lr", group["lr"]), "state": {}}
+            for group in groups
+        ]
 
     @torch.no_grad()
     def step(self) -> None:
@@ -194,7 +197,7 @@ class ByHand(Optimizer):
             )
         self.t += 1
         for group in self.param_groups:
-            tensors = list(group["params"])
+            tensors = group["params"]
             group["rule"](tensors, [tensor.grad for tensor in tensors], group["state"], group["lr"])
 
 

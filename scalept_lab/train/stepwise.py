@@ -128,9 +128,7 @@ def pieces(run: Run, size: int, count: int, seed: int = 0) -> np.ndarray:
     """
     size, count = whole("size", size), whole("count", count)
     device, context = device_of(run.model), run.config.model.context
-    stream = tokens.batches(
-        run.corpus.train, batch=size, context=context, steps=count, seed=1_000_003 + seed
-    )
+    stream = tokens.batches(run.corpus.train, batch=size, context=context, steps=count, seed=1_000_003 + seed)
     rows = [gradient(run.model, to(x, device), to(y, device)) for x, y in stream]
     return torch.stack(rows).cpu().double().numpy()
 
