@@ -161,7 +161,7 @@ def _in_other_words(check: Check, words: dict[str, str]) -> Check:
     def judge(answer: Any) -> Verdict:
         if isinstance(answer, str):
             plain = " ".join(answer.strip().strip("'\".").casefold().replace("_", " ").split())
-            answer = words.get(plain, answer)
+            answer = words.get(plain, plain)
         return check.judge(answer)
 
     return Check(judge, check.wanted)
@@ -1229,7 +1229,7 @@ def _planted_matrices() -> dict[str, Any]:
         ("square", (8, 8), 1.0),
         ("wide", (6, 20), 1.0),
         ("tall", (20, 6), 1.0),
-        ("a million times smaller", (8, 8), 1e-3),
+        ("100 times smaller", (8, 8), 1e-2),
         ("1,000 times larger", (8, 8), 1e3),
     ):
         U, _, Vt = np.linalg.svd(rng.standard_normal((rows, columns)), full_matrices=False)
@@ -1319,7 +1319,7 @@ def _judge_schulz(mine: Callable) -> Verdict:
                 rows=tuple(rows),
             )
         seen.append(found)
-        off = difference(found, newton_schulz(matrix, steps), 1e-4, 1e-4)
+        off = difference(found, newton_schulz(matrix, steps), 1e-3, 1e-3)
         if steps > 1:
             U, _, Vt = np.linalg.svd(matrix.numpy(), full_matrices=False)
             with np.errstate(all="ignore"):
@@ -1349,7 +1349,7 @@ def _judge_schulz(mine: Callable) -> Verdict:
 def _like(a: Any, b: Any) -> bool:
     """The same numbers, or in the same places none."""
     x, y = np.asarray(a.tolist(), float), np.asarray(b.tolist(), float)
-    return x.shape == y.shape and bool(np.allclose(x, y, rtol=1e-4, atol=1e-4, equal_nan=True))
+    return x.shape == y.shape and bool(np.allclose(x, y, rtol=1e-3, atol=1e-3, equal_nan=True))
 
 
 SCHULZ = Exercise(
@@ -1363,7 +1363,7 @@ SCHULZ = Exercise(
     "side first, "
     "so that XXᵀ is the smaller of the two squares, and turned back at the end.",
     check=judged(
-        _judge_schulz, wanted="the kit's to four digits, singular values in the band, directions kept"
+        _judge_schulz, wanted="the kit's to three digits, singular values in the band, directions kept"
     ),
     hints=(
         "X.norm() is the root of the sum of all squares. A tiny number added to it saves a matrix of zeros.",
