@@ -14,8 +14,13 @@ from transformers import BertForPreTraining, BertForSequenceClassification
 import scalept_lab as sl
 from scalept_lab.compress import decode, distill, prune, quantize, variants
 from scalept_lab.config import Curriculum, Delayed, ModelConfig, TrainConfig
+from scalept_lab.course.sets.nb03 import adamw_step
 from scalept_lab.data.corpora import Prepared
+<<<<<<< HEAD
 from scalept_lab.model import activations, experts, optim, precision
+=======
+from scalept_lab.model import activations, optim, optimizers, precision
+>>>>>>> nb03
 from scalept_lab.model.transformer import Transformer, device_of
 from scalept_lab.parallel import ring
 from scalept_lab.train import delayed, growth, loop, questions, step, stepwise, timing
@@ -67,7 +72,11 @@ def by_hand() -> None:
     run = stepwise.start(config(), corpus())
     stepwise.go_on(stepwise.branch(stepwise.go_on(run, [1.0, 0.5], watch=True)), [0.5])
     assert stepwise.score(run) > 0
-    stepwise.squared_gradients(run, sizes=(1, 4), batches=2)
+    assert stepwise.pieces(run, size=2, count=2).shape[0] == 2
+    groups = optim.param_groups(run.model, run.config)
+    run.optimizer = optimizers.ByHand([{**group, "rule": adamw_step} for group in groups])
+    stepwise.go_on(run, [0.5])
+    run = stepwise.start(config(), corpus())
     for wanted in (TINY.replace(depth=3), TINY.replace(width=32, heads=4)):
         larger = growth.grow(run, wanted)
         assert device_of(stepwise.go_on(larger, [0.5]).model).type == WHERE

@@ -101,6 +101,7 @@ def optimizers(seeds: Sequence[int]) -> Rounds:
         ("muon", (16, 32), muon, seeds[:2]),
         ("muon", (64,), muon, seeds[:1]),
         ("muon", (16, 32, 64), (0.005, 0.01), seeds),
+        ("muon", (64,), (0.0025,), seeds),
         ("adamw", (16, 32), (0.005, 0.01, 0.02), seeds),
         ("adamw", (64,), (0.01,), seeds),
         ("momentum", (32,), (0.03, 0.1, 0.3, 1.0), seeds),
@@ -111,3 +112,28 @@ def optimizers(seeds: Sequence[int]) -> Rounds:
         for optimizer, widths, rates, some in grid
         for width, rate, seed in product(widths, rates, some)
     ]
+
+
+@sweep("four schedules × five peak rates at equal steps", minutes=3, seeds=range(5))
+def schedules(seeds: Sequence[int]) -> Rounds:
+    """400 steps of 8 sequences at width 16. What a decay gains depends on the peak it falls from: hence the rates."""
+    yield [
+        plain(recommend(16, 400 * 8 * 64, batch=8, lr=rate, schedule=name, warmup=0.05, seed=seed))
+        for name, rate, seed in product(
+            ("cosine", "linear", "wsd", "constant"), (0.0025, 0.005, 0.01, 0.02, 0.04), seeds
+        )
+    ]
+
+
+@sweep("AdamW and Muon at five rates each; AdamW on up to twice the tokens", minutes=10, seeds=range(5))
+def equal_time(seeds: Sequence[int]) -> Rounds:
+    """A Muon step takes longer. What would AdamW reach in the same time: on more tokens, with a schedule that ends there?"""
+    tried = [
+        recommend(32, TOKENS, optimizer=name, lr=rate, seed=seed)
+        for name, rate, seed in product(("adamw", "muon"), (0.0025, 0.005, 0.01, 0.02, 0.04), seeds)
+    ]
+    longer = [
+        recommend(32, times * TOKENS, batch=4, lr=rate, seed=seed)
+        for times, rate, seed in product((1.5, 2), (0.005, 0.01, 0.02), seeds)
+    ]
+    yield [plain(config) for config in [*tried, *longer]]

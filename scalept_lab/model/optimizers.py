@@ -1,14 +1,16 @@
 """Optimizers written out from their formulas, to be read beside torch's, which train the models of this course.
 
 Each class keeps a list of tensors and, for each, what it remembers between steps. `step()` reads every tensor's `.grad`
-and moves the tensor in place. In the formulas: θ a tensor, g its gradient, η the rate, λ the weight decay, t the step
-counted from 1. `tests/model/test_optimizers.py` holds each against its counterpart in `torch.optim` over 100 steps.
+and moves the tensor in place; `ByHand` hands both to a function that does so. In the formulas: θ a tensor, g its gradient,
+η the rate, λ the weight decay, t the step counted from 1. `tests/model/test_optimizers.py` holds each against its counterpart
+in `torch.optim` over 100 steps.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,14 +22,24 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # a, b, c of Jordan et al. 2024
 
 
 class Optimizer:
-    """What all of them share: tensors, a rate, a weight decay. Raises: InputError for a rate that is not positive."""
+    """What all of them share: tensors, a rate, a weight decay. Raises: InputError for a rate that is not positive.
+
+    The rate stands in `param_groups`, as in torch's optimizers, so that a schedule can set it (`optim.set_rate`).
+    """
 
     def __init__(self, tensors: Iterable[Tensor], lr: float, weight_decay: float = 0.0):
         self.tensors = list(tensors)
         if not self.tensors:
             raise InputError("tensors: expected at least one tensor to train, got none")
-        self.lr, self.weight_decay = positive("lr", lr), positive("weight_decay", weight_decay, zero=True)
+        self.param_groups: list[dict[str, Any]] = [
+            {"params": self.tensors, "lr": positive("lr", lr), "peak": lr}
+        ]
+        self.weight_decay = positive("weight_decay", weight_decay, zero=True)
         self.t = 0
+
+    @property
+    def lr(self) -> float:
+        return self.param_groups[0]["lr"]
 
     @torch.no_grad()
     def step(self) -> None:
@@ -127,7 +139,8 @@ class Muon(Optimizer):
 
     A gradient has a few large singular values and many small ones; O has them all near one, so that a step moves the
     matrix as far in rare directions as in frequent ones. Jordan's momentum sums where torch's averages (as here): the
-    same, since O does not depend on the scale. torch computes O in bfloat16; so does `newton_schulz` by default.
+    same, since O does not depend on the scale. torch computes O in bfloat16; so does `newton_schulz`, which
+    serves where no other function is given to make O.
     Raises: InputError for a tensor that is no matrix.
     """
 
@@ -137,7 +150,7 @@ class Muon(Optimizer):
         lr: float,
         momentum: float = 0.95,
         weight_decay: float = 0.1,
-        dtype: torch.dtype = torch.bfloat16,
+        orthogonalize: Callable[[Tensor], Tensor] | None = None,
     ):
         super().__init__(tensors, lr, weight_decay)
         for theta in self.tensors:
@@ -145,16 +158,47 @@ class Muon(Optimizer):
                 raise InputError(
                     f"Muon: expected matrices, got a tensor of shape {tuple(theta.shape)}; give that to AdamW"
                 )
-        self.momentum, self.dtype = fraction("momentum", momentum), dtype
+        self.momentum, self.orthogonalize = fraction("momentum", momentum), orthogonalize or newton_schulz
         self.m = self.zeros()
 
     def move(self, i: int, theta: Tensor, g: Tensor) -> None:
         rows, columns = theta.shape
         m = self.m[i]
         m.lerp_(g, 1 - self.momentum)  # μm + (1 − μ)g
-        O_RxC = newton_schulz(g.lerp(m, self.momentum), dtype=self.dtype)
+        O_RxC = self.orthogonalize(g.lerp(m, self.momentum))
         theta *= 1 - self.lr * self.weight_decay
         theta -= self.lr * math.sqrt(max(1, rows / columns)) * O_RxC
+
+
+class ByHand(Optimizer):
+    """An optimizer whose step is a function, `rule(tensors, gradients, state, lr)`, which moves the tensors in place.
+
+    groups  dicts with "params" and "lr", as `optim.param_groups` makes them, and the "rule" of each; a group has a state of its
+            own, a dict that is empty before the first step
+    Raises: InputError if there is no tensor, a group without a rule, or, in a step, a tensor without a gradient.
+    """
+
+    def __init__(self, groups: Sequence[Mapping[str, Any]]):
+        if not all(callable(group.get("rule")) for group in groups):
+            raise InputError(
+                'groups: expected a "rule" in each, got one without; give the function that does the step'
+            )
+        super().__init__([tensor for group in groups for tensor in group["params"]], 1.0)
+        self.param_groups = [
+            {**group, "params": list(group["params"]), "peak": positive("lr", group["lr"]), "state": {}}
+            for group in groups
+        ]
+
+    @torch.no_grad()
+    def step(self) -> None:
+        if any(tensor.grad is None for tensor in self.tensors):
+            raise InputError(
+                "step: expected a gradient for each tensor, got one without; call backward() first"
+            )
+        self.t += 1
+        for group in self.param_groups:
+            tensors = group["params"]
+            group["rule"](tensors, [tensor.grad for tensor in tensors], group["state"], group["lr"])
 
 
 def newton_schulz(matrix_RxC: Tensor, steps: int = 5, dtype: torch.dtype = torch.bfloat16) -> Tensor:

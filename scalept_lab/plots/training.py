@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from scalept_lab.checks import positive, whole
 from scalept_lab.costs import failures
@@ -60,67 +61,99 @@ def plot_descent(
     momentum: float = 0.9,
     curvature: float = 25.0,
     steps: int = 60,
+    beside: Mapping[str, Mapping[str, Any]] | None = None,
+    title: str = "",
 ) -> Figure:
     """The path of an optimizer down a ravine, and the loss along it. Momentum is that of momentum, Nesterov and Adam (β₁).
 
-    The surface is ½(θ₁² + κθ₂²), of curvature κ across and 1 along. Raises: InputError, as `ravine.descend` does.
+    The surface is ½(θ₁² + κθ₂²), of curvature κ across and 1 along.
+    beside  further walks down the same ravine, on the same axes: name -> what `ravine.descend` is told otherwise
+    Raises: InputError, as `ravine.descend` does.
     """
-    path = ravine.descend(optimizer, rate, momentum, curvature, steps)
+    told = {
+        "optimizer": optimizer,
+        "rate": rate,
+        "momentum": momentum,
+        "curvature": curvature,
+        "steps": steps,
+    }
+    paths = {optimizer: ravine.descend(**told)}  # type: ignore[arg-type]
+    paths |= {name: ravine.descend(**{**told, **other}) for name, other in (beside or {}).items()}  # type: ignore[arg-type]
     fig, (left, right) = look.canvas(columns=2, size=(9.0, 3.9), width_ratios=[1.35, 1])
     across = 1.9 * abs(ravine.START[1])
     x, y = np.meshgrid(np.linspace(-5, 5, 161), np.linspace(-across, across, 121))
-    levels = np.geomspace(0.05, 2.5 * path.loss[0], 9)
+    first = next(iter(paths.values())).loss[0]
+    levels = np.geomspace(0.05, 2.5 * first, 9)
     heights = ravine.surface(np.stack([x, y], -1), curvature)
     left.contourf(x, y, heights, levels=[0, *levels], cmap="Greys", alpha=0.30, extend="max")
     left.contour(x, y, heights, levels=levels, colors=GREY, linewidths=0.5)
-    left.plot(*path.points.T, "o-", color=BLUE, markersize=3.2, linewidth=1.1)
+    floor = 1e-5 if beside is None else 1e-12
+    for (name, path), color, marker in zip(paths.items(), COLORS, MARKERS, strict=False):
+        left.plot(*path.points.T, marker=marker, color=color, markersize=3.2, linewidth=1.1)
+        right.plot(np.maximum(path.loss, floor / 10), color=color, linewidth=1.6)
+        every = max(1, len(path.loss) // 10)
+        right.plot(
+            range(0, len(path.loss), every),
+            np.maximum(path.loss[::every], floor / 10),
+            marker,
+            color=color,
+            markersize=4.5,
+            label=name,
+        )
     left.plot(*ravine.START, "o", color=VERMILLION, markersize=8)
     left.plot(0, 0, "*", color=VERMILLION, markersize=14)
     left.set_xlim(-5, 5)
     left.set_ylim(-across, across)
     left.grid(visible=False)
+    path = paths[optimizer]
     ends = "lost" if path.diverged else f"loss {path.loss[-1]:.2g} after {len(path.loss) - 1} steps"
     with_momentum = "" if optimizer == "SGD" else f", momentum {momentum:g}"
-    title = f"{optimizer}, rate {rate:.3g}{with_momentum}: {ends}"
-    label(left, "θ₁, along the ravine", f"θ₂, across (curvature {curvature:g})", title)
-    right.plot(np.maximum(path.loss, 1e-12), color=BLUE, linewidth=1.6)
+    said = title or f"{optimizer}, rate {rate:.3g}{with_momentum}: {ends}"
+    label(left, "θ₁, along the ravine", f"θ₂, across (curvature {curvature:g})", said)
     right.set_yscale("log")
-    right.set_ylim(1e-5, max(1e2, 5 * path.loss[0]))
+    right.set_ylim(floor, max(1e2, 5 * first))
+    if beside:
+        right.legend(loc="lower left", **look.LEGEND)
     label(right, "step", "loss J")
     return fig
 
 
 def plot_noise_scale(
     losses: Mapping[str, Sequence[float]],
-    scales: Mapping[str, Sequence[NoiseScale]],
+    scales: Mapping[str, Sequence[NoiseScale | float]],
     critical: tuple[Sequence[float], Sequence[float]] | None = None,
     unit: str = "sequences",
+    title: str = "",
 ) -> Figure:
     """The noise scale against the loss at which it was measured, falling to the right as in training, a line per name.
 
-    Bars are the 90 % intervals; where the signal was lost in the noise, the interval is open and an arrow points up.
+    Bars are the 90 % intervals (a plain number has none); where the signal was lost in the noise, the interval is open and an
+    arrow points up.
     `critical`: (losses, critical batch sizes) measured another way, drawn as diamonds.
     Raises: InputError if names or lengths differ, or nothing is left to draw.
     """
     if set(losses) != set(scales) or any(len(losses[name]) != len(scales[name]) for name in losses):
         raise InputError("scales: expected one noise scale for each loss, under the same names")
     fig, ax = look.canvas()
-    finite = [
-        s.B_simple for each in scales.values() for s in each if np.isfinite(s.B_simple) and s.B_simple > 0
-    ]
+    every = [getattr(s, "B_simple", s) for each in scales.values() for s in each]
+    finite = [value for value in every if np.isfinite(value) and value > 0]
     if not finite:
         raise InputError("scales: expected at least one finite noise scale, got none")
-    top = 4 * max(finite)
+    top, barred = 4 * max(finite), False
     for i, name in enumerate(losses):
         color, marker = COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)]
         L = np.asarray(losses[name], float)
-        B, low, high = (np.array([getattr(s, f) for s in scales[name]]) for f in ("B_simple", "low", "high"))
+        B, low, high = (
+            np.array([getattr(s, f, s) for s in scales[name]], float) for f in ("B_simple", "low", "high")
+        )
         there = np.isfinite(B) & (B > 0)
         L, B, low, high = L[there], B[there], low[there], high[there]
         ends = np.minimum(high, top)
-        ax.errorbar(
-            L, B, [B - low, ends - B], color=color, marker=marker, capsize=3, linewidth=1.4, label=name
-        )
+        ax.plot(L, B, color=color, marker=marker, linewidth=1.4, label=name)
+        if (high > low).any():
+            bars = "" if barred else "bars: 90 % interval"
+            ax.errorbar(L, B, [B - low, ends - B], fmt="none", ecolor=color, capsize=3, label=bars or None)
+            barred = True
         if (open_ended := high > top).any():
             ax.plot(L[open_ended], ends[open_ended], "^", color=color, markersize=7)
     if critical is not None:
@@ -128,7 +161,7 @@ def plot_noise_scale(
     ax.invert_xaxis()
     log_axis(ax.yaxis, "{:g}".format)
     ax.legend(loc="upper left", **look.LEGEND)
-    label(ax, "loss (nats per token), falling as training goes on", f"batch size ({unit})")
+    label(ax, "loss (nats per token), falling as training goes on", f"batch size ({unit})", title)
     return fig
 
 
@@ -139,7 +172,7 @@ def plot_tradeoff(
 
     steps_BxS  steps for each batch size and seed (NaN where the loss was not reached), or a mapping name -> such a table
     fits       the trade-off fitted, or a mapping with the same names
-    Dotted lines: the fewest steps and the fewest examples; the square: the critical batch. Raises: InputError.
+    The legend says what points, lines and squares are. Raises: InputError.
     """
     tables = steps_BxS if isinstance(steps_BxS, Mapping) else {"": steps_BxS}
     curves = fits if isinstance(fits, Mapping) else {"": fits}
@@ -156,7 +189,7 @@ def plot_tradeoff(
         ax.plot((B[:, None] * steps).ravel(), steps.ravel(), MARKERS[i % len(MARKERS)], color=color, markersize=5,
                 alpha=0.75)  # fmt: skip
         grid = np.geomspace(B.min() / 2, 2 * B.max(), 100)
-        ax.plot(fit.examples(grid), fit.steps(grid), color=color, linewidth=1.6, label=name or "fit")
+        ax.plot(fit.examples(grid), fit.steps(grid), color=color, linewidth=1.6)
         ax.plot(2 * fit.E_min, 2 * fit.S_min, "s", color=color, markersize=10, markerfacecolor="none",
                 markeredgewidth=1.8)  # fmt: skip
         ax.axvline(fit.E_min, color=color, linestyle=":", linewidth=1.2)
@@ -169,8 +202,15 @@ def plot_tradeoff(
                 )
     log_axis(ax.xaxis)
     log_axis(ax.yaxis)
-    if len(tables) > 1:
-        ax.legend(loc="upper right", **look.LEGEND)
+    kinds: list[tuple[dict[str, Any], str]] = [
+        ({"marker": MARKERS[0], "linestyle": "", "markersize": 5, "alpha": 0.75}, "measured, one seed"),
+        ({"marker": "s", "linestyle": "", "markersize": 10, "markerfacecolor": "none"}, "critical batch: twice both minima"),
+        ({"linestyle": ":", "linewidth": 1.2}, "fewest steps, fewest examples"),
+    ]  # fmt: skip
+    keys = [Line2D([], [], color=GREY, label=said, **drawn) for drawn, said in kinds]
+    lines = [Line2D([], [], color=COLORS[i % len(COLORS)], label=f"law fitted: {name}" if name else "law fitted")
+             for i, name in enumerate(tables)]  # fmt: skip
+    ax.legend(handles=[*lines, *keys], loc="upper right", **look.LEGEND)
     label(ax, "examples E (sequences)", "optimizer steps S", title)
     return fig
 

@@ -7,7 +7,6 @@ step by step, so that a schedule can be cut short or a finished stretch continue
 from __future__ import annotations
 
 import copy
-import itertools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from scalept_lab.checks import whole
 from scalept_lab.config import TrainConfig
 from scalept_lab.data import tokens
 from scalept_lab.data.corpora import Prepared, prepare
@@ -113,11 +113,6 @@ def schedule(config: TrainConfig, steps: int | None = None) -> list[float]:
     return [learning_rate(step, config) for step in range(steps or config.steps)]
 
 
-def decay(steps: int) -> list[float]:
-    """A straight line from the peak towards zero, which it reaches one step after the last of `steps`."""
-    return [1 - step / steps for step in range(steps)]
-
-
 def gradient(model: Transformer, x_BxL: Tensor, y_BxL: Tensor) -> Tensor:
     """The gradient of the mean loss of a batch, all tensors in one vector. Leaves no gradient behind."""
     loss = cross_entropy(model(x_BxL), y_BxL)
@@ -125,35 +120,17 @@ def gradient(model: Transformer, x_BxL: Tensor, y_BxL: Tensor) -> Tensor:
     return torch.cat([part.flatten() for part in parts])
 
 
-def squared_gradients(
-    run: Run, sizes: Sequence[int] = (1, 64), batches: int = 8, seed: int = 0
-) -> dict[int, list[float]]:
-    """|G_B|² for batches of each of `sizes`, `batches` values each, as `noise.noise_scale` takes them.
+def pieces(run: Run, size: int, count: int, seed: int = 0) -> np.ndarray:
+    """The gradients (count, parameters) of `count` batches of `size` sequences, all at the weights as they are, in float64.
 
-    A large batch is the mean of smaller ones, as in data-parallel training, where the gradients of the ranks and their mean
-    are there anyway (McCandlish et al. 2018, appendix A.1): each of `batches` groups holds max(sizes) sequences, is cut
-    into pieces of each size, and the mean over the pieces is its value. The weights stay as they are.
-    Raises: InputError for fewer than two sizes, or sizes that do not divide the largest.
+    They are what the ranks of a data-parallel run have before they average; the mean of all rows is the gradient of the
+    large batch. The sequences depend on `seed` alone. Raises: InputError for a size or count below 1.
     """
-    sizes = sorted(set(sizes))
-    if len(sizes) < 2:
-        raise InputError(f"sizes: expected two batch sizes or more, got {len(sizes)}")
-    small, large = sizes[0], sizes[-1]
-    if small < 1 or any(large % size or size % small for size in sizes):
-        raise InputError(f"sizes: expected each a multiple of {small} that divides {large}, got {sizes}")
-    device = device_of(run.model)
-    context = run.config.model.context
-    stream = tokens.batches(
-        run.corpus.train, batch=small, context=context, steps=ENDLESS, seed=1_000_003 + seed
-    )
-    found: dict[int, list[float]] = {size: [] for size in sizes}
-    for _ in range(batches):
-        pieces = itertools.islice(stream, large // small)
-        g_NxP = torch.stack([gradient(run.model, to(x, device), to(y, device)) for x, y in pieces])
-        for size in sizes:
-            means = g_NxP.view(large // size, size // small, -1).mean(1)
-            found[size].append(float(means.square().sum(1).mean()))
-    return found
+    size, count = whole("size", size), whole("count", count)
+    device, context = device_of(run.model), run.config.model.context
+    stream = tokens.batches(run.corpus.train, batch=size, context=context, steps=count, seed=1_000_003 + seed)
+    rows = [gradient(run.model, to(x, device), to(y, device)) for x, y in stream]
+    return torch.stack(rows).cpu().double().numpy()
 
 
 def _batches(run: Run):

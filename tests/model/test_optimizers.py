@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from scalept_lab.errors import InputError
 from scalept_lab.model import optimizers
+from scalept_lab.model.optim import set_rate
 
 STEPS = 100
 
@@ -152,7 +154,8 @@ def test_a_muon_step_does_not_depend_on_the_scale_of_the_gradient():
     g = torch.randn(6, 6, dtype=torch.float64)
     for tensor, scale in zip(theta, (1.0, 1e-3), strict=True):
         tensor.grad = scale * g
-        optimizers.Muon([tensor], 0.1, weight_decay=0.0, dtype=torch.float64).step()
+        exact = partial(optimizers.newton_schulz, dtype=torch.float64)
+        optimizers.Muon([tensor], 0.1, weight_decay=0.0, orthogonalize=exact).step()
     torch.testing.assert_close(theta[0], theta[1])
 
 
@@ -230,3 +233,63 @@ def test_other_bad_input_is_refused_in_one_line(make):
 def test_newton_schulz_of_zeros_is_zero():
     """A gradient that has vanished must not divide by its norm."""
     assert not optimizers.newton_schulz(torch.zeros(3, 2)).any()
+
+
+# --- a step that is a function
+
+
+def downhill(tensors, gradients, state, lr):
+    state["t"] = state.get("t", 0) + 1
+    for theta, g in zip(tensors, gradients, strict=True):
+        theta.sub_(lr * g)
+
+
+def test_a_step_by_hand_is_that_of_its_rule_with_the_rate_of_its_group_and_a_schedule():
+    left, right = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(3))
+    optimizer = optimizers.ByHand(
+        [
+            {"params": [left], "lr": 0.1, "rule": downhill},
+            {"params": (right,), "lr": 1.0, "rule": downhill},
+        ]
+    )
+    for fraction in (1.0, 0.5):
+        set_rate(optimizer, fraction)  # as the training loop does
+        left.grad, right.grad = torch.ones(2), torch.ones(3)
+        optimizer.step()
+    optimizer.zero_grad()
+    assert left.tolist() == pytest.approx([0.85] * 2) and right.tolist() == pytest.approx([-0.5] * 3)
+    assert left.grad is None and optimizer.t == 2
+    assert [group["state"] for group in optimizer.param_groups] == [{"t": 2}, {"t": 2}]  # each its own
+
+
+def test_the_written_out_ones_follow_a_schedule():
+    theta = nn.Parameter(torch.zeros(1))
+    optimizer = optimizers.SGD([theta], 1.0)
+    set_rate(optimizer, 0.25)
+    theta.grad = torch.ones(1)
+    optimizer.step()
+    assert theta.item() == -0.25 and optimizer.lr == 0.25
+
+
+@pytest.mark.parametrize(
+    "groups",
+    [
+        [],
+        [{"params": [torch.ones(1)], "lr": 0.1}],
+        [{"params": [torch.ones(1)], "lr": 0.0, "rule": downhill}],
+        [{"params": [torch.ones(1)], "lr": 0.1, "rule": "adamw"}],
+    ],
+)
+def test_groups_that_cannot_step_are_refused_in_one_line(groups):
+    with pytest.raises(InputError, match="expected") as error:
+        optimizers.ByHand(groups)
+    assert "\n" not in str(error.value)
+
+
+def test_a_step_by_hand_without_a_gradient_is_refused_before_anything_moves():
+    left, right = nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(2))
+    optimizer = optimizers.ByHand([{"params": [left, right], "lr": 0.1, "rule": downhill}])
+    left.grad = torch.ones(2)
+    with pytest.raises(InputError, match="step: expected a gradient for each tensor"):
+        optimizer.step()
+    assert (left == 1).all() and optimizer.t == 0

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from scalept_lab.config import ModelConfig, TrainConfig
+from scalept_lab.course.sets.nb03 import noise_scale
 from scalept_lab.data import tokens
 from scalept_lab.data.corpora import prepare
 from scalept_lab.errors import InputError
@@ -18,6 +19,7 @@ from scalept_lab.train import stepwise
 from scalept_lab.train.loop import fit_model
 
 TINY = ModelConfig(width=16, context=16, heads=2)
+DECAY = [1 - step / 10 for step in range(10)]
 
 
 @pytest.fixture
@@ -28,31 +30,35 @@ def begun(tiny_corpus) -> stepwise.Run:
     return stepwise.go_on(run, stepwise.schedule(config)[:20])
 
 
-def test_the_estimate_from_a_model_is_that_of_its_own_gradients_one_by_one(begun):
-    """The slow twin: tr Σ and |G|² from every sequence's own gradient, by their definitions without bias."""
-    groups, large = 6, 16
-    squares = stepwise.squared_gradients(begun, sizes=(1, 4, large), batches=groups)
-    stream = tokens.batches(begun.corpus.train, batch=1, context=16, steps=groups * large, seed=1_000_003)
-    own = []
-    for x, y in stream:
+def test_pieces_are_the_gradients_of_batches_and_leave_the_weights_alone(begun):
+    before = [p.clone() for p in begun.model.parameters()]
+    found = stepwise.pieces(begun, size=4, count=3, seed=2)
+    stream = tokens.batches(begun.corpus.train, batch=4, context=16, steps=3, seed=1_000_005)
+    for row, (x, y) in zip(found, stream, strict=True):
         begun.model.zero_grad()
         cross_entropy(begun.model(torch.from_numpy(x)), torch.from_numpy(y)).backward()
-        own.append(np.concatenate([p.grad.numpy().ravel() for p in begun.model.parameters()]))
-    own_GxBxP = np.array(own, float).reshape(groups, large, -1)
-    assert squares[1] == pytest.approx(list((own_GxBxP**2).sum(2).mean(1)), rel=1e-4)
-    assert squares[large] == pytest.approx(list((own_GxBxP.mean(1) ** 2).sum(1)), rel=1e-4)
-    four_GxQxP = own_GxBxP.reshape(groups, 4, 4, -1).mean(2)
-    assert squares[4] == pytest.approx(list((four_GxQxP**2).sum(2).mean(1)), rel=1e-4)
-    trace = own_GxBxP.var(1, ddof=1).sum(1).mean()
-    signal = (own_GxBxP.mean(1) ** 2).sum(1).mean() - trace / large
-    found = noise.noise_scale({size: squares[size] for size in (1, large)})
-    assert (found.noise, found.signal) == (pytest.approx(trace, rel=1e-3), pytest.approx(signal, rel=1e-3))
+        own = np.concatenate([p.grad.numpy().ravel() for p in begun.model.parameters()])
+        np.testing.assert_allclose(row, own, rtol=1e-4, atol=1e-7)
+    assert found.dtype == np.float64
+    assert all(torch.equal(a, b) for a, b in zip(before, begun.model.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("sizes", [(4,), (4, 4), (3, 8), (0, 8), ()])
-def test_sizes_that_do_not_divide_are_refused(begun, sizes):
-    with pytest.raises(InputError, match="sizes: expected"):
-        stepwise.squared_gradients(begun, sizes=sizes, batches=1)
+def test_the_estimates_from_pieces_are_those_of_every_sequences_own_gradient(begun):
+    """tr Σ and |G|² by their definitions: the variance over single sequences, and what it leaves of the mean's square."""
+    groups = [stepwise.pieces(begun, size=1, count=16, seed=seed) for seed in range(6)]
+    signal, trace, scale = noise_scale(groups, 1)
+    own = np.mean([g.var(0, ddof=1).sum() for g in groups])
+    assert trace == pytest.approx(own, rel=1e-9)
+    assert signal == pytest.approx(np.mean([(g.mean(0) ** 2).sum() for g in groups]) - own / 16, rel=1e-9)
+    squares = {1: [(g**2).sum(1).mean() for g in groups], 16: [(g.mean(0) ** 2).sum() for g in groups]}
+    assert scale == pytest.approx(noise.noise_scale(squares).B_simple, rel=1e-9)
+
+
+@pytest.mark.parametrize(("size", "count"), [(0, 2), (2, 0), (1.5, 2), ("four", 2)])
+def test_pieces_that_are_none_are_refused(begun, size, count):
+    with pytest.raises(InputError, match=r"(size|count): expected") as error:
+        stepwise.pieces(begun, size, count)
+    assert "\n" not in str(error.value)
 
 
 def test_the_run_by_hand_is_the_run_of_the_loop(begun):
@@ -71,18 +77,14 @@ def test_a_branch_goes_on_as_the_original_and_leaves_it_alone(tiny_corpus, optim
     )
     run = stepwise.go_on(stepwise.start(config), [1.0] * 10)
     before = [p.clone() for p in run.model.parameters()]
-    copied = stepwise.go_on(stepwise.branch(run), stepwise.decay(10))
+    copied = stepwise.go_on(stepwise.branch(run), DECAY)
     assert all(torch.equal(a, b) for a, b in zip(before, run.model.parameters(), strict=True))
     assert run.step == 10 and copied.step == 20 and len(copied.losses) == 20
-    stepwise.go_on(run, stepwise.decay(10))
+    stepwise.go_on(run, DECAY)
     assert run.losses == copied.losses
     assert all(
         torch.equal(a, b) for a, b in zip(copied.model.parameters(), run.model.parameters(), strict=True)
     )
-
-
-def test_decay_falls_in_a_line_to_one_step_before_zero():
-    assert stepwise.decay(4) == [1.0, 0.75, 0.5, 0.25]
 
 
 def test_smoothing_keeps_the_length_and_the_level():
