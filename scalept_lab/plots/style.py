@@ -217,7 +217,9 @@ def described(fig: Figure) -> dict[str, Any]:
     panels = [ax for ax in fig.axes if ax.axison]
     return {
         "title": fig.get_suptitle() or next((title for ax in panels for title in _titles(ax) if title), ""),
-        "axes": [[ax.get_xlabel(), ax.get_ylabel()] for ax in panels],
+        "axes": [
+            [ax.get_xlabel() or fig.get_supxlabel(), ax.get_ylabel() or fig.get_supylabel()] for ax in panels
+        ],
     }
 
 
