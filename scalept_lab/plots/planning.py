@@ -171,7 +171,7 @@ def plot_overlap(traces: Mapping[str, Sequence[Any]], title: str = "") -> Figure
         ax.set_ylim(1.6, -0.6)
         ax.set_xlim(0, 1.02 * last)
         ax.grid(visible=False, axis="y")
-        label(ax, "", "", f"{name}: {over:.0f} ms of sending are not hidden")
+        label(ax, "", "the first rank", f"{name}: {over:.0f} ms of sending are not hidden")
     np.atleast_1d(axes)[-1].set_xlabel("time since the backward pass began (ms)")
     if title:
         fig.suptitle(title, fontsize=11, x=0.01, ha="left")
