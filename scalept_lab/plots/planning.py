@@ -143,7 +143,7 @@ def plot_timeline(rows: Sequence[Any], unit: str = "time of one forward pass", t
     handles = [Patch(color=color, label=name) for key, (name, color) in names.items() if key != "W" or split]
     if any(len(row) > 5 and row[5] for row in rows):
         handles.append(Patch(facecolor="white", edgecolor=GREY, hatch="....", label="a later chunk"))
-    ax.legend(handles=handles, loc="upper right", bbox_to_anchor=(1, -0.1), ncols=4, **look.LEGEND)
+    ax.legend(handles=handles, loc="upper right", bbox_to_anchor=(1, -0.2), ncols=4, **look.LEGEND)
     label(ax, f"time ({unit})", "stage", f"{title + ': ' if title else ''}{idle:.1%} of the time idle")
     return fig
 
@@ -207,5 +207,5 @@ def plot_sent(
     ax.margins(x=0.1)
     ax.set_xlim(left=0)
     ax.legend(loc="upper right", bbox_to_anchor=(1, -0.1), ncols=2, **look.LEGEND)
-    label(ax, "sent by the busiest rank in a step (MB)", "", title)
+    label(ax, "sent by the busiest rank in a step (MB)", "strategy", title)
     return fig
