@@ -76,7 +76,7 @@ def plot_plan(
     run = f"{m.name} on {gpus:,} GPU{'s' * (gpus > 1)}, {batch:,} sequences of {m.context:,} tokens a step"
     fig.supxlabel("→: the bar goes on beyond the figure", fontsize=9, color=GREY)
     fig.suptitle(run, fontsize=11, x=0.01, ha="left")
-    label(left, "time of a step (s)", "", told)
+    label(left, "time of a step (s)", "best layout of each kind", told)
     label(right, "memory per GPU (GB)", "", f"dashed: a GPU has {memory_gb:g} GB")
     return fig
 
