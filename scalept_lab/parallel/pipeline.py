@@ -135,7 +135,7 @@ BACKWARD = 2  # times the forward pass: two products where that has one
 def measured_timelines(
     stages: int, cases: Sequence[tuple[int, str]], pause: float = 0.02, seconds: float = 120.0
 ) -> list[list[Slot]]:
-    """A step of a pipeline for each case (micro-batches, schedule), in turn by the same `stages` ranks: to start them takes longer.
+    """A step of a pipeline for each case (micro-batches, schedule), in turn by the same `stages` ranks.
 
     Returns for each `Slot`s (rank, micro-batch, "F" or "B", start, end, chunk) in seconds.
 
