@@ -3,7 +3,7 @@
 PyTorch's own schedules (GPipe, Huang et al. 2019; 1F1B and interleaved 1F1B, Narayanan et al. 2021, §2.2) run stages cut from
 the unchanged model. Names of parameters stay those of the whole model.
 
-`measured_timeline` shows which stage worked on which micro-batch when, and how long it waited. Four stages cannot compute at
+`measured_timelines` shows which stage worked on which micro-batch when, and how long it waited. Four stages cannot compute at
 once on two cores, so there a stage's *computing* is a pause of fixed length, as a CPU waits for its accelerator. Everything
 else is real: the processes, the messages, autograd, and PyTorch's schedule.
 """
@@ -132,21 +132,16 @@ def _union(parts: list[Stage]) -> nn.Module:
 BACKWARD = 2  # times the forward pass: two products where that has one
 
 
-def measured_timeline(
-    stages: int, microbatches: int, schedule: str = "1f1b", pause: float = 0.02, seconds: float = 120.0
-) -> list[Slot]:
-    """One step of a pipeline of `stages` ranks, as `Slot`s (rank, micro-batch, "F" or "B", start, end) in seconds.
+def measured_timelines(
+    stages: int, cases: Sequence[tuple[int, str]], pause: float = 0.02, seconds: float = 120.0
+) -> list[list[Slot]]:
+    """A step of a pipeline for each case (micro-batches, schedule), in turn by the same `stages` ranks.
+
+    Returns for each `Slot`s (rank, micro-batch, "F" or "B", start, end, chunk) in seconds.
 
     `pause` is what a rank's forward pass of one micro-batch takes in all; interleaved stages take half of it each.
     Raises: InputError as `parallel.spread.check`.
     """
-    return measured_timelines(stages, [(microbatches, schedule)], pause, seconds)[0]
-
-
-def measured_timelines(
-    stages: int, cases: Sequence[tuple[int, str]], pause: float = 0.02, seconds: float = 120.0
-) -> list[list[Slot]]:
-    """`measured_timeline` of each case (micro-batches, schedule), in turn by the same ranks: to start them takes longer."""
     jobs = []
     for microbatches, schedule in cases:
         parallel = Parallel(strategy="pipeline", schedule=schedule, microbatches=microbatches)

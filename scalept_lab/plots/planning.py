@@ -76,7 +76,7 @@ def plot_plan(
     run = f"{m.name} on {gpus:,} GPU{'s' * (gpus > 1)}, {batch:,} sequences of {m.context:,} tokens a step"
     fig.supxlabel("→: the bar goes on beyond the figure", fontsize=9, color=GREY)
     fig.suptitle(run, fontsize=11, x=0.01, ha="left")
-    label(left, "time of a step (s)", "", told)
+    label(left, "time of a step (s)", "best layout of each kind", told)
     label(right, "memory per GPU (GB)", "", f"dashed: a GPU has {memory_gb:g} GB")
     return fig
 
@@ -143,7 +143,7 @@ def plot_timeline(rows: Sequence[Any], unit: str = "time of one forward pass", t
     handles = [Patch(color=color, label=name) for key, (name, color) in names.items() if key != "W" or split]
     if any(len(row) > 5 and row[5] for row in rows):
         handles.append(Patch(facecolor="white", edgecolor=GREY, hatch="....", label="a later chunk"))
-    ax.legend(handles=handles, loc="upper right", bbox_to_anchor=(1, -0.1), ncols=4, **look.LEGEND)
+    ax.legend(handles=handles, loc="upper right", bbox_to_anchor=(1, -0.2), ncols=4, **look.LEGEND)
     label(ax, f"time ({unit})", "stage", f"{title + ': ' if title else ''}{idle:.1%} of the time idle")
     return fig
 
@@ -171,7 +171,7 @@ def plot_overlap(traces: Mapping[str, Sequence[Any]], title: str = "") -> Figure
         ax.set_ylim(1.6, -0.6)
         ax.set_xlim(0, 1.02 * last)
         ax.grid(visible=False, axis="y")
-        label(ax, "", "", f"{name}: {over:.0f} ms of sending are not hidden")
+        label(ax, "", "the first rank", f"{name}: {over:.0f} ms of sending are not hidden")
     np.atleast_1d(axes)[-1].set_xlabel("time since the backward pass began (ms)")
     if title:
         fig.suptitle(title, fontsize=11, x=0.01, ha="left")
@@ -207,5 +207,5 @@ def plot_sent(
     ax.margins(x=0.1)
     ax.set_xlim(left=0)
     ax.legend(loc="upper right", bbox_to_anchor=(1, -0.1), ncols=2, **look.LEGEND)
-    label(ax, "sent by the busiest rank in a step (MB)", "", title)
+    label(ax, "sent by the busiest rank in a step (MB)", "strategy", title)
     return fig

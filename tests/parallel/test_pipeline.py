@@ -13,12 +13,12 @@ from scalept_lab.costs.traffic import bubble, idle_share
 from scalept_lab.errors import InputError
 from scalept_lab.model.transformer import cross_entropy
 from scalept_lab.parallel import pipeline
-from scalept_lab.parallel.pipeline import measured_timeline
+from scalept_lab.parallel.pipeline import measured_timelines
 
 
 @pytest.mark.parametrize(("schedule", "chunks"), [("gpipe", 1), ("1f1b", 1), ("interleaved", 2)])
 def test_a_measured_timeline_respects_the_pipeline(schedule, chunks):
-    rows = measured_timeline(2, 4, schedule, pause=0.02)
+    (rows,) = measured_timelines(2, [(4, schedule)], pause=0.02)
     assert Counter((row.stage, row.phase) for row in rows) == {
         (s, p): 4 * chunks for s in (0, 1) for p in "FB"
     }
@@ -38,16 +38,14 @@ def test_a_measured_timeline_respects_the_pipeline(schedule, chunks):
 
 
 def test_gpipe_runs_all_forward_first_and_1f1b_does_not():
-    ends = {}
-    for schedule in ("gpipe", "1f1b"):
-        rows = [row for row in measured_timeline(2, 4, schedule, pause=0.02) if row.stage == 1]
-        ends[schedule] = [row.phase for row in sorted(rows, key=lambda row: row.start)]
-    assert ends["gpipe"] == list("FFFFBBBB") and ends["1f1b"] == list("FBFBFBFB")
+    found = measured_timelines(2, [(4, "gpipe"), (4, "1f1b")], pause=0.02)
+    last = [sorted((row for row in rows if row.stage == 1), key=lambda row: row.start) for rows in found]
+    assert ["".join(row.phase for row in rows) for rows in last] == ["FFFFBBBB", "FBFBFBFB"]
 
 
 def test_too_few_microbatches_are_refused():
     with pytest.raises(InputError, match=r"parallel\.microbatches: 1f1b needs at least one per rank"):
-        measured_timeline(4, 2)
+        measured_timelines(4, [(2, "1f1b")])
 
 
 @pytest.mark.parametrize("positions", ["rotary", "learned"])
