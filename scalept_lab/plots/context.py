@@ -46,7 +46,7 @@ def plot_ring_work(work: Mapping[str, Sequence[Sequence[float]]], title: str = "
             "work (share of a full block)" * first,
             f"{name}: {used:.0%} of the time used",
         )
-    axes[0][0].set_ylim(0, 1.32)
+    axes[0][0].set_ylim(0, 1.42)
     axes[0][0].set_yticks([0, 0.25, 0.5, 0.75, 1.0])
     axes[0][0].legend(loc="upper left", ncols=2, **look.LEGEND)
     if title:

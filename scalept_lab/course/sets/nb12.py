@@ -221,12 +221,10 @@ def ring_backward(grad, q, k, v, out, logsum, places):
     return dq, dkv[0], dkv[1]
 
 
-LENGTH, HEADS, SIZE = 32, 4, 4  # of the cases
-CASES = [
-    (4, "contiguous"),
-    (4, "zigzag"),
-]  # one launch for both; with two ranks, the one before is the one after
-NAMES = ("4 ranks, consecutive positions", "4 ranks, zigzag")
+LENGTH, HEADS, SIZE = 24, 4, 4  # of the cases
+# Both in one launch. Of two ranks the one before is the one after, and a ring of three is the smallest that has a direction.
+CASES = [(3, "contiguous"), (3, "zigzag")]
+NAMES = ("3 ranks, consecutive positions", "3 ranks, zigzag")
 
 
 @lru_cache
