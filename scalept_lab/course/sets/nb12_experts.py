@@ -2,20 +2,53 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+import math
+from typing import TYPE_CHECKING, Any
 
 from scalept_lab.course.answers import build, choice, number, several
 from scalept_lab.course.exercises import Exercise
 from scalept_lab.course.ranks import ranked
 from scalept_lab.course.sets.pieces import skeleton, slips, source
-from scalept_lab.model.experts import route
-from scalept_lab.parallel.experts import expert_parallel
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FIRST = 7  # number of the first exercise here
+
+# --- the pieces that the learner writes -----------------------------------------------------------------------------------
+
+
+def route(
+    logits: Tensor, k: int, factor: float | None = None, renormalise: bool = True, bias: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Which experts each token goes to, with which weights, and to which place in their queues.
+
+    logits       (T, E), the router's
+    k            experts per token
+    factor       capacity factor: an expert has ceil(factor · k · T / E) places; None: as many as come
+    renormalise  whether the weights of a token's k experts add up to 1
+    bias         (E,), added to the probabilities for the choice of experts, not for the weights
+
+    Returns three tensors (T, k): expert, the best first; weight, its probability (softmax over all E, then renormalised or not);
+    place, from 0 on, or -1 where the queue is full and the choice is dropped. All first choices queue up before any second
+    choice, and within a choice the tokens come in order. A dropped choice keeps its weight.
+    """
+    import torch.nn.functional as F
+
+    T, E = logits.shape
+    probability = logits.softmax(-1)
+    score = probability if bias is None else probability + bias
+    expert = score.topk(k, dim=-1).indices
+    weight = probability.gather(-1, expert)
+    if renormalise:
+        weight = weight / weight.sum(-1, keepdim=True)
+    queue = expert.T.flatten()
+    came = F.one_hot(queue, E).cumsum(0)
+    place = came.gather(-1, queue[:, None]).view(k, T).T - 1
+    if factor is not None:
+        places = math.ceil(factor * k * T / E)
+        place = place.masked_fill(place >= places, -1)
+    return expert, weight, place
 
 
 def balance(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -25,6 +58,8 @@ def balance(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
     Returns (loss, gradient): loss = E · Σ_e f_e · P_e, with f_e the share of all T · k choices that fell on expert e and P_e the
     mean over tokens of its probability (softmax over all E); gradient (T, E), d loss / d logits. The choices count as constant.
     """
+    import torch
+
     T, E = logits.shape
     p = logits.softmax(-1)
     chosen = p.topk(k, dim=-1).indices
@@ -36,23 +71,79 @@ def balance(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return loss, gradient
 
 
+def expert_parallel(x: Tensor, expert: Tensor, weight: Tensor, up: Tensor, down: Tensor) -> Tensor:
+    """A layer of experts that is spread over the ranks: for this rank's tokens, the weighted sum over their experts.
+
+    x       (T, D), this rank's tokens; T may differ between ranks
+    expert  (T, k), which of all E experts each token goes to; weight (T, k)
+    up      (E/n, D, F) and down (E/n, F, D), the experts of this rank: rank 0 has the first E/n, and so on
+    Returns (T, D): Σ weight · gelu(x up) down, with the "tanh" form of gelu. Differentiable in x, weight, up and down.
+    """
+    import torch
+    import torch.distributed as dist
+    import torch.nn.functional as F
+    from torch.distributed.nn.functional import all_to_all_single
+
+    tokens, chosen = torch.arange(len(x)).repeat_interleave(expert.shape[1]), expert.flatten()
+    ranks, mine = dist.get_world_size(), len(up)
+    order = chosen.argsort(stable=True)
+    leaving = torch.bincount(chosen, minlength=ranks * mine)
+    coming = torch.empty_like(leaving)
+    dist.all_to_all_single(coming, leaving)
+    send = leaving.view(ranks, mine).sum(1).tolist()
+    receive = coming.view(ranks, mine).sum(1).tolist()
+    rows = x[tokens[order]]
+    arrived = all_to_all_single(rows.new_empty(sum(receive), x.shape[1]), rows, receive, send)
+    which = torch.arange(mine).repeat(ranks).repeat_interleave(coming)
+    done = torch.zeros_like(arrived)
+    for e in range(mine):
+        at = (which == e).nonzero()[:, 0]
+        done = done.index_add(0, at, F.gelu(arrived[at] @ up[e], approximate="tanh") @ down[e])
+    back = all_to_all_single(torch.empty_like(rows), done, send, receive)
+    return torch.zeros_like(x).index_add(0, tokens[order], weight.flatten()[order, None] * back)
+
+
+def _own_route() -> Any:
+    from scalept_lab.model import experts
+
+    return experts.route
+
+
+def _own_expert_parallel() -> Any:
+    from scalept_lab.parallel import experts
+
+    return experts.expert_parallel
+
+
+def _kits_route(*arguments: Any) -> Any:
+    return _own_route()(*arguments)
+
+
 # --- the router -----------------------------------------------------------------------------------------------------------
 
 
 def _logits(tokens: int, experts: int, seed: int = 0) -> Tensor:
     """A router that likes the first experts better, as one does that nobody balances."""
+    import torch
+
     generator = torch.Generator().manual_seed(seed)
     liked = torch.linspace(1.5, 0.0, experts, dtype=torch.float64)
     return torch.randn(tokens, experts, generator=generator, dtype=torch.float64) + liked
 
 
-_ROUTE_CASES = [
-    (_logits(12, 4), 2, None, True, None),
-    (_logits(12, 4, 1), 2, 1.0, True, None),
-    (_logits(9, 4, 2), 1, 1.0, False, None),
-    (_logits(12, 4, 3), 2, 1.25, False, torch.tensor([-0.6, -0.2, 0.1, 0.4], dtype=torch.float64)),
-    (_logits(3, 8, 4), 2, 1.0, True, None),
-]
+def _route_cases() -> list[tuple[Any, ...]]:
+    import torch
+
+    bias = torch.tensor([-0.6, -0.2, 0.1, 0.4], dtype=torch.float64)
+    return [
+        (_logits(12, 4), 2, None, True, None),
+        (_logits(12, 4, 1), 2, 1.0, True, None),
+        (_logits(9, 4, 2), 1, 1.0, False, None),
+        (_logits(12, 4, 3), 2, 1.25, False, bias),
+        (_logits(3, 8, 4), 2, 1.0, True, None),
+    ]
+
+
 _QUEUE = """    queue = expert.T.flatten()
     came = F.one_hot(queue, E).cumsum(0)
     place = came.gather(-1, queue[:, None]).view(k, T).T - 1
@@ -62,7 +153,7 @@ _ROUTE_DIAGNOSES, _ROUTE_SLIPS = slips(
     ("math.ceil(", "math.floor(", "rounded up", "an expert has a place too few where factor · k · T / E is no whole number: "
      "it is "
      "rounded up."),
-    ("factor) * k * T / E", "factor) * T / E", "k choices", "there are too few places: every token makes k choices, and all of "
+    ("factor * k * T / E", "factor * T / E", "k choices", "there are too few places: every token makes k choices, and all of "
      "them queue up."),
     ("place >= places", "place > places", "one too many", "an expert takes one too many: places are counted from 0, so that "
      "the "
@@ -89,6 +180,8 @@ _ROUTE_DIAGNOSES, _ROUTE_SLIPS = slips(
 
 def _by_autograd(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The oracle: the loss one expert at a time, its gradient from autograd."""
+    import torch
+
     leaf = logits.clone().requires_grad_()
     p = leaf.softmax(-1)
     chosen = leaf.detach().topk(k).indices
@@ -98,6 +191,13 @@ def _by_autograd(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:
     loss.backward()
     assert leaf.grad is not None
     return loss.detach(), leaf.grad
+
+
+def _balance_cases() -> list[tuple[Any, ...]]:
+    import torch
+
+    even = torch.zeros(6, 3, dtype=torch.float64)
+    return [(_logits(12, 4), 1), (_logits(10, 4, 1), 2), (_logits(16, 8, 2), 3), (even, 3)]
 
 
 _BALANCE_DIAGNOSES, _BALANCE_SLIPS = slips(
@@ -123,6 +223,8 @@ _TOKENS = (7, 5, 8, 4)  # ranks need not have equally many
 
 
 def _layer() -> tuple[Tensor, Tensor]:
+    import torch
+
     generator = torch.Generator().manual_seed(0)
     up = torch.randn(_E, _D, _F, generator=generator, dtype=torch.float64)
     return up, torch.randn(_E, _F, _D, generator=generator, dtype=torch.float64)
@@ -130,6 +232,8 @@ def _layer() -> tuple[Tensor, Tensor]:
 
 def _inputs(rank: int, ranks: int, everything_to: int | None = None) -> tuple[Tensor, ...]:
     """What a rank has: its tokens, where they go, and its experts."""
+    import torch
+
     generator = torch.Generator().manual_seed(1 + rank)
     x = torch.randn(_TOKENS[rank], _D, generator=generator, dtype=torch.float64)
     expert, weight, _ = route(_logits(len(x), _E, 5 + rank), _K)
@@ -148,6 +252,8 @@ def _with_gradients(
     layer: Any, x: Tensor, expert: Tensor, weight: Tensor, up: Tensor, down: Tensor
 ) -> dict[str, Any]:
     """What the layer returns, and the gradients of Σ y² for all that it is made from."""
+    import torch
+
     leaves = [tensor.clone().requires_grad_() for tensor in (x, weight, up, down)]
     y = layer(leaves[0], expert, *leaves[1:])
     (y**2).sum().backward()
@@ -157,6 +263,9 @@ def _with_gradients(
 
 def _in_one_process(ranks: int, inputs: Any) -> list[dict[str, Any]]:
     """The oracle: all tokens through all experts, each weighted with what its tokens gave it, which is mostly 0."""
+    import torch
+    import torch.nn.functional as F
+
     x, expert, weight, up, down = zip(*(inputs(rank, ranks) for rank in range(ranks)), strict=True)
     chosen = torch.cat(expert)
 
@@ -175,6 +284,8 @@ def _in_one_process(ranks: int, inputs: Any) -> list[dict[str, Any]]:
 
 def _sent(ranks: int, inputs: Any) -> list[dict[str, tuple[int, int]]]:
     """Counts once; rows there and results back, and the gradients of both: what leaves a rank, then what had come to it."""
+    import torch
+
     experts = [inputs(rank, ranks)[1].flatten() for rank in range(ranks)]
     leaving = [len(chosen) for chosen in experts]
     coming = [int((torch.cat(experts) * ranks // _E == rank).sum()) for rank in range(ranks)]
@@ -184,16 +295,6 @@ def _sent(ranks: int, inputs: Any) -> list[dict[str, tuple[int, int]]]:
     ]
 
 
-_NEEDS = """import torch
-import torch.distributed as dist
-import torch.nn.functional as F
-from torch import Tensor
-from torch.distributed.nn.functional import all_to_all_single
-
-
-"""
-# without the line that refuses bad input
-_SOLUTION = source(expert_parallel, _NEEDS).replace("    check(x, expert, weight, up, down)\n", "")
 _PARALLEL_DIAGNOSES, _PARALLEL_SLIPS = slips(
     expert_parallel,
     ("weight.flatten()[order, None] * back", "back", "weights are missing", "the weights are missing: a token's result is the "
@@ -201,7 +302,7 @@ _PARALLEL_DIAGNOSES, _PARALLEL_SLIPS = slips(
     ("weight.flatten()[order, None]", "weight.flatten()[:, None]", "other choices", "rows meet the weights of other "
      "choices: they "
      "were sorted before they left, and the weights were not."),
-    ("arange(mine, device=x.device).repeat(ranks).repeat_interleave(coming)",
+    ("arange(mine).repeat(ranks).repeat_interleave(coming)",
      "arange(mine).repeat_interleave(coming.view(ranks, mine).sum(0))", "rank by rank", "rows go to the wrong expert of the "
      "right "
      "rank: they arrive rank by rank, and each rank's are sorted by expert; they are not sorted by expert over all ranks."),
@@ -224,8 +325,8 @@ EXERCISES: tuple[Exercise, ...] = (
         "place "
         "it gets in each expert's queue. An expert has ceil(factor · k · T / E) places; a choice that comes later is dropped.",
         build(
-            route,
-            _ROUTE_CASES,
+            _kits_route,
+            _route_cases,
             names=["two experts", "full queues", "one expert, weights as they are", "with a bias", "more experts than tokens"],
             diagnoses=_ROUTE_DIAGNOSES,
             right="The kit's layer uses the same function.",
@@ -239,14 +340,13 @@ EXERCISES: tuple[Exercise, ...] = (
             "far. "
             "Take the entry's own column, and bring the list back into the shape (T, k).",
         ),
-        source(route, "import math\n\nimport torch.nn.functional as F\nfrom torch import Tensor\n\n"
-                      "from scalept_lab.checks import positive, whole\n\n\n"),
+        source(route, "import math\n\nfrom torch import Tensor\n\n\n"),
         kind="build",
         minutes=20,
         difficulty=4,
         wrong=_ROUTE_SLIPS,
         skeleton=skeleton(route),
-        own=lambda: route,
+        own=_own_route,
     ),
     Exercise(
         f"12.{FIRST + 1}",
@@ -288,7 +388,7 @@ EXERCISES: tuple[Exercise, ...] = (
         "autograd. Which experts were chosen counts as constant.",
         build(
             _by_autograd,
-            [(_logits(12, 4), 1), (_logits(10, 4, 1), 2), (_logits(16, 8, 2), 3), (torch.zeros(6, 3, dtype=torch.float64), 3)],
+            _balance_cases,
             names=["one expert", "two experts", "three of eight", "all of three"],
             rel=1e-5,
             abs=1e-8,
@@ -302,7 +402,7 @@ EXERCISES: tuple[Exercise, ...] = (
             "Then through the softmax: d p_j / d logit_i = p_i (1[i = j] − p_j). Multiplied with a vector, this leaves p times "
             "(the vector minus its mean under p).",
         ),
-        source(balance, "import torch\nfrom torch import Tensor\n\n\n"),
+        source(balance, "from torch import Tensor\n\n\n"),
         kind="build",
         minutes=15,
         difficulty=4,
@@ -341,13 +441,13 @@ EXERCISES: tuple[Exercise, ...] = (
             "has one, "
             "too.",
         ),
-        _SOLUTION,
+        source(expert_parallel, "from torch import Tensor\n\n\n"),
         kind="build",
         minutes=30,
         difficulty=5,
         wrong=_PARALLEL_SLIPS,
         skeleton=skeleton(expert_parallel),
-        own=lambda: expert_parallel,
+        own=_own_expert_parallel,
     ),
     Exercise(
         f"12.{FIRST + 4}",
