@@ -11,4 +11,5 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "published": "",
     "failures": "",
     "numbers": "",
+    "blocks": "",
 })  # fmt: skip

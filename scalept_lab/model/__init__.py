@@ -8,5 +8,6 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "optimizers": "",
     "precision": "LossScaler MasterWeights autocast micro_batches",
     "activations": "",
+    "blocks": "",
     "ravine": "",
 })  # fmt: skip
