@@ -1,6 +1,18 @@
 """The recorded sweeps, by name. Importing a module enters its sweeps."""
 
-from sweeps import compress, curriculum, delayed, grids, laws, lengths, precision, text, transfer, vla  # noqa: F401
+from sweeps import (  # noqa: F401
+    compress,
+    curriculum,
+    delayed,
+    formats,
+    grids,
+    laws,
+    lengths,
+    precision,
+    text,
+    transfer,
+    vla,
+)
 from sweeps.jobs import SWEEPS, Job, Sweep
 
 __all__ = ["SWEEPS", "Job", "Sweep"]

@@ -12,4 +12,5 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "failures": "",
     "numbers": "",
     "blocks": "",
+    "roofline": "",
 })  # fmt: skip

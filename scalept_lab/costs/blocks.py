@@ -4,6 +4,7 @@
 
 | name      | q    | a block                             | its scale                                            |
 |-----------|------|-------------------------------------|------------------------------------------------------|
+| fp8_bare  | E4M3 | none: what fp8 is without a scale   | 1                                                    |
 | fp8       | E4M3 | the whole tensor (gradients: E5M2)  | fp32: largest number / largest of E4M3 (448)         |
 | fp8_tiles | E4M3 | 128 neighbours; of weights 128×128  | fp32, the same                                       |
 | mxfp8     | E4M3 | 32 neighbours                       | E8M0, a power of two: 2^(⌊log₂ largest⌋ − 8)         |
@@ -31,7 +32,7 @@ from scalept_lab.costs.numbers import FORMATS, Format
 from scalept_lab.errors import InputError
 
 E4M3, E5M2, E2M1 = FORMATS["fp8_e4m3"], FORMATS["fp8_e5m2"], FORMATS["fp4_e2m1"]
-SCALE_BITS = {"fp32": 32, "e8m0": 8, "e4m3": 8}
+SCALE_BITS = {"one": 0, "fp32": 32, "e8m0": 8, "e4m3": 8}
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Scaled:
 SCALED: dict[str, Scaled] = {
     form.name: form
     for form in (
+        Scaled("fp8_bare", E4M3, None, "one"),
         Scaled("fp8", E4M3, None, "fp32", gradient=E5M2),
         Scaled("fp8_tiles", E4M3, 128, "fp32", square=True),
         Scaled("mxfp8", E4M3, 32, "e8m0"),
@@ -95,8 +97,8 @@ def scaled(x: Any, name: str, *, weights: bool = False) -> np.ndarray:
 
 def scale_of(form: Scaled, largest: float, tensor: float) -> float:
     """The scale of a block whose largest number is `largest`, in a tensor whose largest is `tensor`. 0: the block is all 0."""
-    if largest == 0:
-        return 0.0
+    if largest == 0 or form.scale == "one":
+        return float(largest > 0)
     if form.scale == "e8m0":
         _, power = math.frexp(largest)  # largest = f · 2^power with 0.5 <= f < 1
         return 2.0 ** min(127, max(-127, power - 1 - top_exponent(form.element)))

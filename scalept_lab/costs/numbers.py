@@ -72,7 +72,9 @@ class Format:
 
     @property
     def largest(self) -> float:
-        last = 4 if self.nan and not self.infinity else 2  # where the pattern 1…1 1…1 alone is NaN, one step is missing
+        last = (
+            4 if self.nan and not self.infinity else 2
+        )  # where the pattern 1…1 1…1 alone is NaN, one step is missing
         return (2 - last / 2 * 2.0**-self.mantissa) * 2.0**self.highest
 
     @property

@@ -32,7 +32,7 @@ EXPONENT_BITS = 0x7F800000  # of an fp32
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the products of a model read. Raises: InputError for an unknown format."""
+    """What the products of a model read, and how (see above). Raises: InputError for an unknown format."""
 
     format: str
     stochastic: bool = False
@@ -45,7 +45,9 @@ class Recipe:
 def rounded(x: Tensor, element: Format, stochastic: bool = False) -> Tensor:
     """x (fp32, any shape) in a small format, beyond its largest number that one: to the nearest, or with `stochastic` to one of
     the two neighbours by chance, right on average."""
-    power = (x.view(torch.int32) & EXPONENT_BITS).view(torch.float32)  # 2^⌊log₂|x|⌋, 0 below fp32's normal numbers
+    power = (x.view(torch.int32) & EXPONENT_BITS).view(
+        torch.float32
+    )  # 2^⌊log₂|x|⌋, 0 below fp32's normal numbers
     step = power.clamp_min(element.smallest_normal) * element.epsilon
     steps = x / step
     if stochastic:
@@ -68,6 +70,8 @@ def quantized(
 def _scales(x: Tensor, form: Scaled, element: Format, weights: bool) -> Tensor:
     """A scale for each number of x, or one for all."""
     tensor = x.abs().amax()
+    if form.scale == "one":
+        return torch.ones_like(tensor)
     if form.block is None:
         return tensor / element.largest
     largest = _largest(x, form.block, form.block if weights and form.square else 1)

@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "trunk": "",
     "questions": "",
     "trials": "largest_difference trial",
+    "ceilings": "",
     "faults": "train_and_kill",
     "timing": "against by_threads forward_pass timed",
 })  # fmt: skip
