@@ -12,10 +12,10 @@
 | nvfp4     | E2M1 | 16 neighbours                       | E4M3: largest / 6, over an fp32 scale for the tensor |
 
 fp8: Micikevicius et al. 2022, §3 and §5. fp8_tiles: DeepSeek-V3, 2024, §3.3.2. MX: OCP Microscaling Formats 1.0, 2023, §5.3 and
-§6.3. nvfp4: NVIDIA 2025 (Pretraining Large Language Models with NVFP4), §2: the tensor's scale is largest / (6 · 448), so that the
-largest scale of a block is the largest number of E4M3.
+§6.3. nvfp4: NVIDIA 2025 (Pretraining Large Language Models with NVFP4), §2: the tensor's scale is largest / (6 · 448), so that
+the largest scale of a block is the largest number of E4M3.
 
-`scaled` is written from these lines, block by block. `model.blocks` does the same on tensors, fast; a test holds the two together.
+`scaled` is written from these lines, block by block. `model.blocks` does the same on tensors, fast; a test compares them.
 """
 
 from __future__ import annotations

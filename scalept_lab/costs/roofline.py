@@ -1,7 +1,7 @@
 """Roofline: what two ceilings of a machine allow each operation of a training step (Williams, Waterman, Patterson 2009).
 
-A machine computes at most `peak` FLOPs a second and moves at most `bandwidth` bytes a second between memory and processor. An operation
-with F FLOPs that moves B bytes has the arithmetic intensity F / B and takes at least
+A machine computes at most `peak` FLOPs a second and moves at most `bandwidth` bytes a second between memory and processor.
+An operation with F FLOPs that moves B bytes has the arithmetic intensity F / B and takes at least
 
     max(F / peak, B / bandwidth) seconds,      which is  min(peak, intensity · bandwidth)  FLOPs a second.
 

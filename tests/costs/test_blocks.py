@@ -31,9 +31,10 @@ def test_mxfp8_by_hand():
 
 
 def test_nvfp4_by_hand():
-    """Two blocks with largest 12 and 1.6. The tensor's scale is 12 / (6 · 448) = 1/224. The first block's is 448: 12 = 6 · 448/224.
-    The second's: 1.6/6 · 224 = 59.73 goes to 60 in E4M3 (steps of 4), so numbers stand on 60/224 = 0.268 times the grid:
-    1.6 / 0.268 = 5.97 goes to 6, and becomes 1.607; 0.5 / 0.268 = 1.87 goes to 2. In the first, 5.1 / 2 = 2.55 goes to 3."""
+    """Two blocks with largest 12 and 1.6. The tensor's scale is 12 / (6 · 448) = 1/224. The first block's is 448, as
+    12 = 6 · 448/224; there, 5.1 / 2 = 2.55 goes to 3. The second's: 1.6/6 · 224 = 59.73 goes to 60 in E4M3 (steps of 4), so
+    that numbers stand on 60/224 = 0.268 times the grid: 1.6 / 0.268 = 5.97 goes to 6, 0.5 / 0.268 = 1.87 to 2.
+    """
     made = scaled([*row(12, 5.1, length=16), *row(1.6, 0.5, length=16)], "nvfp4")
     assert made[[0, 1]] == pytest.approx([12, 3 * 448 / 224], rel=1e-12)
     assert made[[16, 17]] == pytest.approx([6 * 60 / 224, 2 * 60 / 224], rel=1e-12)
