@@ -196,7 +196,7 @@ def planner_explorer(model: str = "gpt3-175b", gpus: int = 1024) -> ipw.VBox:
 
 
 def rounding_explorer() -> ipw.VBox:
-    """A number in the bits of six formats. Twin: `plot_rounding`."""
+    """A number in the bits of each format. Twin: `plot_rounding`."""
     return explorer(
         plot_rounding,
         value=ipw.FloatText(value=0.1, description="a number"),

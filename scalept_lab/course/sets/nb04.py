@@ -327,7 +327,7 @@ _OVERFLOWS = {  # factors on the loss of each step; an infinite one makes the gr
 
 
 def _scaled_run(step: Callable, factors: list, interval: int = 3) -> tuple[list[float], np.ndarray]:
-    """Scales after each step of `step(optimizer, scale, good, interval)`, and all weights at the end; one layer has no gradient."""
+    """Scales after each step of `step(optimizer, scale, good, interval)`, and the weights at the end; one layer has no gradient."""
     import torch
 
     torch.manual_seed(0)
