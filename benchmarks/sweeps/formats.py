@@ -26,9 +26,10 @@ TOKENS, WIDTH = 64_000, 64
 ARMS: tuple[dict[str, Any], ...] = (
     {"format": "fp32"},
     *({"format": name} for name in ("fp8_bare", "fp8", "fp8_tiles", "mxfp8", "mxfp4", "nvfp4")),
-    *({"format": name, "stochastic": True} for name in ("mxfp8", "mxfp4", "nvfp4")),
+    *({"format": name, "stochastic": True} for name in ("mxfp4", "nvfp4")),
     {"format": "nvfp4", "stochastic": True, "hadamard": True},
-    {"format": "nvfp4", "stochastic": True, "hadamard": True, "keep": 1},
+    *({"format": name, "head": True} for name in ("mxfp8", "mxfp4", "nvfp4")),
+    *({"format": name, "stochastic": True, "head": True} for name in ("mxfp4", "nvfp4")),
 )
 
 
@@ -52,15 +53,14 @@ def named(config: TrainConfig, arm: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_products(config: TrainConfig, arm: dict[str, Any]) -> RunRecord:
-    """Train with the products of the blocks emulated, and score the model as it was trained; `L_fp32` is the loss of the same
+    """Train with the products of the blocks (with "head" of the output layer, too) emulated, and score the model as it was trained; `L_fp32` is the loss of the same
     weights with products in fp32."""
     corpus, device = prepare(config.corpus), machine.device()
     torch.manual_seed(config.seed)
     model, plain = Transformer(config.model).to(device), Transformer(config.model).to(device)
-    arm = dict(arm)
-    keep = arm.pop("keep", 0)
+    recipe = {name: value for name, value in arm.items() if name != "head"}
     if arm["format"] != "fp32":
-        emulate(model, Recipe(**arm), keep)
+        emulate(model, Recipe(**recipe), head=arm.get("head", False))
     optimizer = make_optimizer(model, config)
     stream = tokens.batches(
         corpus.train, batch=config.batch, context=config.model.context, steps=config.steps, seed=config.seed
@@ -76,6 +76,6 @@ def with_products(config: TrainConfig, arm: dict[str, Any]) -> RunRecord:
     heldout = evaluate(model, corpus, config.eval_windows)
     plain.load_state_dict(model.state_dict())
     metrics = {"L_fp32": evaluate(plain, corpus, config.eval_windows)}
-    values = named(config, {**arm, "keep": keep})
+    values = named(config, arm)
     record = outcome(config, corpus.sha256, watch, heldout, device=device, metrics=metrics)
     return record.model_copy(update={"id": run_id(values), "config": values})

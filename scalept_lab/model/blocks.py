@@ -8,7 +8,7 @@ What keeps 4 bits alive (NVIDIA 2025, Pretraining Large Language Models with NVF
     stochastic   gradients are rounded up or down by chance, right on average; to nearest, small ones are always rounded to 0
     hadamard     before the product that gives a weight's gradient, 16 neighbours are mixed by an orthogonal matrix, so that one
                  large number is spread over all of them; both factors are, and the product is the same
-    keep         the last blocks stay in fp32
+    keep         the last blocks stay in fp32; and the output layer, unless `head` asks for it
 """
 
 from __future__ import annotations
@@ -138,20 +138,20 @@ def mixed(a_MxK: Tensor, b_NxK: Tensor) -> tuple[Tensor, Tensor]:
     return a.flatten(1), b.flatten(1)
 
 
-def emulate(model: nn.Module, recipe: Recipe, keep: int = 0) -> nn.Module:
+def emulate(model: nn.Module, recipe: Recipe, keep: int = 0, head: bool = False) -> nn.Module:
     """From now on the matrices of `model.blocks`, but for the last `keep` blocks, read what `recipe` says; the same model.
 
-    Attention's own products, embedding and output layer stay in fp32. Raises: InputError for a model without blocks, or with no
-    block left.
+    With `head` the output layer does so, too. Attention's own products and the embedding stay in fp32. Raises: InputError for a
+    model without blocks, or with no block left.
     """
     blocks = getattr(model, "blocks", None)
     if not isinstance(blocks, nn.ModuleList) or not len(blocks):
         raise InputError(f"model: expected one with a list of blocks, got {type(model).__name__}")
     whole("keep", keep, 0, len(blocks) - 1, f"the model has {len(blocks)} blocks")
-    for block in blocks[: len(blocks) - keep]:
-        for layer in block.modules():
-            if isinstance(layer, nn.Linear):
-                layer.forward = partial(_product, layer, recipe)  # type: ignore[method-assign]
+    inside = [layer for block in blocks[: len(blocks) - keep] for layer in block.modules()]
+    for layer in (*inside, *([model.head] if head else ())):
+        if isinstance(layer, nn.Linear):
+            layer.forward = partial(_product, layer, recipe)  # type: ignore[method-assign]
     return model
 
 
