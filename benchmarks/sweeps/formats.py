@@ -28,14 +28,14 @@ ARMS: tuple[dict[str, Any], ...] = (
     *({"format": name} for name in ("fp8_bare", "fp8", "fp8_tiles", "mxfp8", "mxfp4", "nvfp4")),
     *({"format": name, "stochastic": True} for name in ("mxfp4", "nvfp4")),
     {"format": "nvfp4", "stochastic": True, "hadamard": True},
-    *({"format": name, "head": True} for name in ("mxfp8", "mxfp4", "nvfp4")),
+    *({"format": name, "head": True} for name in ("mxfp4", "nvfp4")),
     *({"format": name, "stochastic": True, "head": True} for name in ("mxfp4", "nvfp4")),
 )
 
 
 @sweep(
     "what matrix products read: fp32, FP8, MXFP8, MXFP4, NVFP4, rounded to nearest and by chance; and what mends four bits",
-    minutes=25, seeds=(0, 1, 2, 3, 4), metrics=("L_fp32",),
+    minutes=25, seeds=(2, 3, 4), metrics=("L_fp32",),
 )  # fmt: skip
 def formats(seeds: Sequence[int]) -> Rounds:
     jobs = []
