@@ -106,7 +106,7 @@ def block_scaled(x: np.ndarray, exponent: int, mantissa: int, largest: float, bl
     return (scale * nearest(pieces / scale, exponent, mantissa, largest)).reshape(x.shape)
 
 
-def accumulate(model: Callable, x, y, kept, rows: int) -> float:
+def accumulate(model, x, y, kept, rows: int) -> float:
     """Leave in the gradients the gradient of the mean loss over all kept tokens, computed `rows` sequences at a time.
 
     model  tokens (B, L) -> logits (B, L, V);  x, y  tokens (B, L) and the next ones;  kept  (B, L) truth values: which count
@@ -146,7 +146,7 @@ def memory_sum(m: dict, sequences: int, w: int, again: bool = False) -> dict:
     return {"states": states, "activations": activations}
 
 
-def recomputed(run: Callable, x):
+def recomputed(run, x):
     """run(x), such that the backward pass finds x alone: when the gradient arrives, it computes run(x) once more.
 
     run  a function of one tensor, with parameters and perhaps dropout inside;  x  a tensor that needs a gradient
