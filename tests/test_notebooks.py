@@ -22,7 +22,13 @@ IGNORED = {"nbval-ignore-output", "nbval-skip"}
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 each = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 # Notebooks in which the learner builds, predicts and is scored; the others follow.
-BUILT = {"00": 25, "01": 60, "02": 60, "04": 60, "08": 60}  # and the lines that a learner writes there, at least
+BUILT = {
+    "00": 25,
+    "01": 60,
+    "02": 60,
+    "04": 60,
+    "08": 60,
+}  # and the lines that a learner writes there, at least
 each_built = pytest.mark.parametrize(
     "path", [path for path in PATHS if path.name[:2] in BUILT], ids=lambda path: path.stem
 )

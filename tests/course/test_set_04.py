@@ -49,7 +49,10 @@ def test_rounding_by_chance_may_be_written_otherwise():
     assert grade("04.3", added).ok
     assert "shape" in grade("04.3", lambda x, *rest: 1.0).message
     assert not grade("04.3", lambda *given: None).answered
-    assert "one and the same chance, or by none" in grade("04.3", lambda x, e, m, top, rng: nb04.nearest(x, e, m, top)).message
+    assert (
+        "one and the same chance, or by none"
+        in grade("04.3", lambda x, e, m, top, rng: nb04.nearest(x, e, m, top)).message
+    )
 
 
 def test_a_scaler_may_multiply_by_the_inverse_and_returns_two_things():
