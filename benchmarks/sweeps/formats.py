@@ -53,8 +53,8 @@ def named(config: TrainConfig, arm: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_products(config: TrainConfig, arm: dict[str, Any]) -> RunRecord:
-    """Train with the products of the blocks (with "head" of the output layer, too) emulated, and score the model as it was trained; `L_fp32` is the loss of the same
-    weights with products in fp32."""
+    """Train with the products of the blocks emulated (with "head" that of the output layer, too), and score the model as it was
+    trained; `L_fp32` is the loss of the same weights with products in fp32."""
     corpus, device = prepare(config.corpus), machine.device()
     torch.manual_seed(config.seed)
     model, plain = Transformer(config.model).to(device), Transformer(config.model).to(device)

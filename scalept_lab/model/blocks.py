@@ -151,7 +151,7 @@ def emulate(model: nn.Module, recipe: Recipe, keep: int = 0, head: bool = False)
     inside = [layer for block in blocks[: len(blocks) - keep] for layer in block.modules()]
     for layer in (*inside, *([model.head] if head else ())):
         if isinstance(layer, nn.Linear):
-            layer.forward = partial(_product, layer, recipe)  # type: ignore[method-assign]
+            layer.forward = partial(_product, layer, recipe)
     return model
 
 

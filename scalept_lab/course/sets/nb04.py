@@ -318,7 +318,9 @@ def _stochastic_slips() -> tuple:
 
 # --- 04.4: loss scaling ---------------------------------------------------------------------------------------------------
 
-_OVERFLOWS = {  # factors on the loss of each step; an infinite one makes the gradients overflow
+_OVERFLOWS: dict[
+    str, list[Any]
+] = {  # factors on the loss of each step; an infinite one makes the gradients overflow
     "no overflow": [1, 1, 1, 1, 1, 1, 1],
     "overflow first": ["inf", "inf", 1, 1, 1, 1],
     "after two good steps": [1, 1, "inf", 1, 1, 1, 1],
@@ -327,22 +329,22 @@ _OVERFLOWS = {  # factors on the loss of each step; an infinite one makes the gr
 
 
 def _scaled_run(step: Callable, factors: list, interval: int = 3) -> tuple[list[float], np.ndarray]:
-    """Scales after each step of `step(optimizer, scale, good, interval)`, and the weights at the end; one layer has no gradient."""
+    """Scales after each `step(optimizer, scale, good, interval)`, and the weights at the end; one layer has no gradient."""
     import torch
 
     torch.manual_seed(0)
     first, second, unused = torch.nn.Linear(3, 4), torch.nn.Linear(4, 1), torch.nn.Linear(2, 2)
-    parameters = [p for layer in (first, second, unused) for p in layer.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=0.1)
+    parameters: list[Any] = [p for layer in (first, second, unused) for p in layer.parameters()]
+    optimizer: Any = torch.optim.AdamW(parameters, lr=0.1)
     drawn = torch.Generator().manual_seed(1)
     scale, good, scales = 1024.0, 0, []
     for factor in factors:
         x = torch.randn(5, 3, generator=drawn)
         (second(first(x).tanh()).square().mean() * scale).backward()
         if factor == "some":
-            first.weight.grad[1, 2] = torch.inf  # neither the first number nor the last tensor
+            parameters[0].grad[1, 2] = torch.inf  # neither the first number nor the last tensor
         elif factor != 1:
-            for p in (*first.parameters(), *second.parameters()):
+            for p in parameters[:4]:
                 p.grad.mul_(float(factor))
         found = step(optimizer, scale, good, interval)
         scale, good = found
