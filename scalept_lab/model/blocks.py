@@ -115,7 +115,7 @@ class Product(torch.autograd.Function):
         return quantized(x_NxI, form) @ quantized(weight_OxI, form, weights=True).T
 
     @staticmethod
-    def backward(ctx: Any, gradient_NxO: Tensor) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, gradient_NxO: Tensor) -> Any:
         x_NxI, weight_OxI = ctx.saved_tensors
         recipe, form = ctx.recipe, SCALED[ctx.recipe.format]
         small = partial(quantized, form=form, gradient=True, stochastic=recipe.stochastic)
@@ -151,7 +151,7 @@ def emulate(model: nn.Module, recipe: Recipe, keep: int = 0, head: bool = False)
     inside = [layer for block in blocks[: len(blocks) - keep] for layer in block.modules()]
     for layer in (*inside, *([model.head] if head else ())):
         if isinstance(layer, nn.Linear):
-            layer.forward = partial(_product, layer, recipe)
+            layer.forward = partial(_product, layer, recipe)  # type: ignore[method-assign]
     return model
 
 

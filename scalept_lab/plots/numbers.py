@@ -66,7 +66,7 @@ def plot_rounding(value: float = 0.1, scale: float = 1.0, title: str = "") -> Fi
     ax.spines[["left", "bottom"]].set_visible(False)
     names = ("sign", "exponent (range)", "mantissa (precision)")
     keys = [Patch(color=color, label=name) for color, name in zip(shades, names, strict=True)]
-    ax.legend(handles=keys, loc="upper left", bbox_to_anchor=(0, -0.01), ncols=3, **look.LEGEND)
+    ax.legend(handles=keys, loc="upper left", bbox_to_anchor=(0, -0.09), ncols=3, **look.LEGEND)
     label(ax, "bits", "format", title or f"What {wanted:.6g} becomes in each format")
     return fig
 
@@ -137,7 +137,7 @@ def plot_gradients(
     fig, axes = look.canvas(rows=len(scales), size=(7.6, 1.2 + 2.2 * len(scales)), sharex=True, sharey=True)
     axes = np.atleast_1d(axes)
     for ax, scale, power, share in zip(axes, scales, powers, lost, strict=True):
-        for a, b, color in ((left, low, VERMILLION), (low, normal, ORANGE), (high, right, VERMILLION)):
+        for a, b, color in ((left, low, VERMILLION), (low, normal, SKY), (high, right, VERMILLION)):
             ax.axvspan(a, b, color=color, alpha=0.16, linewidth=0)
         ax.hist(sizes + power, bins=list(edges), weights=np.full(len(sizes), 100 / len(sizes)), color=BLUE)
         shown = f"$2^{{{power:.0f}}}$" if power == round(power) and power else f"{scale:g}"
@@ -186,7 +186,12 @@ def plot_format_losses(
     ax.invert_yaxis()
     ax.grid(visible=False, axis="y")
     if any(kinds):
-        ax.legend(loc="lower right", title="bars: 95 % interval of the mean", **look.LEGEND)
+        ax.legend(
+            loc="center right",
+            bbox_to_anchor=(1.0, 0.6),
+            title="dots: seeds; bars: 95 % interval of the mean",
+            **look.LEGEND,
+        )
     label(ax, "loss minus that of fp32, same seed (nats per token)", "what products read", title)
     return fig
 
@@ -247,7 +252,7 @@ def plot_footprint(
     said = f"Width {width}, depth {depth}, {batch} × {context} tokens: "
     return plot_memory_parts(
         rows,
-        said + ("as chosen, " + look.percent(less) + " of the memory" if less < 1 else "the same memory"),
+        said + (f"as chosen, {less:.0%} of the memory" if less < 1 else "the same memory"),
     )
 
 

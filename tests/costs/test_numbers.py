@@ -101,7 +101,7 @@ def test_table_has_every_format():
     assert [row["format"] for row in formats.table()] == list(FORMATS)
     rows = {row["format"]: row for row in formats.table()}
     limits = ("largest", "smallest normal", "smallest")
-    # Micikevicius 2022, table 1; OCP Microscaling Formats 1.0, table 5
+    # Micikevicius 2022, table 1; OCP Microscaling Formats 1.0, §5.3.3
     assert [rows["fp8_e4m3"][name] for name in limits] == [448, 2**-6, 2**-9]
     assert [rows["fp4_e2m1"][name] for name in limits] == [6, 1, 0.5]
 
