@@ -117,6 +117,7 @@ def test_a_model_is_emulated_in_its_blocks_alone():
     model.load_state_dict(plain.state_dict())
     assert "forward" in vars(model.blocks[0].mlp.up) and "forward" not in vars(model.blocks[1].mlp.up)
     assert "forward" not in vars(model.head)
+    assert "forward" in vars(emulate(Transformer(shape), Recipe("mxfp4"), head=True).head)
     logits = model(tokens)
     assert not torch.equal(logits, want) and (logits - want).norm() < 0.5 * want.norm()
     cross_entropy(logits, tokens).backward()
