@@ -9,6 +9,7 @@
 | fp8_tiles | E4M3 | 128 neighbours; of weights 128×128  | fp32, the same                                       |
 | mxfp8     | E4M3 | 32 neighbours                       | E8M0, a power of two: 2^(⌊log₂ largest⌋ − 8)         |
 | mxfp4     | E2M1 | 32 neighbours                       | E8M0: 2^(⌊log₂ largest⌋ − 2)                         |
+| mxfp4_up  | E2M1 | 32 neighbours, a control            | E8M0, rounded up, so that nothing lies beyond 6      |
 | nvfp4     | E2M1 | 16 neighbours                       | E4M3: largest / 6, over an fp32 scale for the tensor |
 
 fp8: Micikevicius et al. 2022, §3 and §5. fp8_tiles: DeepSeek-V3, 2024, §3.3.2. MX: OCP Microscaling Formats 1.0, 2023, §5.3 and
@@ -32,7 +33,7 @@ from scalept_lab.costs.numbers import FORMATS, Format
 from scalept_lab.errors import InputError
 
 E4M3, E5M2, E2M1 = FORMATS["fp8_e4m3"], FORMATS["fp8_e5m2"], FORMATS["fp4_e2m1"]
-SCALE_BITS = {"one": 0, "fp32": 32, "e8m0": 8, "e4m3": 8}
+SCALE_BITS = {"one": 0, "fp32": 32, "e8m0": 8, "e8m0_up": 8, "e4m3": 8}
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ SCALED: dict[str, Scaled] = {
         Scaled("fp8_tiles", E4M3, 128, "fp32", square=True),
         Scaled("mxfp8", E4M3, 32, "e8m0"),
         Scaled("mxfp4", E2M1, 32, "e8m0"),
+        Scaled("mxfp4_up", E2M1, 32, "e8m0_up"),
         Scaled("nvfp4", E2M1, 16, "e4m3"),
     )
 }
@@ -102,6 +104,9 @@ def scale_of(form: Scaled, largest: float, tensor: float) -> float:
     if form.scale == "e8m0":
         _, power = math.frexp(largest)  # largest = f · 2^power with 0.5 <= f < 1
         return 2.0 ** min(127, max(-127, power - 1 - top_exponent(form.element)))
+    if form.scale == "e8m0_up":
+        fraction, power = math.frexp(largest / form.element.largest)
+        return 2.0 ** (power - (fraction == 0.5))
     if form.scale == "e4m3":
         outer = tensor / (form.element.largest * E4M3.largest)
         return outer * float(E4M3.round(largest / form.element.largest / outer))
