@@ -29,7 +29,7 @@ ARMS: tuple[dict[str, Any], ...] = (
     *({"format": name, "stochastic": True} for name in ("mxfp4", "nvfp4")),
     {"format": "nvfp4", "stochastic": True, "hadamard": True},
     *({"format": name, "head": True} for name in ("mxfp4", "nvfp4")),
-    *({"format": name, "stochastic": True, "head": True} for name in ("mxfp4", "nvfp4")),
+    *({"format": name, "stochastic": True, "head": True} for name in ("mxfp4", "mxfp4_up", "nvfp4")),
 )
 
 

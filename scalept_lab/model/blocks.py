@@ -45,10 +45,7 @@ class Recipe:
 def rounded(x: Tensor, element: Format, stochastic: bool = False) -> Tensor:
     """x (fp32, any shape) in a small format, beyond its largest number that one: to the nearest, or with `stochastic` to one of
     the two neighbours by chance, right on average."""
-    power = (x.view(torch.int32) & EXPONENT_BITS).view(
-        torch.float32
-    )  # 2^⌊log₂|x|⌋, 0 below fp32's normal numbers
-    step = power.clamp_min(element.smallest_normal) * element.epsilon
+    step = _power_of_two(x).clamp_min(element.smallest_normal) * element.epsilon
     steps = x / step
     if stochastic:
         below = steps.floor()
@@ -76,12 +73,20 @@ def _scales(x: Tensor, form: Scaled, element: Format, weights: bool) -> Tensor:
         return tensor / element.largest
     largest = _largest(x, form.block, form.block if weights and form.square else 1)
     if form.scale == "e8m0":
-        power = (largest.view(torch.int32) & EXPONENT_BITS).view(torch.float32)
-        return power * 2.0 ** -top_exponent(element)
+        return _power_of_two(largest) * 2.0 ** -top_exponent(element)
+    if form.scale == "e8m0_up":
+        wanted = largest / element.largest
+        power = _power_of_two(wanted)
+        return torch.where(power < wanted, 2 * power, power)
     if form.scale == "e4m3":
         outer = tensor / (element.largest * E4M3.largest)
         return torch.where(outer > 0, outer * rounded(largest / element.largest / outer, E4M3), 0.0)
     return largest / element.largest
+
+
+def _power_of_two(x: Tensor) -> Tensor:
+    """2^⌊log₂|x|⌋, or 0 below fp32's normal numbers."""
+    return (x.contiguous().view(torch.int32) & EXPONENT_BITS).view(torch.float32)
 
 
 def _largest(x: Tensor, columns: int, rows: int) -> Tensor:

@@ -23,6 +23,12 @@ def test_mxfp4_by_hand():
     assert scaled(row(15), "mxfp4")[0] == 12
 
 
+def test_rounded_up_the_scale_cuts_nothing_off():
+    """15 / 6 = 2.5, so the scale is 4: 15 / 4 = 3.75 goes to 4. 12 / 6 is 2, a power of two already."""
+    assert scaled(row(15, 12), "mxfp4_up")[:2].tolist() == [16, 12]
+    assert scaled(row(12, 1), "mxfp4_up")[:2].tolist() == [12, 1]
+
+
 def test_mxfp8_by_hand():
     """Largest 300: the scale is 2^(8 − 8) = 1, and E4M3 has 288 and 320 there (steps of 32): 300 goes to 288. 500 is beyond
     448. With 700 the scale is 2: 350 goes to 352. 0.013 / 2 is 3.3 times E4M3's smallest number, 2^-9, and becomes 3 of them."""
@@ -72,7 +78,7 @@ def test_square_tiles_share_their_scale_over_rows():
 
 def test_bits_of_a_number_with_its_share_of_the_scale():
     assert {name: form.bits for name, form in SCALED.items()} == {
-        "fp8_bare": 8, "fp8": 8, "fp8_tiles": 8.25, "mxfp8": 8.25, "mxfp4": 4.25, "nvfp4": 4.5,
+        "fp8_bare": 8, "fp8": 8, "fp8_tiles": 8.25, "mxfp8": 8.25, "mxfp4": 4.25, "mxfp4_up": 4.25, "nvfp4": 4.5,
     }  # fmt: skip
 
 
