@@ -16,7 +16,11 @@ from scalept_lab.compress import decode, distill, prune, quantize, variants
 from scalept_lab.config import Curriculum, Delayed, ModelConfig, TrainConfig
 from scalept_lab.course.sets.nb03 import adamw_step
 from scalept_lab.data.corpora import Prepared
+<<<<<<< HEAD
 from scalept_lab.model import activations, experts, optim, optimizers, precision
+=======
+from scalept_lab.model import activations, blocks, optim, precision
+>>>>>>> nb04
 from scalept_lab.model.transformer import Transformer, device_of
 from scalept_lab.parallel import ring
 from scalept_lab.train import delayed, growth, loop, questions, step, stepwise, timing
@@ -129,6 +133,13 @@ def pruned() -> None:
     prune.fine_tune(prune.unstructured(made, 0.5), corpus(), budget=200)
 
 
+def block_scaled() -> None:
+    """Gradients rounded by chance, mixed by a Hadamard matrix: random numbers and the matrix are made where the model lives."""
+    made = blocks.emulate(model(), blocks.Recipe("nvfp4", stochastic=True, hadamard=True), head=True)
+    step.next_token(made, batch(), batch())[0].backward()
+    assert precision.gradients(made).device.type == WHERE
+
+
 def looked_at() -> None:
     made = model()
     variants.window_losses(made, corpus(), 8, 16)
@@ -203,6 +214,7 @@ CASES: dict[str, Callable[[], None]] = {
     "train_step": one_step,
     "ring": in_a_ring,
     "activations": kept_for_the_backward_pass,
+    "blocks": block_scaled,
     "generate": decoded,
     "prune": pruned,
     "variants": looked_at,

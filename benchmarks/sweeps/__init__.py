@@ -4,7 +4,11 @@ from sweeps import (  # noqa: F401
     compress,
     curriculum,
     delayed,
+<<<<<<< HEAD
     experts,
+=======
+    formats,
+>>>>>>> nb04
     grids,
     laws,
     lengths,

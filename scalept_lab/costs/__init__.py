@@ -13,4 +13,6 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "mixtures": "",
     "failures": "",
     "numbers": "",
+    "blocks": "",
+    "roofline": "",
 })  # fmt: skip

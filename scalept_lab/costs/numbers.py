@@ -4,7 +4,8 @@ A floating-point number is (-1)^sign · 1.mantissa · 2^(exponent − bias). The
 precision. Below the smallest normal number the leading 1 becomes a 0 and the spacing stays the same (subnormal numbers), down
 to zero. fp32 and fp16 are IEEE 754 binary32 and binary16; bf16 is the upper half of an fp32; tf32 is what NVIDIA's tensor cores
 make of the inputs of an fp32 product (19 bits kept in 32); the fp8 pair is Micikevicius et al. 2022 (§3, table 1): e5m2 follows
-IEEE 754, e4m3 gives up infinity, and all but one NaN of each sign, for a factor of almost two in range.
+IEEE 754, e4m3 gives up infinity, and all but one NaN of each sign, for a factor of almost two in range. fp4 (e2m1: OCP
+Microscaling Formats 1.0, 2023, §5.3.3) has neither infinity nor NaN: its sizes are 0, 0.5, 1, 1.5, 2, 3, 4 and 6.
 
 Affine quantization keeps a number x in b bits as q, with a scale s and a zero point z (Jacob et al. 2018, eq. 1):
 
@@ -30,8 +31,9 @@ from scalept_lab.errors import InputError
 class Format:
     """A binary floating-point format: one bit of sign, `exponent` bits, `mantissa` bits.
 
-    `infinity=False`: the topmost exponent holds numbers, too, and only its last pattern is NaN (e4m3).
-    `stored` bits in memory per number, where that is more than the format uses (tf32).
+    `infinity=False`: the topmost exponent holds numbers, too, and only its last pattern is NaN (e4m3); with `nan=False`
+    that one is a number as well (e2m1). `stored` bits in memory per number, where that is more than the format uses (tf32).
+    Raises: InputError for bits that make no format: fewer than 2 of exponent, more than a float64 has.
     """
 
     name: str
@@ -39,15 +41,20 @@ class Format:
     mantissa: int
     infinity: bool = True
     stored: int | None = None
+    nan: bool = True
+
+    def __post_init__(self) -> None:
+        whole("exponent", self.exponent, 2, 11, "a sign and 1 bit are no floating-point format")
+        whole("mantissa", self.mantissa, 1, 52, "the leading 1 is not stored")
 
     @property
     def bits(self) -> int:
         return 1 + self.exponent + self.mantissa
 
     @property
-    def bytes(self) -> int:
+    def bytes(self) -> float:
         """Bytes that one number takes in memory."""
-        return (self.stored or self.bits) // 8
+        return (self.stored or self.bits) / 8
 
     @property
     def bias(self) -> int:
@@ -65,7 +72,9 @@ class Format:
 
     @property
     def largest(self) -> float:
-        last = 2 if self.infinity else 4  # without infinity, the pattern 1…1 1…1 is NaN: one step is missing
+        last = (
+            4 if self.nan and not self.infinity else 2
+        )  # where the pattern 1…1 1…1 alone is NaN, one step is missing
         return (2 - last / 2 * 2.0**-self.mantissa) * 2.0**self.highest
 
     @property
@@ -104,6 +113,19 @@ class Format:
             over = np.copysign(np.inf if self.infinity else self.largest, value)
             return np.where(np.abs(rounded) > self.largest, over, rounded)
 
+    def stochastic(self, x: Any, u: Any) -> np.ndarray:
+        """One of the two neighbours of x in this format (float64): the upper one if u is below the share of the way to it.
+
+        With `u` uniform between 0 and 1, the mean of the results is x: rounding without bias. A number of the format stays
+        what it is. Beyond the largest number as `round`.
+        """
+        value = np.asarray(x, np.float64)
+        inside = np.clip(np.where(np.isnan(value), 0.0, value), -self.largest, self.largest)
+        step = self.spacing(inside)
+        whole_steps = np.floor(inside / step)  # dividing by a power of two is exact
+        up = np.asarray(u) < inside / step - whole_steps
+        return np.where(np.abs(value) <= self.largest, (whole_steps + up) * step, self.round(value))
+
     def pattern(self, x: float) -> str:
         """The bits of `round(x)` as "sign exponent mantissa". NaN shows as all ones."""
         value = float(self.round(x))
@@ -130,6 +152,7 @@ FORMATS: dict[str, Format] = {
         Format("fp16", 5, 10),
         Format("fp8_e5m2", 5, 2),
         Format("fp8_e4m3", 4, 3, infinity=False),
+        Format("fp4_e2m1", 2, 1, infinity=False, nan=False),
     )
 }
 

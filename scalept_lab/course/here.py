@@ -30,7 +30,7 @@ COURSE = (
     Lesson("01_data_scaling.ipynb", "data scaling", "数据扩展", 180),
     Lesson("02_model_scaling.ipynb", "model scaling", "模型扩展", 100),
     Lesson("03_optimization_and_batch_size.ipynb", "optimization and batch size", "优化与批量大小", 160),
-    Lesson("04_mixed_precision.ipynb", "mixed precision and memory", "混合精度", 75),
+    Lesson("04_mixed_precision.ipynb", "mixed precision and memory", "混合精度", 170),
     Lesson("05_distributed_training.ipynb", "distributed training", "分布式训练", 200),
     Lesson("06_delayed_sync_and_faults.ipynb", "delayed synchronisation and faults", "延迟同步与故障", 130),
     Lesson("07_curriculum_schedules.ipynb", "curriculum schedules", "课程调度", 80),

@@ -6,8 +6,12 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "transformer": "Transformer cross_entropy device_of",
     "optim": "learning_rate make_optimizer param_groups set_rate",
     "optimizers": "",
-    "precision": "LossScaler MasterWeights autocast micro_batches",
+    "precision": "MasterWeights autocast",
     "activations": "",
+<<<<<<< HEAD
     "experts": "",
+=======
+    "blocks": "",
+>>>>>>> nb04
     "ravine": "",
 })  # fmt: skip

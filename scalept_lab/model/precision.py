@@ -1,4 +1,4 @@
-"""Mixed precision: what autocast makes of a forward pass, loss scaling written out, master weights, parts of a batch.
+"""Mixed precision: what autocast makes of a forward pass, and master weights. (Loss scaling is `torch.amp.GradScaler`.)
 
 Mixed precision (Micikevicius et al. 2018, §3) is three measures: a 32-bit master copy of the weights, loss scaling, and
 sums in 32 bits. `torch.autocast` keeps the weights themselves in 32 bits and casts what a matrix product reads, which
@@ -12,7 +12,7 @@ import importlib.util
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from scalept_lab import machine
-from scalept_lab.checks import one_of, positive, whole
+from scalept_lab.checks import one_of
 from scalept_lab.errors import InputError
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -92,73 +92,6 @@ def observed(forward: Callable[[], object]) -> dict[str, dict[str, int]]:
     return found
 
 
-# --- loss scaling -----------------------------------------------------------------------------------------------------
-
-
-class LossScaler:
-    """Dynamic loss scaling, step by step as `torch.amp.GradScaler` does it, with its names, so that one can stand in for
-    the other (Micikevicius et al. 2018, §3.2).
-
-    The loss is multiplied by the scale before the backward pass, so that small gradients stay above the smallest 16-bit
-    number, and the gradients are divided by it before the step. If any of them is infinite or NaN, the step is skipped
-    and the scale multiplied by `backoff_factor`; after `growth_interval` good steps in a row by `growth_factor`.
-
-    `skipped` counts skipped steps. Raises: InputError for a scale or factors that make no sense.
-    """
-
-    def __init__(
-        self,
-        init_scale: float = 2.0**16,
-        growth_factor: float = 2.0,
-        backoff_factor: float = 0.5,
-        growth_interval: int = 2000,
-    ):
-        self._scale = positive("init_scale", init_scale)
-        self.interval = whole("growth_interval", growth_interval)
-        if not growth_factor > 1 or not 0 < backoff_factor < 1:
-            raise InputError(
-                "growth_factor, backoff_factor: expected above 1, and between 0 and 1, "
-                f"got {growth_factor!r} and {backoff_factor!r}"
-            )
-        self.growth, self.backoff = growth_factor, backoff_factor
-        self.skipped, self._in_a_row = 0, 0
-        self._finite: bool | None = None  # None: the gradients of this step are not unscaled yet
-
-    def get_scale(self) -> float:
-        return self._scale
-
-    def scale(self, loss: Tensor) -> Tensor:
-        """The loss to call `.backward()` on."""
-        return loss * self._scale
-
-    def unscale_(self, optimizer: torch.optim.Optimizer) -> None:
-        """Divide the gradients by the scale, in place. Before clipping, which compares sizes."""
-        self._finite = True
-        for parameter in (p for group in optimizer.param_groups for p in group["params"]):
-            if parameter.grad is not None:
-                parameter.grad.mul_(1 / self._scale)
-                self._finite = self._finite and bool(torch.isfinite(parameter.grad).all())
-
-    def step(self, optimizer: torch.optim.Optimizer) -> None:
-        """A step of the optimizer; or none, if a gradient is not finite."""
-        if self._finite is None:
-            self.unscale_(optimizer)
-        if self._finite:
-            optimizer.step()
-        else:
-            self.skipped += 1
-
-    def update(self) -> None:
-        """Adapt the scale, once after each step."""
-        if self._finite:
-            self._in_a_row += 1
-            if self._in_a_row == self.interval:
-                self._scale, self._in_a_row = self._scale * self.growth, 0
-        else:
-            self._scale, self._in_a_row = self._scale * self.backoff, 0
-        self._finite = None
-
-
 # --- master weights ---------------------------------------------------------------------------------------------------
 
 
@@ -185,17 +118,6 @@ class MasterWeights:
 
 
 # --- gradients --------------------------------------------------------------------------------------------------------
-
-
-def micro_batches(x_BxL: Tensor, y_BxL: Tensor, parts: int) -> Iterator[tuple[Tensor, Tensor, float]]:
-    """Cut a batch into `parts`; yields (x, y, share), where share is the part's share of all B sequences.
-
-    The shares weigh the parts' mean losses: their weighted sum is the mean loss of the whole batch, also where the
-    parts differ in size. Raises: InputError if there are more parts than sequences.
-    """
-    parts = whole("parts", parts, 1, len(x_BxL), "a part has at least one sequence of the batch")
-    cut = zip(x_BxL.tensor_split(parts), y_BxL.tensor_split(parts), strict=True)
-    return ((x, y, len(x) / len(x_BxL)) for x, y in cut)
 
 
 def gradients(model: nn.Module) -> Tensor:

@@ -212,7 +212,7 @@ def ring_explorer() -> ipw.VBox:
 
 
 def rounding_explorer() -> ipw.VBox:
-    """A number in the bits of six formats. Twin: `plot_rounding`."""
+    """A number in the bits of each format. Twin: `plot_rounding`."""
     return explorer(
         plot_rounding,
         value=ipw.FloatText(value=0.1, description="a number"),

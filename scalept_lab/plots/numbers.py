@@ -14,6 +14,7 @@ from scalept_lab.config import ModelConfig, TrainConfig, parse
 from scalept_lab.costs import footprint
 from scalept_lab.costs.numbers import FORMATS, get, lost_to_zero
 from scalept_lab.errors import InputError
+from scalept_lab.laws.compare import paired
 from scalept_lab.plots import style as look
 from scalept_lab.plots.style import (
     BLUE,
@@ -31,7 +32,7 @@ from scalept_lab.plots.style import (
 PARTS = {"parameters": BLUE, "gradients": ORANGE, "optimizer": GREEN, "activations": SKY}
 
 
-def plot_rounding(value: float = 0.1, scale: float = 1.0) -> Figure:
+def plot_rounding(value: float = 0.1, scale: float = 1.0, title: str = "") -> Figure:
     """A number in the bits of each format: sign, exponent, mantissa, what it has become, and by how much it is off.
 
     `scale` multiplies the number before it is rounded, as loss scaling does. Raises: InputError.
@@ -42,7 +43,7 @@ def plot_rounding(value: float = 0.1, scale: float = 1.0) -> Figure:
         raise InputError(f"value: expected a number, got {value!r}") from None
     if not math.isfinite(wanted):
         raise InputError(f"value: expected a finite number, got {wanted}")
-    fig, ax = look.canvas(size=(9.2, 3.6))
+    fig, ax = look.canvas(size=(9.2, 4.0))
     shades = (VERMILLION, SKY, ORANGE)
     for row, form in enumerate(FORMATS.values()):
         at = 0.0
@@ -65,8 +66,8 @@ def plot_rounding(value: float = 0.1, scale: float = 1.0) -> Figure:
     ax.spines[["left", "bottom"]].set_visible(False)
     names = ("sign", "exponent (range)", "mantissa (precision)")
     keys = [Patch(color=color, label=name) for color, name in zip(shades, names, strict=True)]
-    ax.legend(handles=keys, loc="upper left", bbox_to_anchor=(0, -0.01), ncols=3, **look.LEGEND)
-    label(ax, "", "", f"{wanted:.6g} in six formats")
+    ax.legend(handles=keys, loc="upper left", bbox_to_anchor=(0, -0.09), ncols=3, **look.LEGEND)
+    label(ax, "bits", "format", title or f"What {wanted:.6g} becomes in each format")
     return fig
 
 
@@ -87,7 +88,7 @@ def plot_formats(mark: float | None = None) -> Figure:
 
     `mark` draws a line at one number.
     """
-    fig, ax = look.canvas(size=(8.4, 3.4))
+    fig, ax = look.canvas(size=(8.4, 3.8))
     for row, form in enumerate(FORMATS.values()):
         low, normal, high = (
             math.log10(x) for x in (form.smallest_subnormal, form.smallest_normal, form.largest)
@@ -106,41 +107,92 @@ def plot_formats(mark: float | None = None) -> Figure:
     ax.grid(visible=False, axis="y")
     keys = [Patch(color=BLUE, label="normal"), Patch(color=SKY, label="subnormal: fewer and fewer digits")]
     ax.legend(handles=keys, loc="upper left", bbox_to_anchor=(0, -0.17), ncols=2, **look.LEGEND)
-    label(ax, "size of a number", "", "Range comes from the exponent bits, precision from the mantissa bits")
+    label(
+        ax,
+        "size of a number",
+        "format",
+        "Range comes from the exponent bits, precision from the mantissa bits",
+    )
     return fig
 
 
-def plot_gradients(values: Any, scale: float = 1.0, format: str = "fp16") -> Figure:
-    """Sizes of gradients against what a format can hold, all of them multiplied by `scale`: what is lost to zero.
+def plot_gradients(
+    values: Any, scales: Sequence[float] = (1.0,), format: str = "fp16", title: str = ""
+) -> Figure:
+    """Sizes of gradients against what a format can hold, a panel for each scale that multiplies them: what is lost to zero.
 
-    `values`: gradients of any shape. The title has the share lost, of those that are not zero to begin with.
-    Raises: InputError for an unknown format, a scale that is not positive, or gradients that are all zero.
+    `values`: gradients of any shape. All panels have one scale on both axes; each says the share lost, of those that are not
+    zero to begin with. Raises: InputError for an unknown format, a scale that is not positive, or gradients that are all zero.
     """
-    form, lost = get(format), lost_to_zero(values, format, scale)
+    form, lost = get(format), [lost_to_zero(values, format, scale) for scale in scales]
     sizes = np.abs(np.asarray(values, np.float64).ravel())
-    sizes = np.log2(scale * sizes[sizes > 0])
+    sizes = np.log2(sizes[sizes > 0])
     if not sizes.size:
         raise InputError("values: expected gradients, got only zeros")
-    fig, ax = look.canvas()
-    edges = np.arange(math.floor(sizes.min()), math.ceil(sizes.max()) + 1)
+    powers = np.log2(np.asarray(scales, float))
     low, normal = math.log2(form.smallest_subnormal) - 1, math.log2(form.smallest_normal)
     high = math.log2(form.largest)
+    edges = np.arange(math.floor(sizes.min() + powers.min()), math.ceil(sizes.max() + powers.max()) + 1)
     left, right = min(edges[0], low - 4), max(edges[-1], high + 2)
-    for a, b, color in ((left, low, VERMILLION), (low, normal, ORANGE), (high, right, VERMILLION)):
-        ax.axvspan(a, b, color=color, alpha=0.16, linewidth=0)
-    ax.hist(sizes, bins=list(edges), weights=np.full(len(sizes), 100 / len(sizes)), color=BLUE)
-    top = ax.get_ylim()[1] * 1.2
-    ax.set_ylim(0, top)
-    ax.set_xlim(left, right)
-    for x, name in ((low - 0.4, "to zero"), (normal - 0.4, "subnormal")):
-        ax.text(x, top * 0.97, name, ha="right", va="top", fontsize=9.5)
-    ax.text(
-        (normal + high) / 2, top * 0.97, f"normal numbers of {form.name}", ha="center", va="top", fontsize=9.5
-    )
-    power = math.log2(scale)
-    shown = f"$2^{{{power:.0f}}}$" if power == round(power) and power else f"{scale:g}"
-    label(ax, "size of the gradient, log₂", "share of the gradients (%)",
-          f"Gradients times {shown}: {lost:.1%} of them become 0 in {form.name}")  # fmt: skip
+    fig, axes = look.canvas(rows=len(scales), size=(7.6, 1.2 + 2.2 * len(scales)), sharex=True, sharey=True)
+    axes = np.atleast_1d(axes)
+    for ax, scale, power, share in zip(axes, scales, powers, lost, strict=True):
+        for a, b, color in ((left, low, VERMILLION), (low, normal, SKY), (high, right, VERMILLION)):
+            ax.axvspan(a, b, color=color, alpha=0.16, linewidth=0)
+        ax.hist(sizes + power, bins=list(edges), weights=np.full(len(sizes), 100 / len(sizes)), color=BLUE)
+        shown = f"$2^{{{power:.0f}}}$" if power == round(power) and power else f"{scale:g}"
+        label(ax, "", "share of gradients (%)", f"times {shown}: {share:.1%} of them become 0 in {form.name}")
+        ax.set_xlim(left, right)
+    top = axes[0].get_ylim()[1] * 1.25
+    for ax in axes:
+        ax.set_ylim(0, top)
+        for x, name in (
+            (low - 0.4, "to zero"),
+            (normal - 0.4, "subnormal"),
+            (high - 0.4, f"normal numbers of {form.name}"),
+        ):
+            ax.text(x, top * 0.97, name, ha="right", va="top", fontsize=9.5)
+    axes[-1].set_xlabel("size of the gradient, log₂", fontsize=10.5)
+    if title:
+        fig.suptitle(title, x=0.01, ha="left", fontsize=11.5)
+    return fig
+
+
+def plot_format_losses(
+    minus: Mapping[str, Sequence[float]], title: str = "", groups: Mapping[str, str] | None = None
+) -> Figure:
+    """What each format costs against fp32: a dot for each seed (the same seed in fp32 taken off), the mean, its 95 % interval.
+
+    minus   name -> loss minus fp32's, nats per token, one for each seed;  groups  name -> what kind of arm it is, for the colour
+    Raises: InputError without arms, or for one with fewer than two seeds.
+    """
+    if not minus:
+        raise InputError("minus: expected at least one format, got none")
+    kinds = list(dict.fromkeys((groups or {}).get(name, "") for name in minus))
+    fig, ax = look.canvas(size=(8.4, 1.5 + 0.36 * len(minus)))
+    for row, (name, values) in enumerate(minus.items()):
+        if len(values) < 2:
+            raise InputError(f"{name}: expected at least two seeds, got {len(values)}")
+        found = paired(list(values), [0.0] * len(values))
+        kind = (groups or {}).get(name, "")
+        color, marker = COLORS[kinds.index(kind) % len(COLORS)], MARKERS[kinds.index(kind) % len(MARKERS)]
+        ax.plot(values, np.full(len(values), row + 0.22), ".", color=color, alpha=0.6, markersize=5)
+        ax.errorbar(
+            found.mean, row, xerr=[[found.mean - found.low], [found.high - found.mean]], fmt=marker, color=color,
+            capsize=3, label=kind if kind and kind not in ax.get_legend_handles_labels()[1] else None,
+        )  # fmt: skip
+    ax.axvline(0, color=GREY, linewidth=1.2, linestyle="--")
+    ax.set_yticks(range(len(minus)), list(minus), fontsize=10)
+    ax.invert_yaxis()
+    ax.grid(visible=False, axis="y")
+    if any(kinds):
+        ax.legend(
+            loc="center right",
+            bbox_to_anchor=(1.0, 0.6),
+            title="dots: seeds; bars: 95 % interval of the mean",
+            **look.LEGEND,
+        )
+    label(ax, "loss minus that of fp32, same seed (nats per token)", "what products read", title)
     return fig
 
 
@@ -196,7 +248,12 @@ def plot_footprint(
         "plain fp32": footprint.footprint(parse(TrainConfig, plain)),
         "as chosen": footprint.footprint(parse(TrainConfig, chosen)),
     }
-    return plot_memory_parts(rows, f"Width {width}, depth {depth}, {batch} × {context} tokens")
+    less = rows["as chosen"]["total"] / rows["plain fp32"]["total"]
+    said = f"Width {width}, depth {depth}, {batch} × {context} tokens: "
+    return plot_memory_parts(
+        rows,
+        said + (f"as chosen, {less:.0%} of the memory" if less < 1 else "the same memory"),
+    )
 
 
 def plot_memory_parts(rows: Mapping[str, Mapping[str, float]], title: str = "") -> Figure:
@@ -220,6 +277,6 @@ def plot_memory_parts(rows: Mapping[str, Mapping[str, float]], title: str = "") 
     ax.invert_yaxis()
     ax.grid(visible=False, axis="y")
     ax.tick_params(axis="y", length=0)
-    label(ax, f"memory ({name})", "", title)
+    label(ax, f"memory ({name})", "step", title)
     fig.legend(loc="outside lower center", ncols=4, **look.LEGEND)
     return fig

@@ -99,9 +99,47 @@ def test_the_update_that_vanishes():
 
 def test_table_has_every_format():
     assert [row["format"] for row in formats.table()] == list(FORMATS)
-    row = formats.table()[-1]
-    # Micikevicius 2022, table 1
-    assert (row["largest"], row["smallest normal"], row["smallest"]) == (448, 2**-6, 2**-9)
+    rows = {row["format"]: row for row in formats.table()}
+    limits = ("largest", "smallest normal", "smallest")
+    # Micikevicius 2022, table 1; OCP Microscaling Formats 1.0, §5.3.3
+    assert [rows["fp8_e4m3"][name] for name in limits] == [448, 2**-6, 2**-9]
+    assert [rows["fp4_e2m1"][name] for name in limits] == [6, 1, 0.5]
+
+
+def test_the_numbers_of_fp4_are_these():
+    form = FORMATS["fp4_e2m1"]
+    x = np.array([0.2, 0.3, 0.74, 0.76, 1.25, 1.75, 2.4, 2.5, 3.5, 3.6, 4.9, 5, 5.1, 7, 100, -0.3, -2.6])
+    want = [0, 0.5, 0.5, 1, 1, 2, 2, 2, 4, 4, 4, 4, 6, 6, 6, -0.5, -3]  # of two equally near, the even one
+    assert form.round(x).tolist() == want
+    assert form.pattern(3) == "0 10 1"
+    assert (form.pattern(-6), form.pattern(0.5), form.bytes) == ("1 11 1", "0 00 1", 0.5)
+
+
+@pytest.mark.parametrize("form", FORMATS.values(), ids=str)
+def test_stochastic_rounding_is_right_on_average_and_never_leaves_the_two_neighbours(form):
+    rng = np.random.default_rng(0)
+    size = min(form.largest / 4, 1e30)
+    x = np.append(rng.standard_normal(500) * 2.0 ** rng.uniform(-8, 2, 500), [0.0, size, -1.0])
+    x = np.clip(x, -form.largest, form.largest).astype(np.float32)
+    near = form.round(x)
+    u = (np.arange(1000)[:, None] + 0.5) / 1000
+    many = form.stochastic(x, u)  # of all of chance an even share
+    step = form.spacing(x)
+    assert (np.abs(many - x) < step).all()
+    np.testing.assert_allclose(many.mean(0), x, atol=5.1e-4 * step.max(), rtol=0)
+    assert np.array_equal(
+        form.stochastic(near, u)[::100], np.broadcast_to(near, (10, len(x)))
+    )  # what fits stays
+    over = form.stochastic(np.array([np.inf, -np.inf, np.nan, form.largest]), 0.999)
+    assert np.array_equal(over, form.round(np.array([np.inf, -np.inf, np.nan, form.largest])), equal_nan=True)
+
+
+def test_a_format_needs_bits():
+    for bits in ((0, 0), (1, 3), (12, 3)):
+        one_line(
+            lambda bits=bits: formats.Format("mine", *bits), "exponent: expected a whole number from 2 to 11"
+        )
+    one_line(lambda: formats.Format("mine", 5, 0), "mantissa: expected a whole number from 1 to 52, got 0")
 
 
 @pytest.mark.parametrize("bits", range(2, 9))
