@@ -89,17 +89,10 @@ def plot_descent(
     left.contour(x, y, heights, levels=levels, colors=GREY, linewidths=0.5)
     floor = 1e-5 if beside is None else 1e-12
     for (name, path), color, marker in zip(paths.items(), COLORS, MARKERS, strict=False):
-        left.plot(*path.points.T, marker=marker, color=color, markersize=3.2, linewidth=1.1)
+        left.plot(*path.points.T, marker=marker, color=color, markersize=3.2, linewidth=1.1, label=name)
         right.plot(np.maximum(path.loss, floor / 10), color=color, linewidth=1.6)
-        every = max(1, len(path.loss) // 10)
-        right.plot(
-            range(0, len(path.loss), every),
-            np.maximum(path.loss[::every], floor / 10),
-            marker,
-            color=color,
-            markersize=4.5,
-            label=name,
-        )
+        every = range(0, len(path.loss), max(1, len(path.loss) // 10))
+        right.plot(every, np.maximum(path.loss[every], floor / 10), marker, color=color, markersize=4.5)
     left.plot(*ravine.START, "o", color=VERMILLION, markersize=8)
     left.plot(0, 0, "*", color=VERMILLION, markersize=14)
     left.set_xlim(-5, 5)
@@ -113,7 +106,7 @@ def plot_descent(
     right.set_yscale("log")
     right.set_ylim(floor, max(1e2, 5 * first))
     if beside:
-        right.legend(loc="lower left", **look.LEGEND)
+        left.legend(loc="lower right", **look.LEGEND)
     label(right, "step", "loss J")
     return fig
 
