@@ -70,15 +70,11 @@ def plot_descent(
     beside  further walks down the same ravine, on the same axes: name -> what `ravine.descend` is told otherwise
     Raises: InputError, as `ravine.descend` does.
     """
-    told = {
-        "optimizer": optimizer,
-        "rate": rate,
-        "momentum": momentum,
-        "curvature": curvature,
-        "steps": steps,
-    }
-    paths = {optimizer: ravine.descend(**told)}  # type: ignore[arg-type]
-    paths |= {name: ravine.descend(**{**told, **other}) for name, other in (beside or {}).items()}  # type: ignore[arg-type]
+    told: dict[str, Any] = {
+        "optimizer": optimizer, "rate": rate, "momentum": momentum, "curvature": curvature, "steps": steps,
+    }  # fmt: skip
+    paths = {optimizer: ravine.descend(**told)}
+    paths |= {name: ravine.descend(**{**told, **other}) for name, other in (beside or {}).items()}
     fig, (left, right) = look.canvas(columns=2, size=(9.0, 3.9), width_ratios=[1.35, 1])
     across = 1.9 * abs(ravine.START[1])
     x, y = np.meshgrid(np.linspace(-5, 5, 161), np.linspace(-across, across, 121))
@@ -128,7 +124,7 @@ def plot_noise_scale(
     if set(losses) != set(scales) or any(len(losses[name]) != len(scales[name]) for name in losses):
         raise InputError("scales: expected one noise scale for each loss, under the same names")
     fig, ax = look.canvas()
-    every = [getattr(s, "B_simple", s) for each in scales.values() for s in each]
+    every = [s.B_simple if isinstance(s, NoiseScale) else s for each in scales.values() for s in each]
     finite = [value for value in every if np.isfinite(value) and value > 0]
     if not finite:
         raise InputError("scales: expected at least one finite noise scale, got none")
