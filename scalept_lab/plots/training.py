@@ -70,15 +70,11 @@ def plot_descent(
     beside  further walks down the same ravine, on the same axes: name -> what `ravine.descend` is told otherwise
     Raises: InputError, as `ravine.descend` does.
     """
-    told = {
-        "optimizer": optimizer,
-        "rate": rate,
-        "momentum": momentum,
-        "curvature": curvature,
-        "steps": steps,
-    }
-    paths = {optimizer: ravine.descend(**told)}  # type: ignore[arg-type]
-    paths |= {name: ravine.descend(**{**told, **other}) for name, other in (beside or {}).items()}  # type: ignore[arg-type]
+    told: dict[str, Any] = {
+        "optimizer": optimizer, "rate": rate, "momentum": momentum, "curvature": curvature, "steps": steps,
+    }  # fmt: skip
+    paths = {optimizer: ravine.descend(**told)}
+    paths |= {name: ravine.descend(**{**told, **other}) for name, other in (beside or {}).items()}
     fig, (left, right) = look.canvas(columns=2, size=(9.0, 3.9), width_ratios=[1.35, 1])
     across = 1.9 * abs(ravine.START[1])
     x, y = np.meshgrid(np.linspace(-5, 5, 161), np.linspace(-across, across, 121))
@@ -89,17 +85,10 @@ def plot_descent(
     left.contour(x, y, heights, levels=levels, colors=GREY, linewidths=0.5)
     floor = 1e-5 if beside is None else 1e-12
     for (name, path), color, marker in zip(paths.items(), COLORS, MARKERS, strict=False):
-        left.plot(*path.points.T, marker=marker, color=color, markersize=3.2, linewidth=1.1)
+        left.plot(*path.points.T, marker=marker, color=color, markersize=3.2, linewidth=1.1, label=name)
         right.plot(np.maximum(path.loss, floor / 10), color=color, linewidth=1.6)
-        every = max(1, len(path.loss) // 10)
-        right.plot(
-            range(0, len(path.loss), every),
-            np.maximum(path.loss[::every], floor / 10),
-            marker,
-            color=color,
-            markersize=4.5,
-            label=name,
-        )
+        every = range(0, len(path.loss), max(1, len(path.loss) // 10))
+        right.plot(every, np.maximum(path.loss[every], floor / 10), marker, color=color, markersize=4.5)
     left.plot(*ravine.START, "o", color=VERMILLION, markersize=8)
     left.plot(0, 0, "*", color=VERMILLION, markersize=14)
     left.set_xlim(-5, 5)
@@ -113,7 +102,7 @@ def plot_descent(
     right.set_yscale("log")
     right.set_ylim(floor, max(1e2, 5 * first))
     if beside:
-        right.legend(loc="lower left", **look.LEGEND)
+        left.legend(loc="lower right", **look.LEGEND)
     label(right, "step", "loss J")
     return fig
 
@@ -135,7 +124,7 @@ def plot_noise_scale(
     if set(losses) != set(scales) or any(len(losses[name]) != len(scales[name]) for name in losses):
         raise InputError("scales: expected one noise scale for each loss, under the same names")
     fig, ax = look.canvas()
-    every = [getattr(s, "B_simple", s) for each in scales.values() for s in each]
+    every = [s.B_simple if isinstance(s, NoiseScale) else s for each in scales.values() for s in each]
     finite = [value for value in every if np.isfinite(value) and value > 0]
     if not finite:
         raise InputError("scales: expected at least one finite noise scale, got none")

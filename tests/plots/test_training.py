@@ -48,7 +48,7 @@ def test_walks_down_one_ravine_are_compared_on_one_axis():
         "SGD", beside={"tuned": {"optimizer": "momentum", "momentum": 0.4}}, title="Tuned wins"
     )
     left, right = fig.axes
-    assert left.get_title(loc="left") == "Tuned wins" and legend(right) == ["SGD", "tuned"]
+    assert left.get_title(loc="left") == "Tuned wins" and legend(left) == ["SGD", "tuned"]
     ends = [ravine.descend("SGD").loss[-1], ravine.descend("momentum", momentum=0.4).loss[-1]]
     drawn = [line.get_ydata()[-1] for line in right.lines if len(line.get_ydata()) == 61]
     assert drawn == pytest.approx(ends)
