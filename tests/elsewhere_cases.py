@@ -16,11 +16,7 @@ from scalept_lab.compress import decode, distill, prune, quantize, variants
 from scalept_lab.config import Curriculum, Delayed, ModelConfig, TrainConfig
 from scalept_lab.course.sets.nb03 import adamw_step
 from scalept_lab.data.corpora import Prepared
-<<<<<<< HEAD
-from scalept_lab.model import activations, experts, optim, optimizers, precision
-=======
-from scalept_lab.model import activations, blocks, optim, precision
->>>>>>> nb04
+from scalept_lab.model import activations, blocks, experts, optim, optimizers, precision
 from scalept_lab.model.transformer import Transformer, device_of
 from scalept_lab.parallel import ring
 from scalept_lab.train import delayed, growth, loop, questions, step, stepwise, timing

@@ -4,11 +4,8 @@ from sweeps import (  # noqa: F401
     compress,
     curriculum,
     delayed,
-<<<<<<< HEAD
     experts,
-=======
     formats,
->>>>>>> nb04
     grids,
     laws,
     lengths,

@@ -8,10 +8,7 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "optimizers": "",
     "precision": "MasterWeights autocast",
     "activations": "",
-<<<<<<< HEAD
     "experts": "",
-=======
     "blocks": "",
->>>>>>> nb04
     "ravine": "",
 })  # fmt: skip

@@ -11,15 +11,10 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "explorers": "explorer",
     "frontier": "plot_frontier",
     "laws": "plot_bootstrap plot_law_surface plot_optimal plot_parameters plot_power_fit plot_residuals",
-<<<<<<< HEAD
-    "numbers": "plot_footprint plot_formats plot_gradients plot_memory_parts plot_rounding plot_speedup",
     "planning": "plot_overlap plot_plan plot_sent plot_timeline",
-=======
     "numbers": "plot_footprint plot_format_losses plot_formats plot_gradients plot_memory_parts plot_rounding "
         "plot_speedup",
-    "planning": "plot_plan plot_timeline",
     "roofline": "plot_roofline",
->>>>>>> nb04
     "runs": "plot_curves plot_guess plot_isoflop plot_sweep",
     "style": "log_axis power_of_ten show",
     "training": "plot_descent plot_goodput plot_interrupted plot_left_out plot_noise_scale plot_schedules "

@@ -14,12 +14,8 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "delayed": "fit_delayed",
     "trunk": "",
     "questions": "",
-<<<<<<< HEAD
     "trials": "largest_difference trial trial_each",
-=======
-    "trials": "largest_difference trial",
     "ceilings": "",
->>>>>>> nb04
     "faults": "train_and_kill",
     "timing": "against by_threads forward_pass timed",
 })  # fmt: skip
