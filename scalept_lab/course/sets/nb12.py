@@ -17,6 +17,7 @@ from scalept_lab.course.answers import UNANSWERED, Verdict, judged, number
 from scalept_lab.course.equal import difference, plain
 from scalept_lab.course.exercises import Exercise
 from scalept_lab.course.ranks import ranked
+from scalept_lab.course.sets import nb12_experts
 from scalept_lab.course.sets.pieces import skeleton, slips, source
 from scalept_lab.parallel import ring
 from scalept_lab.parallel.ring import absorb as kits_absorb
@@ -622,4 +623,4 @@ answer = 2 * (8 / 64) * 2 * flops / (2 * bandwidth)
     ),
 )
 
-EXERCISES = (ABSORB, FORWARD, BACKWARD, DEAL, HEADS_FOR_POSITIONS, HIDDEN)
+EXERCISES = (ABSORB, FORWARD, BACKWARD, DEAL, HEADS_FOR_POSITIONS, HIDDEN, *nb12_experts.EXERCISES)
