@@ -87,6 +87,6 @@ def plot_ring_hidden(
         ax,
         "positions that a rank holds",
         "time (ms, in one layer)",
-        title or f"From {look.short(from_here)} positions a rank on, the messages cost no time",
+        title or f"From {look.short(from_here)} positions a rank on, messages hide behind the work",
     )
     return fig

@@ -6,12 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import Any
-
-import torch
-import torch.distributed as dist
-import torch.nn.functional as F
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from scalept_lab.course.answers import UNANSWERED, Verdict, judged, number
 from scalept_lab.course.equal import difference, plain
@@ -19,23 +14,19 @@ from scalept_lab.course.exercises import Exercise
 from scalept_lab.course.ranks import ranked
 from scalept_lab.course.sets import nb12_experts
 from scalept_lab.course.sets.pieces import skeleton, slips, source
-from scalept_lab.parallel import ring
-from scalept_lab.parallel.ring import absorb as kits_absorb
-from scalept_lab.parallel.ring import nothing_seen, shift
 
-MATHS = "import math\n\nimport torch\n\n\n"
-RANKS = """import math
+if TYPE_CHECKING:
+    from torch import Tensor
 
-import torch
-import torch.distributed as dist
+MATHS = "import math\n\n\n"
+OR_YOURS = "# ring.absorb is the kit's; yours does the same\n"
 
-import scalept_lab as sl
 
-shift = sl.parallel.ring.shift
-"""
-FOLDS = (
-    RANKS + "nothing_seen = sl.parallel.ring.nothing_seen\nabsorb = sl.parallel.ring.absorb  # or yours\n\n\n"
-)
+def _kits(name: str) -> Any:
+    """A piece of the kit's ring, which loads torch only when it is asked for."""
+    from scalept_lab.parallel import ring
+
+    return getattr(ring, name)
 
 
 # --- 12.1: the softmax over blocks ----------------------------------------------------------------------------
@@ -47,6 +38,8 @@ def absorb(state, q, k, v, visible):
     state: three tensors, of what came before: the largest score of each row (…, L), the sum of exp(score − largest) (…, L), and
     the sum of exp(score − largest) · value (…, L, K). At the start they are −∞, 0 and 0. Returns the three, brought up to date.
     """
+    import torch
+
     largest, total, mixed = state
     scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])
     scores = scores.masked_fill(~visible, -math.inf)
@@ -85,6 +78,8 @@ _ABSORB, _ABSORB_WRONG = slips(
 @lru_cache
 def _folds() -> list[tuple[str, list[Tensor], Tensor, list[slice]]]:
     """(name, q k v, mask, the blocks of keys in the order in which they come)."""
+    import torch
+
     torch.manual_seed(12)
     q, k, v = (torch.randn(2, 12, 4) for _ in range(3))
     causal = torch.ones(12, 12).tril().bool()
@@ -100,7 +95,7 @@ def _folds() -> list[tuple[str, list[Tensor], Tensor, list[slice]]]:
 def _folded(answer: Callable, parts: Sequence[Tensor], mask: Tensor, blocks: Sequence[slice]) -> Any:
     """The result of attention and the logarithm of each row's sum, by folding block after block."""
     q, k, v = (part.clone() for part in parts)
-    state = nothing_seen(q)
+    state = _kits("nothing_seen")(q)
     for block in blocks:
         state = answer(state, q, k[:, block], v[:, block], mask[:, block])
         if state is None or state is ...:
@@ -144,6 +139,8 @@ def _judge_absorb(answer: Callable) -> Verdict:
 
 def _unlike(mine: Any, theirs: Any) -> bool:
     """Whether two wrong results differ; where neither is a number they do not."""
+    import torch
+
     return not all(
         torch.allclose(a, b, rtol=1e-4, atol=1e-5, equal_nan=True) for a, b in zip(mine, theirs, strict=True)
     )
@@ -166,7 +163,7 @@ ABSORB = Exercise(
         "−∞ − (−∞).",
     ),
     skeleton=skeleton(absorb),
-    own=lambda: kits_absorb,
+    own=lambda: _kits("absorb"),
     solution=source(absorb, MATHS),
     wrong=_ABSORB_WRONG,
     placeholder=lambda state, q, k, v, visible: ...,
@@ -182,15 +179,20 @@ def ring_forward(q, k, v, places):
     places: for each rank the positions that it holds, a tensor (L,). Keys and values travel as one stacked tensor, n − 1 hops.
     Returns the result (B, H, L, K), and the logarithm of the sum of exp(score) of each row (B, H, L).
     """
+    import torch
+    import torch.distributed as dist
+
+    from scalept_lab.parallel import ring
+
     rank, ranks = dist.get_rank(), dist.get_world_size()
-    state = nothing_seen(q)
+    state = ring.nothing_seen(q)
     kv = torch.stack([k, v])
     for step in range(ranks):
         theirs = places[(rank - step) % ranks]
         visible = theirs[None, :] <= places[rank][:, None]
-        state = absorb(state, q, kv[0], kv[1], visible)
+        state = ring.absorb(state, q, kv[0], kv[1], visible)
         if step < ranks - 1:
-            kv = shift(kv)
+            kv = ring.shift(kv)
     largest, total, mixed = state
     return mixed / total[..., None], largest + total.log()
 
@@ -201,6 +203,11 @@ def ring_backward(grad, q, k, v, out, logsum, places):
     Keys and values travel as one stacked tensor, n − 1 hops; their gradients as another one, n hops, so that they end at home.
     Returns three tensors (B, H, L, K).
     """
+    import torch
+    import torch.distributed as dist
+
+    from scalept_lab.parallel import ring
+
     rank, ranks = dist.get_rank(), dist.get_world_size()
     scale = 1 / math.sqrt(q.shape[-1])
     kv = torch.stack([k, v])
@@ -216,9 +223,9 @@ def ring_backward(grad, q, k, v, out, logsum, places):
         dq += dscores @ k
         dkv[0] += dscores.transpose(-2, -1) @ q
         dkv[1] += weights.transpose(-2, -1) @ grad
-        dkv = shift(dkv)
+        dkv = ring.shift(dkv)
         if step < ranks - 1:
-            kv = shift(kv)
+            kv = ring.shift(kv)
     return dq, dkv[0], dkv[1]
 
 
@@ -231,6 +238,8 @@ NAMES = ("3 ranks, consecutive positions", "3 ranks, zigzag")
 @lru_cache
 def _whole() -> list[Tensor]:
     """q, k, v and the gradient of the result, of the whole sequence; then what one process makes of them."""
+    import torch
+
     torch.manual_seed(122)
     q, k, v, grad = (torch.randn(1, HEADS, LENGTH, SIZE) for _ in range(4))
     leaves = [part.double().requires_grad_() for part in (q, k, v)]
@@ -244,7 +253,7 @@ def _whole() -> list[Tensor]:
 
 def _rows(rank: int, ranks: int, how: str) -> tuple[list[Tensor], list[Tensor]]:
     """The rows of one rank, and the places of all."""
-    places = getattr(ring, how)(LENGTH, ranks)
+    places = _kits(how)(LENGTH, ranks)
     return [part[:, :, places[rank]] for part in _whole()], places
 
 
@@ -310,8 +319,8 @@ FORWARD = Exercise(
         "the maximum.",
     ),
     skeleton=skeleton(ring_forward),
-    own=lambda: ring.forward,
-    solution=source(ring_forward, FOLDS),
+    own=lambda: _kits("forward"),
+    solution=source(ring_forward, OR_YOURS),
     wrong=_FORWARD_WRONG[:3],  # each costs two launches; a test of its own tells all of them apart in one
     placeholder=lambda q, k, v, places: ...,
 )  # fmt: skip
@@ -319,10 +328,11 @@ FORWARD = Exercise(
 
 _BACKWARD, _BACKWARD_WRONG = slips(
     ring_backward,
-    ("        dkv = shift(dkv)\n        if step < ranks - 1:\n", "        if step < ranks - 1:\n            dkv = shift(dkv)\n",
+    ("        dkv = ring.shift(dkv)\n        if step < ranks - 1:\n",
+     "        if step < ranks - 1:\n            dkv = ring.shift(dkv)\n",
      "one hop short", "the gradients of keys and values are one hop short of home: they travel n hops, one more than "
      "their block."),
-    ("        dkv = shift(dkv)\n", "", "stay behind",
+    ("        dkv = ring.shift(dkv)\n", "", "stay behind",
      "the gradients of keys and values stay behind: they belong to the block, so they travel with it."),
     ("- inner) * scale", "- inner)", "scale is missing",
      "scores are products times 1/√d, so their gradient hands that factor on: the scale is missing."),
@@ -358,8 +368,8 @@ BACKWARD = Exercise(
         "and keys and values after every step but the last.",
     ),
     skeleton=skeleton(ring_backward),
-    own=lambda: ring.backward,
-    solution=source(ring_backward, RANKS + "\n\n"),
+    own=lambda: _kits("backward"),
+    solution=source(ring_backward, MATHS),
     wrong=_BACKWARD_WRONG[:3],
     placeholder=lambda grad, q, k, v, out, logsum, places: ...,
 )  # fmt: skip
@@ -402,6 +412,8 @@ EVEN = 1.06  # time of the steps over the mean work of a rank
 
 
 def _judge_deal(answer: Callable) -> Verdict:
+    import torch
+
     rows: list[tuple[str, str, bool]] = []
     for length, ranks in DEALT:
         name = f"{length} positions, {ranks} ranks"
@@ -425,7 +437,7 @@ def _judge_deal(answer: Callable) -> Verdict:
                 f"{name}: the shares differ in length, and so do the memory and the messages of the ranks.",
                 rows=tuple(rows),
             )
-        work = ring.visible_pairs([torch.tensor(share) for share in shares])
+        work = _kits("visible_pairs")([torch.tensor(share) for share in shares])
         longer = sum(map(max, work)) * ranks / sum(map(sum, work))
         rows.append((name, f"takes {longer:.2f} times the mean work of a rank", longer <= EVEN))
     table = tuple(rows)
@@ -481,6 +493,10 @@ def attention_by_heads(q, k, v):
     One all-to-all of q, k and v stacked gives each rank all positions of H / n heads, in the order of the heads; a second
     one takes the result back. Returns (B, H, L, K): all heads, this rank's positions.
     """
+    import torch
+    import torch.distributed as dist
+    import torch.nn.functional as F
+
     ranks = dist.get_world_size()
     parts = torch.stack(torch.stack([q, k, v]).chunk(ranks, dim=2))  # (n, 3, B, H/n, L, K), part r for rank r
     arrived = torch.empty_like(parts)
@@ -517,6 +533,10 @@ _HEADS, _HEADS_WRONG = slips(
 
 
 def _never_back(q, k, v):
+    import torch
+    import torch.distributed as dist
+    import torch.nn.functional as F
+
     ranks = dist.get_world_size()
     parts = torch.stack(torch.stack([q, k, v]).chunk(ranks, dim=2))
     arrived = torch.empty_like(parts)
@@ -527,6 +547,10 @@ def _never_back(q, k, v):
 
 def _apart(q, k, v):
     """Three all-to-alls where one was asked for."""
+    import torch
+    import torch.distributed as dist
+    import torch.nn.functional as F
+
     ranks = dist.get_world_size()
     moved = []
     for part in (q, k, v):
@@ -569,8 +593,7 @@ HEADS_FOR_POSITIONS = Exercise(
     ),
     skeleton=skeleton(attention_by_heads),
     own=lambda: attention_by_heads,
-    solution=source(attention_by_heads, "import torch\nimport torch.distributed as dist\nimport torch.nn.functional as "
-    "F\n\n\n"),
+    solution=source(attention_by_heads),
     wrong=(_HEADS_WRONG[0], (_never_back, "still by heads"), (_apart, "in four calls")),
     placeholder=lambda q, k, v: ...,
 )  # fmt: skip
