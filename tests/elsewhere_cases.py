@@ -183,7 +183,9 @@ def bert_pretrained() -> None:
 def mixed() -> None:
     made = model(MIXTURE)
     text = torch.randint(256, (2, 16))  # on the CPU, as windows of a corpus are
-    assert experts.loads(made, text).device.type == WHERE
+    assert experts.loads(made, text).device.type == experts.router_logits(made, text).device.type == WHERE
+    loss, _ = step.next_token(made, batch(), batch())
+    (loss + experts.auxiliary_loss(made)).backward()
     step.balanced(step.next_token)(made, batch(), batch())[0].backward()
     x_TxD, layer = torch.randn(6, 16).to(WHERE), made.blocks[0].mlp
     experts.apply_experts(x_TxD, *layer.routed(layer.router(x_TxD)), layer.up, layer.down)
