@@ -219,7 +219,8 @@ def _why(folder: str, ranks: int, labels: Sequence[str], seconds: float) -> str:
         return f"{at}{parted}."
     if raised:
         rank, text = next(iter(raised.items()))
-        return f"{at}{text.replace('raised', f'rank {rank} raised', 1)}."
+        waiting = [f"; rank {other} {_stands(mine)}" for other, mine in enumerate(now) if other not in raised]
+        return f"{at}{text.replace('raised', f'rank {rank} raised', 1)}{''.join(waiting)}."
     stand = "; ".join(f"rank {rank} {_stands(mine)}" for rank, mine in enumerate(now))
     if not stand:
         return ""

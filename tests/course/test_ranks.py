@@ -117,6 +117,14 @@ def no_partner(x):
     return x
 
 
+def other_lengths(x):
+    if dist.get_rank() == 0:
+        dist.send(x, 1)
+    else:
+        dist.recv(x[:1].clone(), 0)
+    return x
+
+
 def early(x):
     dist.all_reduce(x)
     if dist.get_rank() == 1:
@@ -133,6 +141,7 @@ def early(x):
         (order, "call 1: rank 0 makes all_reduce of [3, 4], at your line"),
         (raises, "with 2 ranks, rank 1 raised ValueError: no such shard, at your line"),
         (no_partner, "rank 0 waits in call 1, recv of [3, 4], at your line"),
+        (other_lengths, "recv of [1, 4], at your line"),
         (early, "call 2: rank 0 makes broadcast of [3, 4], at your line"),
     ],
 )
