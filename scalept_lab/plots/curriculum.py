@@ -141,7 +141,7 @@ def plot_arms(tables: Mapping[str, Sequence[Arm]], title: str = "") -> Figure:
     ax.set_yticks(ticks, names)
     ax.set_ylim(y - 0.4, -0.6)
     ax.grid(axis="y", visible=False)
-    label(ax, "loss minus the baseline's (nats per token, 95 % interval)", "", title)
+    label(ax, "loss minus the baseline's (nats per token, 95 % interval)", "arm", title)
     return fig
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures as futures
 import itertools
-import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -133,14 +132,13 @@ def train_and_save(config: TrainConfig, folder: str, device: str | None = None) 
     from scalept_lab.train.loop import train
 
     beat = _heartbeat(folder, config.id())
-    draft = beat.with_name(f".{beat.name}.{os.getpid()}")
     with writing(beat):
         beat.parent.mkdir(parents=True, exist_ok=True)
 
     def tell(step: int) -> None:
         with suppress(OSError):  # a bar that stands still is no reason to lose a run
-            draft.write_text(str(step / config.steps), encoding="utf-8")
-            os.replace(draft, beat)  # never half a number
+            # read in the middle of it, fewer decimals are less than the number, and a bar only grows
+            beat.write_text(f"{step / config.steps:.6f}", encoding="utf-8")
 
     try:
         tell(0)  # over what a killed process may have left

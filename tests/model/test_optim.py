@@ -207,7 +207,6 @@ def written_out(model: Transformer, config: TrainConfig):
             one = optimizers.Muon([tensor], peaks[name], weight_decay=decay)
         else:
             one = optimizers.AdamW([tensor], peaks[name], (0.9, config.beta2), weight_decay=decay)
-        one.param_groups = [{"peak": peaks[name]}]
         made.append(one)
 
     class Each:
@@ -216,7 +215,6 @@ def written_out(model: Transformer, config: TrainConfig):
 
         def step(self):
             for one in made:
-                one.lr = one.param_groups[0]["lr"]
                 one.step()
 
         def zero_grad(self):

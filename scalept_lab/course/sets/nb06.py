@@ -479,11 +479,9 @@ _MACHINE_DIAGNOSES, _MACHINE_SLIPS = slips(
 _SNAPSHOT_SKELETON = f'''class Snapshot:
     """{Snapshot.__doc__}"""
 
-    def __init__(self, model, optimizer, step):
-        ...
+    def __init__(self, model, optimizer, step): ...
 
-    def restore(self, model, optimizer):
-        ...'''
+    def restore(self, model, optimizer): ...'''
 
 
 def _position(step, batch, windows):
