@@ -63,5 +63,5 @@ def plot_mixtures(rows: Sequence[Mapping[str, Any]], title: str = "") -> Figure:
     ax.grid(visible=False, axis="y")
     ax.tick_params(axis="y", length=0)
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), **look.LEGEND)
-    label(ax, "parameters (billions)", "", title)
+    label(ax, "parameters (billions)", "model", title)
     return fig
