@@ -269,12 +269,12 @@ def parse(cls: type[Config], values: Any) -> Config:
 def first_line(error: ValidationError, what: str) -> str:
     """pydantic's report of a failed validation, shortened to the first fault in one line."""
     fault = error.errors()[0]
-    where = ".".join(str(part) for part in fault["loc"]) or what
+    where = "".join(f"{part}." for part in fault["loc"])[:-1]
     got = fault.get("input")
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     seen = "" if isinstance(got, dict) else f", got {shown(got)}"
     said = fault["msg"].removeprefix("Value error, ")
-    return " ".join(f"{what}: {where}: {said}{seen}{more}".split())
+    return " ".join(f"{what}: {where + ': ' if where else ''}{said}{seen}{more}".split())
 
 
 def recommend(
