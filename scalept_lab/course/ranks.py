@@ -170,11 +170,7 @@ def _detached(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _detached(part) for name, part in value.items()}
     if isinstance(value, (list, tuple)):
-        return (
-            type(value)(_detached(part) for part in value)
-            if type(value) in (list, tuple)
-            else list(map(_detached, value))
-        )
+        return [_detached(part) for part in value]
     return value
 
 
