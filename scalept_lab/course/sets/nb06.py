@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 from scalept_lab.course.answers import Verdict, build, choice, judged, number, several
+from scalept_lab.course.equal import as_number
 from scalept_lab.course.exercises import Exercise
 from scalept_lab.course.ranks import ranked
 from scalept_lab.course.sets.pieces import skeleton, slips, source
@@ -382,7 +383,7 @@ def _what_is_missing(model: Any, optimizer: Any, step: Any, state: dict[str, Any
         return "the moments are not those of the moment: was a reference kept instead of a copy?"
     if not torch.equal(torch.get_rng_state(), state["random"]):
         return "torch's random state is not that of the moment: dropout will draw other numbers."
-    if not isinstance(step, int) or step != 5:
+    if as_number(step) != 5:
         return "restore has to return the step: schedule and data go on from there."
     return ""
 
