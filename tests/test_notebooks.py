@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import string
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -337,7 +338,9 @@ def test_every_prompt_to_predict_keeps_the_guess(path):
     prompts = len(re.findall(r"\*\*Predict", markdown(path)))
     guesses = [call for cell in code(path) for call in calls(cell["source"], "predict")]
     ids = [call.args[0].value for call in guesses]
-    assert len(ids) >= 3 and ids == [f"{path.name[:2]}.{letter}" for letter in "abcdefghijklmnop"[: len(ids)]]
+    assert len(ids) >= 3 and ids == [
+        f"{path.name[:2]}.{letter}" for letter in string.ascii_lowercase[: len(ids)]
+    ]
     assert prompts <= len(ids), f"{prompts} prompts, {len(ids)} guesses kept"
     for call in guesses:
         words = {word.arg: word.value for word in call.keywords}

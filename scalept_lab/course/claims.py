@@ -11,7 +11,6 @@ winner's place; a claim that holds there as well says nothing.
 from __future__ import annotations
 
 import html
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,26 +31,14 @@ class Claim:
 
     text: str
     verdict: str
-    than: str = ""
+    than: str
     interval: Interval | None = None
     null: Interval | None = None
     detail: str = ""
-    margin: float | None = None
-    spread: float | None = None
 
     def cells(self) -> tuple[str, str, str, str, str]:
-        difference = "" if self.interval is None else _shown(self.interval)
-        if self.margin is not None:
-            difference = f"{self.margin:.4g}" + (
-                f" (spread {self.spread:.4g})" if self.spread is not None else ""
-            )
-        return (
-            self.verdict.lower(),
-            self.text,
-            difference,
-            self.than,
-            "" if self.null is None else _shown(self.null),
-        )
+        difference, null = ("" if found is None else _shown(found) for found in (self.interval, self.null))
+        return self.verdict.lower(), self.text, difference, self.than, null
 
 
 _claims: dict[str, Claim] = {}
@@ -60,13 +47,11 @@ _claims: dict[str, Claim] = {}
 def claim(
     text: str,
     difference: Any,
-    margin: float | None = None,
-    spread: float | None = None,
-    detail: str = "",
+    than: str,
     *,
-    than: str = "",
     at_least: float = 0.0,
     null: Any = None,
+    detail: str = "",
 ) -> None:
     """State what a notebook has shown, and print `CLAIM HOLDS: text`, `… FAILS`, `… NOT SHOWN` or `… EMPTY`.
 
@@ -79,21 +64,14 @@ def claim(
 
     HOLDS: the 95 % interval of the mean difference lies above `at_least`; FAILS: it lies below; else NOT SHOWN. A
     difference that holds a NaN is not shown.
-    `margin` and `spread` belong to the older form, in which `difference` is a condition that is true or false, and has to
-    hold by a margin that is larger than the spread between seeds.
 
     The text must hold no measured number, so that the line is the same on every machine. Nothing is raised for a claim that
-    fails: the notebook goes on, and its test sees the different line. Raises: InputError for a `difference` that is neither
-    number nor truth value.
+    fails: the notebook goes on, and its test sees the different line. Raises: InputError for a `difference` that is no number.
     """
-    if than:
-        found = _judge(text, difference, than, at_least, null, detail)
-    else:
-        verdict = _judge_condition(difference, margin, spread)
-        found = Claim(text, verdict, detail=detail, margin=_float(margin), spread=_float(spread))
+    found = _judge(text, difference, than, at_least, null, detail)
     _claims.pop(text, None)
     _claims[text] = found
-    against = f' <span style="opacity:0.75">(than {html.escape(than)})</span>' if than else ""
+    against = f' <span style="opacity:0.75">(than {html.escape(than)})</span>'
     color, icon = LOOKS[found.verdict]
     screen.show(
         f"CLAIM {found.verdict}: {text}",
@@ -138,29 +116,10 @@ def _numbers(values: Any) -> np.ndarray:
 
 def _kept(found: Claim, difference: Any, null: Any, at_least: float) -> dict[str, Any]:
     """What a test needs to feed the claim other data; it goes into the output's metadata, which nobody compares."""
-    if not found.than:
-        return {}
     kept: dict[str, Any] = {"claim": found.text, "than": found.than, "at_least": at_least}
     kept["difference"] = [float(value) for value in _numbers(difference)]
     kept["null"] = None if found.null is None else [found.null.mean, found.null.low, found.null.high]
     return kept
-
-
-def _judge_condition(condition: Any, margin: Any, spread: Any) -> str:
-    margin, spread = _float(margin), _float(spread)
-    if condition is None or condition != condition:  # NaN, of whatever type, differs from itself
-        return "NOT SHOWN"
-    if margin is not None and not math.isfinite(margin):  # and makes any comparison that led here false
-        return "NOT SHOWN"
-    if not bool(condition):
-        return "FAILS"
-    if spread is not None and not (margin is not None and margin > spread):  # a NaN spread also ends here
-        return "NOT SHOWN"
-    return "HOLDS"
-
-
-def _float(value: Any) -> float | None:
-    return None if value is None else float(value)
 
 
 def _shown(interval: Interval) -> str:

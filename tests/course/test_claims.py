@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 
 from scalept_lab.course import claims
@@ -61,38 +60,12 @@ def test_evidence_names_the_rival(monkeypatch):
     assert "&lt;b&gt;x" in evidence()._repr_html_()
 
 
-# --- the older form -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("condition", "margin", "spread", "verdict"),
-    [
-        (True, None, None, "HOLDS"),
-        (np.bool_(True), 0.2, 0.1, "HOLDS"),
-        (True, 0.1, 0.1, "NOT SHOWN"),
-        (True, 0.05, 0.1, "NOT SHOWN"),
-        (True, math.nan, None, "NOT SHOWN"),
-        (True, 0.2, math.nan, "NOT SHOWN"),
-        (True, None, 0.1, "NOT SHOWN"),
-        (math.nan, 0.2, 0.1, "NOT SHOWN"),
-        (np.float32("nan"), None, None, "NOT SHOWN"),
-        (None, None, None, "NOT SHOWN"),
-        (False, math.nan, 0.1, "NOT SHOWN"),
-        (False, None, None, "FAILS"),
-        (False, -0.2, 0.1, "FAILS"),
-    ],
-)
-def test_claim_prints_its_verdict_and_no_number(condition, margin, spread, verdict, capsys):
-    claim("more data helps", condition, margin, spread)
-    assert capsys.readouterr().out == f"CLAIM {verdict}: more data helps\n"
-
-
 def test_evidence_shows_the_numbers_and_escapes(monkeypatch):
     monkeypatch.setattr(claims, "_claims", {})
-    claim("first", True, 0.5, 0.1)
-    claim("<b>second</b>", True, detail="a & b")
-    claim("first", True, 0.25, 0.125, "again")
-    first = "holds     first: 0.25 (spread 0.125), again"
-    assert repr(evidence()) == f"holds     <b>second</b>: a & b\n{first}"
+    claim("first", 0.5, "nothing")
+    claim("<b>second</b>", 1, "nothing", detail="a & b")
+    claim("first", 0.25, "nothing", detail="again")
+    first = "holds     first: +0.25, than nothing, again"
+    assert repr(evidence()) == f"holds     <b>second</b>: +1, than nothing, a & b\n{first}"
     assert "&lt;b&gt;second&lt;/b&gt;" in evidence()._repr_html_() and "a &amp; b" in evidence()._repr_html_()
     assert repr(evidence(1)).startswith("holds     first")
