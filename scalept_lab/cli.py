@@ -11,9 +11,9 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
+from scalept_lab import outside
 from scalept_lab.checks import positive, whole
 from scalept_lab.errors import InputError
 
@@ -175,15 +175,7 @@ def train(options: argparse.Namespace) -> tuple[Any, str]:
     from scalept_lab.config import TrainConfig, parse
 
     whole("--every", options.every)
-    try:
-        values = json.loads(Path(options.config).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(
-            f"{options.config}: {error.strerror or error}; expected a JSON file with a run's config"
-        ) from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{options.config}: not JSON ({error})") from None
-    config = parse(TrainConfig, values)
+    config = parse(TrainConfig, outside.json_value(options.config, "a JSON file with a run's config"))
     from scalept_lab.screen import Bar
     from scalept_lab.train.loop import Keep
     from scalept_lab.train.loop import train as train_run
@@ -199,9 +191,9 @@ def train(options: argparse.Namespace) -> tuple[Any, str]:
 
 
 def merge(options: argparse.Namespace) -> tuple[Any, str]:
-    from scalept_lab import runs
+    from scalept_lab import merging
 
-    found = runs.merge(options.folders, options.out)
+    found = merging.merge(options.folders, options.out)
     lines = [f"{found['accepted']} records in {options.out}, {found['duplicates']} duplicates"]
     lines += [f"rejected {r['file']}:{r['line']}: {r['reason']}" for r in found["rejected"]]
     return found, "\n".join(lines)

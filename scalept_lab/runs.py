@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import os
 import secrets
 from collections.abc import Iterable, Iterator
@@ -18,10 +17,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from scalept_lab.checks import unknown
+from scalept_lab import outside
+from scalept_lab.checks import LARGEST, unknown
 from scalept_lab.config import first_line
 from scalept_lab.errors import InputError
 from scalept_lab.folders import writing
+
+RECORD = 10**6  # bytes of the JSON of one record; those that ship have at most 7,000
 
 
 class RunRecord(BaseModel):
@@ -37,15 +39,15 @@ class RunRecord(BaseModel):
     schema_version: Literal[1] = 1
     id: str = Field(pattern=r"^[0-9a-f]{16}$")
     config: dict[str, Any]
-    N: int = Field(ge=0)
-    N_total: int = Field(ge=0)
-    D: int = Field(ge=0)
-    C: float = Field(ge=0)
-    L: float | None = Field(gt=0)
+    N: int = Field(ge=0, le=LARGEST)
+    N_total: int = Field(ge=0, le=LARGEST)
+    D: int = Field(ge=0, le=LARGEST)
+    C: float = Field(ge=0, le=1e36)
+    L: float | None = Field(gt=0, le=1e6)
     curve: list[tuple[int, int, float]] = []
     metrics: dict[str, float] = {}
-    seconds: float = Field(ge=0)
-    peak_rss_bytes: int = Field(ge=0)
+    seconds: float = Field(ge=0, le=1e12)
+    peak_rss_bytes: int = Field(ge=0, le=LARGEST)
     status: Literal["ok", "diverged", "failed"] = "ok"
     error: str | None = None
     provenance: dict[str, Any] = {}
@@ -79,8 +81,8 @@ class Store:
     def get(self, run_id: str) -> RunRecord | None:
         """The finished run of this id, or None. A file that cannot be read counts as missing: it is trained again."""
         try:
-            record = parse_record(self.path(run_id).read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # ValueError: not UTF-8, or not a record
+            record = parse_record(outside.text(self.path(run_id), "a run record", RECORD))
+        except InputError:
             return None
         return record if record.id == run_id else None  # a file under another run's name is not that run
 
@@ -157,8 +159,8 @@ def read_records(path: str | Path) -> list[RunRecord]:
     Raises: InputError naming the file and the line of the first record that is not one.
     """
     records = []
-    for file in _files(Path(path)):
-        for line, text in _texts(file):
+    for file in files(Path(path)):
+        for line, text in texts(file):
             try:
                 records.append(parse_record(text))
             except InputError as error:
@@ -181,64 +183,10 @@ def write_records(records: Iterable[RunRecord], path: str | Path) -> None:
         raise InputError(f"expected a .jsonl or .parquet file to write, got {path.name!r}")
 
 
-def merge(folders: Iterable[str | Path], out: str | Path) -> dict[str, Any]:
-    """Pool the records of a class: the same run counts once, a bad record is named and left out.
-
-    Returns: accepted, duplicates, and rejected as a list of {file, line, reason}; the accepted go to `out`.
-    Raises: InputError where there is none to accept, and then writes nothing.
-    """
-    folders = list(folders)
-    accepted: dict[str, RunRecord] = {}
-    duplicates, rejected = 0, []
-    for file in [file for folder in folders for file in _files(Path(folder))]:
-        line = 1
-        try:
-            for line, text in _texts(file):
-                try:
-                    record = parse_record(text)
-                    _plausible(record)
-                except InputError as error:
-                    rejected.append({"file": str(file), "line": line, "reason": str(error)})
-                    continue
-                known = accepted.get(record.id)
-                duplicates += known is not None
-                if known is None or known.status == "failed":
-                    accepted[record.id] = record.model_copy(update={"origin": "classmate"})
-        except InputError as error:  # the file as a whole
-            rejected.append({"file": str(file), "line": line, "reason": str(error)})
-    if not accepted:
-        named = ", ".join(map(str, folders[:3])) + (", …" if len(folders) > 3 else "")
-        first = (
-            "{file}:{line}: {reason}".format_map(rejected[0])
-            if rejected
-            else "no .json, .jsonl or .parquet file"
-        )
-        raise InputError(
-            f"{named}: expected at least one run record, got {len(rejected)} that are none ({first}); {out} is not written"
-        )
-    write_records(accepted.values(), out)
-    return {"accepted": len(accepted), "duplicates": duplicates, "rejected": rejected}
-
-
-def _plausible(record: RunRecord) -> None:
-    """A loss far above the uniform guess, or an empty run, is a slip of the pen rather than a measurement."""
-    model = record.config.get("model")
-    vocabulary = model.get("vocab_size") if isinstance(model, dict) else None
-    if not isinstance(vocabulary, int) or vocabulary < 2:
-        vocabulary = 256
-    most = 2 * math.log(vocabulary)
-    if (record.L or 0.0) > most:
-        raise InputError(f"L: expected at most {most:.2f} nats per token, got {record.L}")
-    if record.ok and not (record.N and record.D and record.C):
-        raise InputError(
-            f"expected N, D and C above 0 of a finished run, got {record.N}, {record.D} and {record.C:g}"
-        )
-
-
-def _files(path: Path) -> list[Path]:
+def files(path: Path) -> list[Path]:
     """The files with records in a folder (a study's, too), or the one file that `path` is."""
     if (path / "study.json").is_file():
-        return [file for part in ("runs", "hero") if (path / part).is_dir() for file in _files(path / part)]
+        return [file for part in ("runs", "hero") if (path / part).is_dir() for file in files(path / part)]
     if path.is_dir():
         kinds = (".json", ".jsonl", ".parquet")
         return sorted(file for file in path.iterdir() if file.suffix in kinds and file.is_file())
@@ -249,26 +197,42 @@ def _files(path: Path) -> list[Path]:
     return [path]
 
 
-def _texts(path: Path) -> Iterator[tuple[int, str]]:
-    """(line, JSON text) of every record in a file. Raises: InputError if it cannot be read at all."""
+def texts(path: Path) -> Iterator[tuple[int, str]]:
+    """(line, JSON text) of every record in a file. Raises: InputError if it cannot be read."""
     if path.suffix == ".parquet":
-        import pandas as pd
-
-        try:
-            column = pd.read_parquet(path, columns=["record"])["record"]
-        except Exception as error:  # pyarrow has many kinds
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise InputError(f"{path}: expected a Parquet file with a column 'record' ({reason})") from None
-        yield from ((number, str(text)) for number, text in enumerate(column, 1))
-        return
-    try:
-        content = path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from None
-    if path.suffix == ".jsonl":  # not splitlines(): a text inside a record may hold other kinds of line ends
-        yield from ((number, text) for number, text in enumerate(content.split("\n"), 1) if text.strip())
+        yield from _rows(path)
+    elif path.suffix == ".jsonl":
+        with outside.opened(path, "a file of run records") as file:
+            number = 0
+            while line := file.readline(RECORD + 1):
+                number += 1
+                _short(path, number, line)
+                if line.strip():  # a byte that is not UTF-8 makes a record that is refused
+                    yield number, line.decode("utf-8", errors="replace")
     else:
-        yield 1, content
+        yield 1, outside.text(path, "a run record", RECORD)
+
+
+def _rows(path: Path) -> Iterator[tuple[int, str]]:
+    """The same of a Parquet file. A text that it names often is kept once: 800 bytes can name one of 2 MB 4,000 times."""
+    import pyarrow.parquet as pq
+
+    with outside.opened(path, "a Parquet file with a column 'record'", unpacks=True) as file:
+        number = 0
+        table = pq.ParquetFile(file, read_dictionary=["record"])
+        for batch in table.iter_batches(batch_size=1000, columns=["record"]):
+            column = batch.column("record").dictionary_encode()
+            values = column.dictionary.to_pylist()
+            for index in column.indices.to_pylist():
+                number += 1
+                text = "" if index is None else str(values[index])
+                _short(path, number, text)
+                yield number, text
+
+
+def _short(path: Path, number: int, text: str | bytes) -> None:
+    if len(text) > RECORD:
+        raise InputError(f"{path}:{number}: expected a run record of at most {RECORD / 1e6:g} MB, got more")
 
 
 def recorded(name: str) -> list[RunRecord]:

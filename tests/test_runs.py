@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import itertools
 import json
 import multiprocessing
 import os
@@ -17,14 +16,12 @@ import synthetic
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from refusals import one_line
 
 from scalept_lab import runs
 from scalept_lab.errors import InputError
 from scalept_lab.runs import (
     RunRecord,
     Store,
-    merge,
     parse_record,
     read_records,
     write_atomically,
@@ -339,104 +336,7 @@ def test_two_processes_may_save_the_same_run(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [made().id + ".json"]
 
 
-# --- pooling the records of a class
-
-
-def test_merge_counts_what_it_took_and_what_it_left(tmp_path):
-    alice, bob, out = tmp_path / "alice", tmp_path / "bob", tmp_path / "class.jsonl"
-    for seed in (0, 1, 2):
-        Store(alice).save(made(seed))
-    for seed in (2, 3):
-        Store(bob).save(made(seed))
-    write_records([made(3), made(4)], bob / "more.parquet")
-    (bob / "slips.jsonl").write_text(
-        "\n".join(
-            [
-                made(5).model_dump_json(),
-                "",
-                altered(made(6), L=float("nan")),
-                altered(made(7), L=-2.0),
-                altered(made(8), L=40.0),
-                altered(made(9), note="hello"),
-                altered(made(10), D=0),
-                "not a record",
-            ]
-        )
-    )
-    (bob / "torn.json").write_bytes(b"\xff{")
-    (bob / "torn.parquet").write_bytes(b"PAR1")
-    found = merge([alice, bob], out)
-    assert (found["accepted"], found["duplicates"]) == (6, 2)
-    assert {record.id for record in read_records(out)} == {made(seed).id for seed in range(6)}
-    assert {record.origin for record in read_records(out)} == {"classmate"}
-    rejected = {(Path(each["file"]).name, each["line"]): each["reason"] for each in found["rejected"]}
-    assert len(rejected) == len(found["rejected"]) == 8
-    for line, reason in (
-        (3, "L"),
-        (4, "L"),
-        (5, "L: expected at most"),
-        (6, "note"),
-        (7, "above 0"),
-        (8, "JSON"),
-    ):
-        assert reason in rejected["slips.jsonl", line]
-    assert ("torn.json", 1) in rejected and ("torn.parquet", 1) in rejected
-    assert all("\n" not in reason for reason in rejected.values())
-    json.dumps(found)  # plain data, for --json
-
-
-def test_merging_twice_changes_nothing(tmp_path):
-    for seed in range(3):
-        Store(tmp_path / "alice").save(made(seed))
-    out = tmp_path / "class.parquet"
-    first = merge([tmp_path / "alice"], out)
-    again = merge([tmp_path / "alice", out], out)
-    assert (first["accepted"], first["duplicates"]) == (3, 0)
-    assert (again["accepted"], again["duplicates"], again["rejected"]) == (3, 3, [])
-
-
-def test_a_finished_run_replaces_a_failed_one_whoever_comes_first(tmp_path):
-    Store(tmp_path / "alice").save(made(status="failed", error="MemoryError"))
-    Store(tmp_path / "bob").save(made())
-    for order in itertools.permutations(["alice", "bob"]):
-        found = merge([tmp_path / name for name in order], tmp_path / "out.jsonl")
-        assert (found["accepted"], found["duplicates"]) == (1, 1)
-        assert read_records(tmp_path / "out.jsonl")[0].ok
-
-
-@pytest.mark.parametrize(
-    "config",
-    [{}, {"model": 3}, {"model": None}, {"model": {"vocab_size": "many"}}, {"model": {"vocab_size": 0}},
-     {"model": {"vocab_size": True}}, {"model": {"vocab_size": 10**400}}, {"model": [["vocab_size", 2]]}],
-    ids=str,
-)  # fmt: skip
-def test_a_strange_config_is_no_reason_to_stop(tmp_path, config):
-    (tmp_path / "a.jsonl").write_text(altered(made(), config=config))
-    try:
-        assert merge([tmp_path / "a.jsonl"], tmp_path / "out.jsonl")["accepted"] == 1
-    except InputError as error:
-        assert "got 1 that are none" in str(error)
-
-
-@pytest.mark.parametrize(
-    ("vocabulary", "most"), [(256, 11.09), (2, 1.386), (1, 11.09), (50_000, 21.64), ("many", 11.09)]
-)
-def test_a_loss_above_twice_the_uniform_guess_is_a_slip(tmp_path, vocabulary, most):
-    """2 · ln 256 = 11.09, 2 · ln 2 = 1.386; where the config does not say, bytes are taken."""
-    config = {"model": {"vocab_size": vocabulary}}
-    lines = [altered(made(seed), config=config, L=most + (-0.01, 0.01)[seed]) for seed in (0, 1)]
-    (tmp_path / "a.jsonl").write_text("\n".join(lines))
-    found = merge([tmp_path / "a.jsonl"], tmp_path / "out.jsonl")
-    assert found["accepted"] == 1 and [each["line"] for each in found["rejected"]] == [2]
-
-
-@pytest.mark.parametrize("name", ["N", "D", "C"])
-def test_a_finished_run_of_nothing_is_a_slip_and_an_unfinished_one_is_not(tmp_path, name):
-    (tmp_path / "a.jsonl").write_text(
-        altered(made(0), **{name: 0}) + "\n" + altered(made(1, status="diverged"), **{name: 0})
-    )
-    found = merge([tmp_path / "a.jsonl"], tmp_path / "out.jsonl")
-    assert (found["accepted"], [each["line"] for each in found["rejected"]]) == (1, [1])
+# --- a file of records
 
 
 def test_a_study_gives_its_runs_and_its_hero_and_nothing_else(tmp_path):
@@ -455,8 +355,8 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     path = Store(tmp_path).save(made())
-    monkeypatch.setattr(Path, "read_text", refuse)
-    with pytest.raises(InputError, match=f"^{path}: Permission denied$"):
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(InputError, match=f"^{path}: expected a run record, got Permission denied$"):
         read_records(path)
 
 
@@ -468,26 +368,6 @@ def test_the_sweeps_that_ship_with_the_kit_go_by_name():
         InputError, match=r"recorded sweep: expected one of .*, recipe, .* got .recip. .did you mean recipe"
     ):
         runs.recorded("recip")
-
-
-def test_a_missing_folder_is_refused_and_nothing_written(tmp_path):
-    Store(tmp_path / "alice").save(made())
-    with pytest.raises(InputError, match=r"no such file or folder: .*bob"):
-        merge([tmp_path / "alice", tmp_path / "bob"], tmp_path / "class.jsonl")
-    assert [path.name for path in tmp_path.iterdir()] == ["alice"]
-
-
-def test_nothing_to_accept_is_refused_and_what_was_there_is_kept(tmp_path):
-    out = tmp_path / "class.jsonl"
-    write_records([made()], out)
-    kept = out.read_bytes()
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "torn.jsonl").write_text("\n{")
-    one_line(lambda: merge([tmp_path / "empty"], out), "at least one run record, got 0", "no .json")
-    one_line(lambda: merge([tmp_path / "torn.jsonl"], out), "got 1", "torn.jsonl:2:", "not written")
-    assert out.read_bytes() == kept
-    one_line(lambda: merge([tmp_path / "empty"], tmp_path / "new.jsonl"), "at least one")
-    assert not (tmp_path / "new.jsonl").exists()
 
 
 # --- nothing that is read is executed
@@ -504,7 +384,6 @@ def test_a_pickle_is_refused_unopened(tmp_path, monkeypatch, name):
     Path(name).write_bytes(pickle.dumps(Trap()))
     with pytest.raises(InputError):
         read_records(name)
-    one_line(lambda: merge([name], "out.jsonl"), "at least one run record")
     assert not Path("sprung").exists()
 
 

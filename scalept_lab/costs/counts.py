@@ -16,7 +16,6 @@ Arithmetic only, no torch. Conventions, stated once:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -24,6 +23,7 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
+from scalept_lab import outside
 from scalept_lab.checks import one_of, positive, shown, whole
 from scalept_lab.errors import InputError
 
@@ -39,7 +39,7 @@ def shape(model: Any) -> Shape:
     if isinstance(model, (str, Path)):
         name = str(model)
         if name not in MODELS and (name.endswith(".json") or Path(name).is_file()):
-            return _build(_read_json(Path(name)), name)
+            return _build(outside.json_value(name, "a model's name or its config.json"), name)
         family, fields = MODELS[one_of("model", name, MODELS, "or give the path of a config.json")]
         return _build({"model_type": family, **fields}, name)
     if isinstance(model, Mapping):
@@ -118,21 +118,6 @@ MAY_BE_ZERO = ("max_window_layers", "first_k_dense_replace", "n_shared_experts")
 def _countable() -> list[str]:
     """The model types that a config.json may name."""
     return [name for name in FAMILIES if name != "scalept"]
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(
-            f"no such file: {path}; expected a model's name or a path to its config.json"
-        ) from None
-    except RecursionError:
-        raise InputError(
-            f"{path}: expected a JSON file of model fields, got one nested too deep to read"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a readable JSON file ({str(error).splitlines()[0]})") from None
 
 
 # --- memory, time, money

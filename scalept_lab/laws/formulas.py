@@ -18,7 +18,6 @@ Every function takes arrays, and parameters may be arrays too (bootstrap samples
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from scalept_lab import outside
 from scalept_lab.checks import one_of, positive, shown, unknown
 from scalept_lab.errors import InputError
 
@@ -286,12 +286,9 @@ def plan(flops: float, law: Any = "hoffmann", unique: float | None = None) -> di
 
 def read_law(path: str | Path) -> NamedLaw:
     """A law from a JSON file with the constants of one form, bare or under `params` or `law`, and its `status`."""
-    try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError:
-        raise unknown("law", str(path), LAWS, "or give a readable JSON file") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON ({str(error).splitlines()[0]})") from None
+    if not Path(path).exists():
+        raise unknown("law", str(path), LAWS, "or give a readable JSON file")
+    found = outside.json_value(path, "a JSON file with the constants of a law")
     status = form = ""
     ranges: dict[str, Any] = {}
     if isinstance(found, dict):

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from scalept_lab import folders
+from scalept_lab import folders, outside
 from scalept_lab.checks import positive
 from scalept_lab.config import HEAD_DIM, TrainConfig, parse
 from scalept_lab.costs import counts
@@ -212,13 +212,11 @@ class Study:
 
     def sealed(self, run_id: str) -> Shot:
         path = self._shot_path(run_id)
+        if not path.exists():
+            raise InputError(f"no prediction is sealed for run {run_id}; call study.call_shot(flops=…) first")
         try:
-            shot = parse(Shot, json.loads(path.read_text(encoding="utf-8")))
-        except FileNotFoundError:
-            raise InputError(
-                f"no prediction is sealed for run {run_id}; call study.call_shot(flops=…) first"
-            ) from None
-        except ValueError:  # not JSON, or not a shot
+            shot = parse(Shot, outside.json_value(path, "a sealed prediction"))
+        except InputError:  # not JSON, or not a shot
             shot = None
         if shot is None or shot.id != run_id or shot.digest() != shot.seal:
             raise InputError(f"the seal of {path.name} is broken: the file was changed after it was written")
@@ -250,11 +248,11 @@ class Study:
 
     def _read_budget(self) -> float | None:
         path = self.folder / "study.json"
-        try:
-            return positive("budget_flops", json.loads(path.read_text(encoding="utf-8"))["budget_flops"])
-        except FileNotFoundError:
+        if not path.exists():
             return None
-        except (ValueError, KeyError, TypeError):
+        try:
+            return positive("budget_flops", outside.json_object(path, "a study's budget").get("budget_flops"))
+        except InputError:
             raise InputError(
                 f"{path}: expected a study with a budget_flops, got something else; move it away"
             ) from None
