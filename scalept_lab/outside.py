@@ -78,7 +78,11 @@ def text(path: str | os.PathLike[str], expected: str, most: int = SMALL) -> str:
 def json_value(path: str | os.PathLike[str], expected: str, most: int = SMALL) -> Any:
     """What a JSON file holds. Raises: InputError as `opened`, and for what is no JSON."""
     with opened(path, expected, most) as file:
-        return json.loads(_decoded(path, expected, file.read(most + 1)))
+        content = _decoded(path, expected, file.read(most + 1))
+        try:
+            return json.loads(content)
+        except ValueError as error:
+            raise InputError(f"{path}: expected {expected}, got what is not JSON ({error})") from None
 
 
 def json_object(path: str | os.PathLike[str], expected: str, most: int = SMALL) -> dict[str, Any]:

@@ -36,10 +36,10 @@ def test_json_with_and_without_a_mark(tmp_path):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "expected a config, got another or a damaged one (Expecting value"),
-        (b"{", "expected a config, got another or a damaged one (Expecting property name"),
+        (b"", "expected a config, got what is not JSON (Expecting value"),
+        (b"{", "expected a config, got what is not JSON (Expecting property name"),
         (b"[" * 100_000, "expected a config, got one nested too deep to read"),
-        (b"1" * 5000, "expected a config, got another or a damaged one (Exceeds the limit"),
+        (b"1" * 5000, "expected a config, got what is not JSON (Exceeds the limit"),
         ("{}".encode("utf-16"), "expected a config in UTF-8, got UTF-16; save it as UTF-8"),
         (b'{"a": "\xb1\xb1"}', "expected a config in UTF-8, got bytes that are none, the first at 7; save"),
     ],

@@ -1,13 +1,20 @@
 """A study: a compute budget, the runs made within it, a law fitted to them, a sealed prediction, and its score.
 
 Everything is on disk in the study's folder, so that a restarted kernel or a killed process loses nothing:
-`study.json` the budget, `runs/` one record per run, `shots/` the predictions, sealed before their runs exist, `hero/` those runs.
+`study.json` the budget, `spent/` what its runs cost, `runs/` one record per run, `shots/` the predictions, sealed before their
+runs exist (`shots/opened/` once these train), `hero/` those runs.
+
+Several processes may spend from one budget: each run is entered in `spent/` before it trains, as an empty file whose name says
+its FLOPs. No lock is needed, so this holds on a network folder as well, and a record that is deleted gives nothing back.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import os
+from collections.abc import Sequence
 from concurrent import futures
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -69,6 +76,8 @@ class Study:
     def __init__(self, name: str, budget_flops: float | None = None, folder: str | Path | None = None):
         self.name = name
         self.folder = Path(folder) if folder is not None else folders.results() / name
+        if os.path.lexists(self.folder) and not self.folder.is_dir():
+            raise InputError(f"{self.folder}: expected a folder for the study, got a file; take another name")
         if budget_flops is not None:
             positive("budget_flops", budget_flops)
         known = self._read_budget()
@@ -89,8 +98,9 @@ class Study:
 
     @property
     def spent(self) -> float:
-        """FLOPs of all runs made so far (a diverged run has spent what it used)."""
-        return sum(record.C for record in self.store.records())
+        """FLOPs of all runs made so far, and of those that train now (a diverged run has spent what it used)."""
+        made = {record.id: record.C for record in self.store.records()}
+        return sum({**self._entered(), **made}.values())
 
     @property
     def left(self) -> float:
@@ -132,7 +142,13 @@ class Study:
             )
         prepare_corpora(todo)
         self._write_budget()
-        return run_all(sweep, self.store, executor, progress)
+        entered = self._enter(todo)
+        try:
+            return run_all(sweep, self.store, executor, progress)
+        finally:
+            for path in entered:  # what never came to train
+                if self.store.get(path.name.partition("_")[0]) is None:
+                    path.unlink(missing_ok=True)
 
     # --- the law
 
@@ -151,7 +167,7 @@ class Study:
     def call_shot(self, flops: float, law: Law | None = None) -> Shot:
         """Choose the best model of the family for `flops`, predict its loss, and seal that on disk.
 
-        Until the hero is trained a new call replaces the seal; afterwards the sealed prediction stands and is returned.
+        Until the hero begins to train a new call replaces the seal; afterwards the sealed prediction stands and is returned.
         Raises: InputError if the hero was trained without a seal, or in the sweep: what is known cannot be predicted.
         """
         positive("flops", flops)
@@ -168,7 +184,7 @@ class Study:
             )
         like = parse(TrainConfig, records[-1].config)
         config = best_recipe(law, flops, like)
-        if finished(self.heroes, config):
+        if self._opened_path(config.id()).exists() or finished(self.heroes, config):
             return self.sealed(config.id())
         if finished(self.store, config):
             raise InputError(
@@ -201,6 +217,7 @@ class Study:
                 f"corpus {shot.config.corpus}: its text has changed since the prediction was sealed; "
                 "run the sweep again and call a new shot"
             )
+        self._open(shot)
         run_all([shot.config], self.heroes, progress=progress)
         record = self.heroes.get(shot.id)
         if record is None or record.L is None:
@@ -211,7 +228,13 @@ class Study:
         return Score(shot, record.L)
 
     def sealed(self, run_id: str) -> Shot:
-        path = self._shot_path(run_id)
+        """The prediction that is sealed for a run; the opened one where its hero has begun to train.
+
+        Raises: InputError where there is none, or its file was changed.
+        """
+        path = self._opened_path(run_id)
+        if not path.exists():
+            path = self._shot_path(run_id)
         if not path.exists():
             raise InputError(f"no prediction is sealed for run {run_id}; call study.call_shot(flops=…) first")
         try:
@@ -224,7 +247,8 @@ class Study:
 
     def shots(self) -> list[Shot]:
         """Every sealed prediction, in the order of sealing. Raises: InputError if one seal is broken."""
-        shots = [self.sealed(path.stem) for path in (self.folder / "shots").glob("*.json")]
+        names = {path.stem for path in (self.folder / "shots").glob("**/*.json")}
+        shots = [self.sealed(name) for name in names]
         return sorted(shots, key=lambda shot: (shot.sealed_at, shot.id))
 
     def scores(self) -> list[Score]:
@@ -243,8 +267,55 @@ class Study:
     def _todo(self, sweep: Sweep) -> list[TrainConfig]:
         return [config for config in sweep if not finished(self.store, config)]
 
+    def _entered(self) -> dict[str, float]:
+        """Run -> FLOPs, of the names in `spent/`."""
+        found: dict[str, float] = {}
+        for path in (self.folder / "spent").glob("*_*"):
+            run, _, flops = path.name.partition("_")
+            with contextlib.suppress(InputError):
+                found[run] = max(found.get(run, 0.0), positive("flops", flops))
+        return found
+
+    def _enter(self, todo: Sequence[TrainConfig]) -> list[Path]:
+        """Enter runs in `spent/`, and return what is new there.
+
+        Raises: InputError, with nothing entered, if together with other processes' that is more than the budget.
+        """
+        known, entered = self._entered(), []
+        with folders.writing(self.folder):
+            (self.folder / "spent").mkdir(parents=True, exist_ok=True)
+            for config in todo:
+                path = self.folder / "spent" / f"{config.id()}_{flops_of(config):.9e}"
+                if config.id() not in known:
+                    path.touch()
+                    entered.append(path)
+        if (spent := self.spent) > self.budget * (1 + 1e-9):
+            for path in entered:
+                path.unlink(missing_ok=True)
+            raise InputError(
+                f"another process spends from the budget {self.budget:.3g} as well: with this sweep {spent:.3g} FLOPs would "
+                "be spent; wait until it is done, or drop the largest runs"
+            )
+        return entered
+
     def _shot_path(self, run_id: str) -> Path:
         return self.folder / "shots" / f"{run_id}.json"
+
+    def _opened_path(self, run_id: str) -> Path:
+        return self.folder / "shots" / "opened" / f"{run_id}.json"
+
+    def _open(self, shot: Shot) -> None:
+        """Take the seal out of reach of `call_shot`, by a rename: of two processes one moves it, and both find it moved."""
+        path = self._opened_path(shot.id)
+        with folders.writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                with contextlib.suppress(FileNotFoundError):
+                    os.rename(self._shot_path(shot.id), path)
+        if self.sealed(shot.id) != shot:
+            raise InputError(
+                "the prediction was replaced just before its run began; score the one that is sealed now"
+            )
 
     def _read_budget(self) -> float | None:
         path = self.folder / "study.json"

@@ -117,6 +117,55 @@ def test_the_budget_survives_the_end_of_the_process(tmp_path, planted):
     assert Study("mine", budget_flops=SWEEP.flops, folder=tmp_path / "mine").left == again.left
 
 
+def test_two_processes_cannot_both_spend_what_is_left(tmp_path, planted, monkeypatch):
+    """Each looked before the other had begun: as with three kernels that run the same cell."""
+    first, second = Sweep(configs=SWEEP.configs[:8]), Sweep(configs=SWEEP.configs[8:])
+    made = Study("mine", budget_flops=max(first.flops, second.flops) * 1.01, folder=tmp_path / "mine")
+    other = Study("mine", folder=made.folder, budget_flops=made.budget)
+    train = study.run_all
+
+    def meanwhile(configs, store, executor=None, progress=True):
+        monkeypatch.setattr(study, "run_all", train)
+        with pytest.raises(InputError, match=r"left|another process spends"):
+            other.run(second)
+        return train(configs, store, executor, progress)
+
+    monkeypatch.setattr(study, "run_all", meanwhile)
+    made.run(first)
+    assert made.spent == other.spent == pytest.approx(first.flops)
+    monkeypatch.setattr(Study, "left", math.inf)  # it looked before anything was entered
+    with pytest.raises(InputError, match="another process spends from the budget"):
+        other.run(second)
+    assert len(planted) == 8 and made.spent == pytest.approx(first.flops)
+
+
+def test_a_record_that_is_deleted_gives_nothing_back(done):
+    spent = done.spent
+    for path in done.store.folder.glob("*.json"):
+        path.unlink()
+    assert done.spent == pytest.approx(spent) and done.left == pytest.approx(0, abs=1e-6 * spent)
+    with pytest.raises(InputError, match="are left"):
+        done.run(Sweep(width=16, tokens=2e4))
+
+
+def test_what_never_came_to_train_is_not_spent(tmp_path, planted, monkeypatch):
+    def interrupted(configs, store, executor=None, progress=True):
+        store.save(synthetic.record(next(iter(configs))))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(study, "run_all", interrupted)
+    made = Study("mine", budget_flops=SWEEP.flops, folder=tmp_path / "mine")
+    with pytest.raises(KeyboardInterrupt):
+        made.run(SWEEP)
+    assert made.spent == pytest.approx(flops_of(SWEEP.configs[0]))
+
+
+def test_a_file_in_the_place_of_the_folder_is_told(tmp_path):
+    (tmp_path / "mine").write_text("")
+    with pytest.raises(InputError, match="expected a folder for the study, got a file"):
+        Study("mine", 1e12, folder=tmp_path / "mine")
+
+
 def test_another_budget_for_the_same_study_is_refused(done):
     with pytest.raises(InputError, match=r"has a budget of .* already, got 1e\+20"):
         Study("mine", budget_flops=1e20, folder=done.folder)
@@ -310,10 +359,26 @@ def test_a_new_shot_replaces_the_seal_until_the_hero_is_trained(done):
         done.run_hero(first)
 
 
+def test_a_seal_cannot_be_replaced_while_its_hero_trains(done, monkeypatch):
+    first, train = shoot(done), study.run_all
+
+    def meanwhile(configs, store, executor=None, progress=True):
+        assert shoot(done, seed=1) == first
+        return train(configs, store, executor, progress)
+
+    monkeypatch.setattr(study, "run_all", meanwhile)
+    done.run_hero(first)
+    assert done.shots() == [first] == [score.shot for score in done.scores()]
+    # one that is written in its place after all is not looked at
+    other = first.model_copy(update={"predicted": 9.0})
+    (done.folder / "shots" / f"{first.id}.json").write_text(other.model_dump_json())
+    assert done.shots() == [first]
+
+
 def test_a_hero_without_a_seal_cannot_be_predicted(done):
     shot = shoot(done)
     done.run_hero(shot)
-    (done.folder / "shots" / f"{shot.id}.json").unlink()
+    (done.folder / "shots" / "opened" / f"{shot.id}.json").unlink()
     with pytest.raises(InputError, match="no prediction is sealed"):
         shoot(done)
 
@@ -446,7 +511,9 @@ def test_a_study_from_plan_to_score(tmp_path, tiny_corpus, monkeypatch, text):
     assert hero is not None and score.measured == hero.L and hero.C == shot.flops
     again = Study("small", folder=tmp_path / "small")
     assert again.scores() == [score] and again.spent == pytest.approx(sweep.flops)
-    assert {name.split("/")[0] for name in files(again.folder)} == {"study.json", "runs", "shots", "hero"}
+    assert {name.split("/")[0] for name in files(again.folder)} == {
+        "study.json", "spent", "runs", "shots", "hero",
+    }  # fmt: skip
 
 
 # --- text that changes
