@@ -5,45 +5,52 @@
     extra = checkpoint.load(path, model, optimizer, config.id())                     # extra["step"] and what was given
 
 A checkpoint is a folder `step-00000200`. DCP writes each tensor under its full name, in pieces, each rank its own;
-`checkpoint.json` has the step, the run's id, what the caller adds, each rank's random state, and the sha256 of every file.
+`checkpoint.json` has the step, the run's id, what the caller adds, each rank's random state, and the sha256 of every file and of
+itself. A checkpoint that is not what was written is told and passed over: `newest_whole` finds the one before.
 Of the optimizer the tensors are kept (moments, step counts); its rates and the like follow from the config and the step.
 
 Safety: nothing that a file names is executed. DCP's table of contents, `.metadata`, is a pickle, and a pickle can name any
-function and call it; entries of it that are no tensors are pickles too. Here an unpickler makes the dozen classes of such a
-table and refuses everything else, and only tensors are read (with `weights_only`).
+function and call it, and change what it has named; entries of it that are no tensors are pickles too. Here an unpickler makes the
+dozen classes of such a table, fills nothing but what it has made, and refuses everything else; and only tensors are read (with
+`weights_only`).
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
+import dataclasses
 import hashlib
 import json
 import os
 import pickle
 import re
 import shutil
+import sys
 import threading
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed import checkpoint as dcp
 from torch.distributed.checkpoint import metadata as contents
+from torch.distributed.checkpoint.filesystem import _StorageInfo
 from torch.distributed.checkpoint.staging import BlockingAsyncStager
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from scalept_lab import folders
+from scalept_lab import folders, outside
+from scalept_lab.checks import shown
 from scalept_lab.errors import InputError
 from scalept_lab.parallel.spread import agree, everybody, many, rank, together, world
 from scalept_lab.runs import write_atomically
 
 KEEP = 2
 MANIFEST = "checkpoint.json"
-_NAME = re.compile(r"step-\d{8,}")
+_STEP = re.compile(r"step-\d{8,}")
 
 
 def save(
@@ -131,7 +138,7 @@ class _Moment:
 
 def _write(folder: Path, moment: _Moment, group: Any = None) -> Path:
     """`group`: whose messages are used; the default group's where it is None."""
-    name = f"step-{moment.step:08d}"
+    name = _name(moment.step)
     path, draft = folder / name, folder / f"{name}.tmp"
     if any(everybody(path.exists(), group)):
         return path
@@ -161,7 +168,7 @@ def _write(folder: Path, moment: _Moment, group: Any = None) -> Path:
         files[".metadata"] = _sha256(draft / ".metadata")
         manifest = {"step": moment.step, "config_id": moment.config_id, "ranks": len(random), "tensor": moment.tensor_ranks,
                     "extra": moment.extra, "random": random, "files": files}  # fmt: skip
-        write_atomically(draft / MANIFEST, json.dumps(manifest))
+        write_atomically(draft / MANIFEST, json.dumps({**manifest, "sha256": _digest(manifest)}))
         os.replace(draft, path)
         for old in _complete(folder)[:-KEEP]:
             shutil.rmtree(old, ignore_errors=True)
@@ -180,9 +187,26 @@ def latest(folder: str | Path) -> Path | None:
     return found[-1] if found else None
 
 
+def newest_whole(folder: str | Path) -> Path | None:
+    """The newest checkpoint that is what was written, or None where there is none at all. On every rank at once.
+
+    One that is damaged is told in a line on stderr. Raises: InputError where all are damaged.
+    """
+    paths, told = _complete(Path(folder))[::-1], ""
+    for path in paths:
+        fault = next((fault for fault in everybody(_fault(path)) if fault), None)
+        if fault is None:
+            if told and rank() == 0:
+                print(f"{told}; training goes on from {path.name}", file=sys.stderr)
+            return path
+        told = told or fault
+    agree(f"{told}; there is no other checkpoint: begin anew in another folder" if told else None)
+    return None
+
+
 def peek(path: Path) -> dict[str, Any]:
     """What the caller of `save` added, without loading anything. Raises: InputError if the checkpoint is damaged."""
-    return _manifest(path)[1]["extra"]
+    return _manifest(_there(path))["extra"]
 
 
 def load(path: str | Path | None, model: nn.Module, optimizer: Any, config_id: str) -> dict[str, Any]:
@@ -194,8 +218,9 @@ def load(path: str | Path | None, model: nn.Module, optimizer: Any, config_id: s
     Raises: InputError, before anything is changed, if there is no checkpoint, it belongs to another run or model, or a
     file is missing or damaged.
     """
-    path, manifest = _manifest(path)
-    agree(_damage(path, manifest))
+    path = _there(path)
+    agree(f"{fault}; {_instead(path)}" if (fault := _fault(path)) else None)
+    manifest = _manifest(path)
     reader = ShardReader(path)
     stored = together(lambda: reader.sizes(set(manifest["files"])))
     wanted = _tensors(model, None)
@@ -316,19 +341,31 @@ def _set_random_state(states: dict[str, str]) -> None:
 # --- what can be wrong
 
 
-def _manifest(path: str | Path | None) -> tuple[Path, dict[str, Any]]:
+def _there(path: str | Path | None) -> Path:
     if path is None or not Path(path).is_dir():
         raise InputError(
             f"no checkpoint at {path}; latest(folder) finds the newest, and is None where there is none"
         )
-    path = Path(path)
-    try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        if not {"step", "config_id", "tensor", "extra", "random", "files"} <= set(manifest):
-            raise ValueError(manifest)
-    except (OSError, ValueError, TypeError):
-        raise InputError(f"{path / MANIFEST}: missing or damaged; {_instead(path)}") from None
-    return path, manifest
+    return Path(path)
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    """What `checkpoint.json` says. Raises: InputError where it is not what was written, or stands in another's folder."""
+    file = path / MANIFEST
+    found = outside.json_object(file, "what was written with a checkpoint", most=10**8)
+    if found.pop("sha256", None) != _digest(found):
+        raise InputError(f"{file}: damaged, its content is not what was saved")
+    if path.name != _name(found["step"]):
+        raise InputError(f"{file}: of step {found['step']}, in the folder of {path.name}")
+    return found
+
+
+def _digest(manifest: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def _name(step: int) -> str:
+    return f"step-{step:08d}"
 
 
 def _cannot_save(folder: Path, config_id: str, extra: dict[str, Any]) -> str | None:
@@ -337,19 +374,26 @@ def _cannot_save(folder: Path, config_id: str, extra: dict[str, Any]) -> str | N
     except (TypeError, ValueError) as error:
         return f"extra: expected data that JSON can hold, got some that it cannot ({error})"
     newest = latest(folder)
-    theirs = _manifest(newest)[1]["config_id"] if newest else config_id
+    theirs = config_id
+    if newest:
+        with contextlib.suppress(InputError):  # a damaged one says nothing of its run
+            theirs = _manifest(newest)["config_id"]
     return f"{folder}: holds checkpoints of run {theirs}, this is run {config_id}; give another folder" if (
         theirs != config_id) else None  # fmt: skip
 
 
-def _damage(path: Path, manifest: dict[str, Any]) -> str | None:
-    """What is wrong with this rank's share of the files: together the ranks read each of them once."""
-    for name in sorted(manifest["files"])[rank() :: world()]:
+def _fault(path: Path) -> str | None:
+    """What is wrong with the manifest, or with this rank's share of the files: together the ranks read each of them once."""
+    try:
+        files = _manifest(path)["files"]
+    except InputError as error:
+        return str(error)
+    for name in sorted(files)[rank() :: world()]:
         file = path / Path(name).name
         if not file.is_file():
-            return f"{file}: missing; {_instead(path)}"
-        if _sha256(file) != manifest["files"][name]:
-            return f"{file}: damaged, its content is not what was saved; {_instead(path)}"
+            return f"{file}: missing"
+        if _sha256(file) != files[name]:
+            return f"{file}: damaged, its content is not what was saved"
     return None
 
 
@@ -364,7 +408,7 @@ def _instead(path: Path) -> str:
 
 def _complete(folder: Path) -> list[Path]:
     """Oldest first. A folder has its name only when it is complete."""
-    found = [path for path in folder.glob("step-*") if _NAME.fullmatch(path.name) and path.is_dir()]
+    found = [path for path in folder.glob("step-*") if _STEP.fullmatch(path.name) and path.is_dir()]
     return sorted(found, key=lambda path: int(path.name.removeprefix("step-")))
 
 
@@ -387,19 +431,33 @@ KNOWN = {
 MOVED = {"pathlib._local": "pathlib"}  # Python 3.13 says so of a path; those before and after it do not
 
 
-class _Unpickler(pickle.Unpickler):
+MADE = tuple(  # of which a table is made: only they are filled
+    found for name in contents.__all__
+    if isinstance(found := getattr(contents, name), type) and dataclasses.is_dataclass(found)
+)  # fmt: skip
+
+
+class _Unpickler(pickle._Unpickler):  # the one in Python, whose steps can be refused one by one
     def find_class(self, module: str, name: str) -> Any:
         module = MOVED.get(module, module)
         if name in KNOWN.get(module, ()):
             return super().find_class(module, name)
         raise pickle.UnpicklingError(f"it names {module}.{name}, which no table of contents needs")
 
+    def load_build(self) -> None:
+        """Fill an object: never a class or what else was there before, which the whole process would see changed."""
+        if type(self.stack[-2]) not in (*MADE, _StorageInfo):  # type: ignore[attr-defined]
+            raise pickle.UnpicklingError(f"it changes {shown(self.stack[-2])}, which it has not made")  # type: ignore[attr-defined]
+        super().load_build()  # type: ignore[misc]
+
+    dispatch: ClassVar = {**pickle._Unpickler.dispatch, pickle.BUILD[0]: load_build}  # type: ignore[attr-defined]
+
 
 class ShardReader(dcp.FileSystemReader):
     """DCP's reader of a folder, for tables that hold nothing but tensors in the files of that folder."""
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> contents.Metadata:
-        with open(Path(self.path) / ".metadata", "rb") as file:
+        with outside.opened(Path(self.path) / ".metadata", "a table of tensors") as file:
             table = _Unpickler(file).load()
         table.storage_meta = table.storage_meta or contents.StorageMeta()
         table.storage_meta.load_id = self.load_id

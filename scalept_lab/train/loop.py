@@ -207,11 +207,11 @@ class Keep:
     def resume(
         self, config: TrainConfig, corpus: Prepared, model: nn.Module, optimizer: Optimizer, watch: Watch
     ) -> None:
-        """Load the newest checkpoint, if there is one, and let `watch` go on from there.
+        """Load the newest whole checkpoint, if there is one, and let `watch` go on from there.
 
         Raises: InputError if it belongs to another run, or the text has changed since.
         """
-        newest = checkpoint.latest(self.folder)
+        newest = checkpoint.newest_whole(self.folder)
         if newest is None:
             return
         then = checkpoint.peek(newest).get("corpus", corpus.sha256)

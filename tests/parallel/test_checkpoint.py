@@ -1,6 +1,7 @@
 """Checkpoints: what comes back, into which layout, and what is refused."""
 
 import json
+import pathlib
 import pickle
 import re
 import shutil
@@ -10,6 +11,7 @@ import pytest
 import torch
 from refusals import one_line
 from torch import nn
+from torch.distributed.checkpoint.metadata import MetadataIndex
 
 from scalept_lab.config import ModelConfig, Parallel, TrainConfig
 from scalept_lab.errors import InputError
@@ -260,7 +262,57 @@ def test_damage_is_named(saved):
     shutil.rmtree(checkpoint._complete(saved.parent)[0])
     refused(saved, "no other checkpoint: begin anew")
     (saved / "checkpoint.json").write_text("{")
-    refused(saved, r"checkpoint\.json: missing or damaged")
+    refused(saved, r"checkpoint\.json: expected what was written with a checkpoint, got what is not JSON")
+
+
+def test_no_bit_of_the_manifest_can_turn_unseen(saved):
+    """Blanks apart, which mean nothing: each bit of every seventh byte."""
+    file = saved / "checkpoint.json"
+    content = file.read_bytes()
+    assert len(content) > 300
+    for at in range(0, len(content), 7):
+        for bit in range(8):
+            turned = bytearray(content)
+            turned[at] ^= 1 << bit
+            file.write_bytes(turned)
+            try:
+                checkpoint._manifest(saved)
+            except InputError:
+                continue
+            assert json.loads(turned) == json.loads(content), (at, bit)
+    file.write_bytes(content)
+
+
+def test_a_manifest_that_says_another_step_or_stands_elsewhere_is_refused(saved):
+    manifest = json.loads((saved / "checkpoint.json").read_text())
+    (saved / "checkpoint.json").write_text(json.dumps(manifest | {"step": 8}))
+    refused(saved, "damaged, its content is not what was saved")
+    forge(saved, (saved / ".metadata").read_bytes(), step=8)
+    refused(saved, "of step 8, in the folder of step-00000020")
+
+
+def test_a_damaged_one_is_told_and_the_one_before_is_used(saved, capsys):
+    assert checkpoint.newest_whole(saved.parent) == saved and capsys.readouterr().err == ""
+    (saved / "__0_0.distcp").write_bytes(b"half")
+    before = saved.parent / "step-00000010"
+    assert checkpoint.newest_whole(saved.parent) == before
+    told = f"{saved}/__0_0.distcp: damaged, its content is not what was saved; training goes on from step-00000010\n"
+    assert capsys.readouterr().err == told
+    (before / "checkpoint.json").unlink()
+    with pytest.raises(InputError, match="no other checkpoint: begin anew in another folder"):
+        checkpoint.newest_whole(saved.parent)
+    assert checkpoint.newest_whole(saved.parent / "empty") is None
+
+
+def newest(folder):
+    path = checkpoint.newest_whole(folder)
+    return path and path.name
+
+
+def test_ranks_agree_on_the_one_to_go_on_from(saved):
+    """One file, so only one of the ranks has seen the damage."""
+    (saved / "__0_0.distcp").write_bytes(b"half")
+    assert launch(newest, 2, saved.parent, seconds=60) == ["step-00000010"] * 2
 
 
 class Evil:
@@ -268,11 +320,14 @@ class Evil:
         return (open, ("executed", "w"))
 
 
-def forge(path, table):
-    """Replace the table of contents, with the right checksum: by somebody who wants it to be read."""
+def forge(path, table, **changes):
+    """Replace the table of contents, with the right checksums: by somebody who wants it to be read."""
     (path / ".metadata").write_bytes(table if isinstance(table, bytes) else pickle.dumps(table))
     manifest = json.loads((path / "checkpoint.json").read_text())
     manifest["files"][".metadata"] = checkpoint._sha256(path / ".metadata")
+    manifest.update(changes)
+    del manifest["sha256"]
+    manifest["sha256"] = checkpoint._digest(manifest)
     (path / "checkpoint.json").write_text(json.dumps(manifest))
 
 
@@ -289,6 +344,22 @@ def test_nothing_in_a_checkpoint_is_executed(saved, tmp_path, monkeypatch):
     table.state_dict_metadata["model.weight"] = BytesStorageMetadata()
     forge(saved, table)
     refused(saved, "not a table of tensors")
+
+
+@pytest.mark.parametrize(
+    ("names", "changes"),
+    [
+        (b"cpathlib\nPosixPath\n", b"PosixPath"),
+        (b"ctorch.distributed.checkpoint.metadata\nMetadataIndex\n", b"a class"),
+        (b"ctorch\nfloat32\n", b"an object that is there for all"),
+    ],
+)
+def test_what_a_table_names_cannot_be_changed(saved, names, changes):
+    """BUILD with a pair sets attributes of whatever stands before it: here `parts` of a class, for the whole process."""
+    kept = vars(pathlib.PosixPath).get("parts"), vars(MetadataIndex).get("parts")
+    forge(saved, b"\x80\x02" + names + b"N}X\x05\x00\x00\x00partsK\x01s\x86b.")
+    refused(saved, "it changes .*, which it has not made")
+    assert kept == (vars(pathlib.PosixPath).get("parts"), vars(MetadataIndex).get("parts"))
 
 
 @pytest.mark.parametrize("module", [b"pathlib", b"pathlib._local"])
