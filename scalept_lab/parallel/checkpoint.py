@@ -21,6 +21,7 @@ import base64
 import contextlib
 import dataclasses
 import hashlib
+import io
 import json
 import os
 import pickle
@@ -458,7 +459,8 @@ class ShardReader(dcp.FileSystemReader):
 
     def read_metadata(self, *args: Any, **kwargs: Any) -> contents.Metadata:
         with outside.opened(Path(self.path) / ".metadata", "a table of tensors") as file:
-            table = _Unpickler(file).load()
+            content = file.read()
+        table = _Unpickler(io.BytesIO(content)).load()
         table.storage_meta = table.storage_meta or contents.StorageMeta()
         table.storage_meta.load_id = self.load_id
         return table
