@@ -101,8 +101,12 @@ def planned(
         mixture(choice, pools, config.model.context)
     if hasattr(schedule, "ends"):
         curriculum.must_end(schedule, config.steps)  # type: ignore[arg-type]
-    name = _repr(schedule) if is_dataclass(schedule) else getattr(schedule, "__name__", type(schedule).__name__)
-    live = Live(schedule=name, texts=_fingerprint(pools), every=whole("every", every), judged=whole("judged", judged))
+    name = (
+        _repr(schedule) if is_dataclass(schedule) else getattr(schedule, "__name__", type(schedule).__name__)
+    )
+    live = Live(
+        schedule=name, texts=_fingerprint(pools), every=whole("every", every), judged=whole("judged", judged)
+    )
     planned: TrainConfig = config.replace(live=live)
     return planned
 
@@ -156,9 +160,7 @@ def fit_live(
         digest = hashlib.sha256(repr(done.choices).encode()).hexdigest()[:16]
         config = config.replace(live=config.live.replace(schedule=f"{config.live.schedule} {digest}"))  # type: ignore[union-attr]
     loss = math.nan if watch.diverged else evaluate(model, corpus, config.eval_windows)
-    record = outcome(
-        config, corpus.sha256, watch, loss, device=device, C=done.flops, performance=list(told)
-    )
+    record = outcome(config, corpus.sha256, watch, loss, device=device, C=done.flops, performance=list(told))
     return model, record
 
 
@@ -187,10 +189,14 @@ def mixture(choice: Any, pools: Pools, context: int) -> tuple[np.ndarray, float,
         choice = {choice: 1.0}
     if isinstance(choice, Mapping):
         if unknown := sorted(set(choice) - set(pools)):
-            raise InputError(f"choice: expected among {', '.join(pools)}, got {shown(unknown[0])}; name a pool that is there")
+            raise InputError(
+                f"choice: expected among {', '.join(pools)}, got {shown(unknown[0])}; name a pool that is there"
+            )
         weights = np.array([choice.get(name, 0.0) for name in pools], float)
         if not ((weights >= 0).all() and math.isclose(weights.sum(), 1, abs_tol=1e-6)):
-            raise InputError(f"choice: expected weights of 0 or more that sum to 1, got {shown(dict(choice))}")
+            raise InputError(
+                f"choice: expected weights of 0 or more that sum to 1, got {shown(dict(choice))}"
+            )
         return weights / weights.sum(), 1.0, context
     if isinstance(choice, Integral) and not isinstance(choice, bool):
         if not SHORTEST <= choice <= context or context % choice:
@@ -206,7 +212,9 @@ def mixture(choice: Any, pools: Pools, context: int) -> tuple[np.ndarray, float,
     )
 
 
-def draw(choice: Any, pools: Pools, config: TrainConfig, step: int) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+def draw(
+    choice: Any, pools: Pools, config: TrainConfig, step: int
+) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
     """The batch (x_BxL, y_BxL) of a step, int64, and how many of its windows come from each pool. Raises: InputError as `mixture`."""
     weights, share, length = mixture(choice, pools, config.model.context)
     rng = np.random.default_rng([config.seed, step])
@@ -238,9 +246,14 @@ def performance(model: Transformer, choice: Any, pools: Pools, judged: int = 64)
         parts.append(pool.heldout[np.linspace(0, stop - 1, n).round().astype(int)] if n else pool.heldout[:0])
         counts_.append(n)
     both = np.concatenate(parts).astype(np.int64)
-    x, y = (to(np.ascontiguousarray(part).reshape(-1, length), device_of(model)) for part in (both[:, :-1], both[:, 1:]))
+    x, y = (
+        to(np.ascontiguousarray(part).reshape(-1, length), device_of(model))
+        for part in (both[:, :-1], both[:, 1:])
+    )
     loss = F.cross_entropy(model(x).flatten(0, 1), y.flatten(), reduction="none").view(len(both), -1).mean(1)
-    each = torch.tensor(np.repeat(weights / np.maximum(counts_, 1), counts_), dtype=loss.dtype, device=loss.device)
+    each = torch.tensor(
+        np.repeat(weights / np.maximum(counts_, 1), counts_), dtype=loss.dtype, device=loss.device
+    )
     return max(0.0, 1 - float((loss * each).sum() / each.sum()) / math.log(model.config.vocab_size))
 
 

@@ -37,7 +37,9 @@ def test_levels_are_equal_parts_and_harder_one_after_the_other(word_corpus, pool
 
 def two(a=30, b=10):
     """Two pools whose tokens say where they come from: 1, 2, … in the first and 101, 102, … in the second."""
-    rows = [np.repeat(first + np.arange(n)[:, None], 33, 1).astype(np.uint8) for first, n in ((1, a), (101, b))]
+    rows = [
+        np.repeat(first + np.arange(n)[:, None], 33, 1).astype(np.uint8) for first, n in ((1, a), (101, b))
+    ]
     return {"easy": live.Pool(rows[0], rows[0][:4]), "hard": live.Pool(rows[1], rows[1][:4])}
 
 
@@ -51,7 +53,10 @@ def test_a_choice_says_what_is_drawn():
     first, counted = drawn("hard", pools)
     assert first.min() == 101 and first.max() == 110 and counted.tolist() == [0, 800]
     first, counted = drawn({"easy": 0.25, "hard": 0.75}, pools)
-    assert counted[0] / 800 == pytest.approx(0.25, abs=0.05) and set(first) == {*range(1, 31), *range(101, 111)}
+    assert counted[0] / 800 == pytest.approx(0.25, abs=0.05) and set(first) == {
+        *range(1, 31),
+        *range(101, 111),
+    }
     first, counted = drawn(0.5, pools)  # 20 of the 40 windows
     assert (first.min(), first.max()) == (1, 20) and counted.tolist() == [800, 0]
     first, counted = drawn(0.8, pools)  # 32 of 40: all easy ones, and two of the hard
@@ -110,7 +115,12 @@ def test_a_schedule_drives_the_run_by_what_it_is_shown(word_corpus, pools):
     config = TrainConfig.model_validate(record.config)
     done = live.trajectory(config, watching, pools, told)
     assert done.choices == ["level 1"] * 20 + ["level 4"] * 20
-    assert done.drawn[:20].sum(0).tolist() == [80, 0, 0, 0] and done.drawn[20:].sum(0).tolist() == [0, 0, 0, 80]
+    assert done.drawn[:20].sum(0).tolist() == [80, 0, 0, 0] and done.drawn[20:].sum(0).tolist() == [
+        0,
+        0,
+        0,
+        80,
+    ]
     assert live.performance(model, "level 4", pools) > told[0]
 
 
@@ -155,7 +165,9 @@ def test_a_killed_run_goes_on_as_the_unbroken_one(word_corpus, pools, tmp_path, 
             raise Killed
 
     with pytest.raises(Killed):
-        live.fit_live(CONFIG, schedule, pools, word_corpus, every=4, keep=Keep(tmp_path, every=10), progress=kill)
+        live.fit_live(
+            CONFIG, schedule, pools, word_corpus, every=4, keep=Keep(tmp_path, every=10), progress=kill
+        )
     again, resumed = live.fit_live(CONFIG, schedule, pools, word_corpus, every=4, keep=Keep(tmp_path))
     assert resumed.id == straight.id and resumed.C == straight.C and resumed.D == straight.D
     assert resumed.provenance["performance"] == straight.provenance["performance"]
@@ -164,11 +176,17 @@ def test_a_killed_run_goes_on_as_the_unbroken_one(word_corpus, pools, tmp_path, 
 
 
 BAD = [
-    (Adaptive(("level 1", "levle 4"), promote=0.5, deadline=9), "choice: expected among level 1, .*, got 'levle 4'"),
+    (
+        Adaptive(("level 1", "levle 4"), promote=0.5, deadline=9),
+        "choice: expected among level 1, .*, got 'levle 4'",
+    ),
     (Stepwise((0.25, 1), (9,)), "choice: expected a length that divides the context, 8 to 32 tokens, got 1;"),
     (Stepwise((64,), ()), "choice: expected a length that divides the context, 8 to 32 tokens, got 64"),
     (Stepwise((12,), ()), "choice: expected a length that divides the context, .* got 12"),
-    (Stepwise((0.0, 1.0), (9,)), "choice: expected a pool, weights, a share of the windows above 0 .* got 0.0"),
+    (
+        Stepwise((0.0, 1.0), (9,)),
+        "choice: expected a pool, weights, a share of the windows above 0 .* got 0.0",
+    ),
     (Stepwise((float("nan"),), ()), "choice: .* got nan"),
     (Stepwise((1.5,), ()), "choice: .* got 1.5"),
     (Mixture({"prose": 1.0}, {"prose": 1.0}, 9), "choice: expected among level 1, .*, got 'prose'"),
@@ -176,7 +194,10 @@ BAD = [
     (lambda step, told: True, "choice: .* got True"),
     (lambda step, told: None, "choice: .* got None"),
     (lambda step, told: {"level 1": float("nan")}, "choice: expected weights of 0 or more that sum to 1"),
-    (lambda step, told: {"level 1": 0.4, "level 2": 0.4}, "choice: expected weights of 0 or more that sum to 1"),
+    (
+        lambda step, told: {"level 1": 0.4, "level 2": 0.4},
+        "choice: expected weights of 0 or more that sum to 1",
+    ),
 ]
 
 
@@ -190,7 +211,9 @@ def test_what_is_not_there_is_refused_in_one_line_before_anything_is_built(
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize(("late", "words"), [("level 9", "got 'level 9'"), (0, "got 0"), (float("nan"), "got nan")])
+@pytest.mark.parametrize(
+    ("late", "words"), [("level 9", "got 'level 9'"), (0, "got 0"), (float("nan"), "got nan")]
+)
 def test_what_a_function_asks_for_in_the_middle_is_told_with_its_step(word_corpus, pools, late, words):
     with pytest.raises(InputError, match=rf"schedule, step 7: choice: .*{words}") as error:
         live.fit_live(CONFIG, lambda step, told: 1.0 if step < 7 else late, pools, word_corpus)
@@ -200,11 +223,15 @@ def test_what_a_function_asks_for_in_the_middle_is_told_with_its_step(word_corpu
 def test_what_else_cannot_be_is_said(word_corpus, pools, tmp_path):
     with pytest.raises(InputError, match="keep: expected a schedule of train.curriculum"):
         live.fit_live(CONFIG, lambda step, told: 1.0, pools, word_corpus, keep=Keep(tmp_path))
-    with pytest.raises(InputError, match=r"windows of 16 \+ 1 tokens in level 1 \(train\), got an array \(\d+, 33\)"):
+    with pytest.raises(
+        InputError, match=r"windows of 16 \+ 1 tokens in level 1 \(train\), got an array \(\d+, 33\)"
+    ):
         live.planned(CONFIG.replace(model=MODEL.replace(context=16)), UP, pools)
     with pytest.raises(InputError, match="pools: expected at least one"):
         live.planned(CONFIG, UP, {})
-    with pytest.raises(InputError, match="live: expected none in this loop, got .*; live.fit_live trains such a run"):
+    with pytest.raises(
+        InputError, match="live: expected none in this loop, got .*; live.fit_live trains such a run"
+    ):
         train(live.planned(CONFIG, UP, pools), corpus=word_corpus)
     with pytest.raises(InputError, match="pools: expected those of the run"):
         live.trajectory(live.planned(CONFIG, UP, pools), UP, two(), [])
