@@ -172,7 +172,7 @@ EVERY = 25
 
 
 @sweep(
-    "an adaptive share of the text, easiest first, that looks at the performance; its mean trajectory replayed; all text throughout",
+    "an adaptive share of the text, easiest first, that looks at the performance; its mean trajectory replayed; all text always",
     minutes=4, seeds=SEEDS,
 )  # fmt: skip
 def adaptive(seeds: Sequence[int]) -> Rounds:

@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "growth": "fit_grown grown",
     "delayed": "fit_delayed",
     "live": "fit_live",
+    "pupils": "",
     "trunk": "",
     "questions": "",
     "trials": "largest_difference trial trial_each",

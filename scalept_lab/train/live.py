@@ -1,7 +1,7 @@
 """Training that a schedule drives: d[t+1] = Schedule(d[t], Performance[t]), the performance measured as the run goes.
 
-A run chooses among *pools*: windows of one kind (a level of difficulty, a source), some to train on, some held out. What a schedule
-of `curriculum` chooses says what a step draws:
+A run chooses among *pools*: windows of one kind (a level of difficulty, a source), some to train on, some held out. What a
+schedule of `curriculum` chooses says what a step draws:
 
     "easy"                       the pool of this name
     {"code": 0.3, "prose": 0.7}  each window from the pool that these weights draw
@@ -35,11 +35,12 @@ from scalept_lab.model.optim import learning_rate, set_rate
 from scalept_lab.model.transformer import Transformer, device_of
 from scalept_lab.parallel import spread
 from scalept_lab.runs import RunRecord
-from scalept_lab.train import curriculum, placement
+from scalept_lab.train import curriculum, placement, stepwise
 from scalept_lab.train.loop import Keep, check, evaluate
 from scalept_lab.train.outcome import Watch, outcome
 from scalept_lab.train.pacing import SHORTEST
 from scalept_lab.train.step import set_up, to
+from scalept_lab.train.stepwise import Run
 
 Scheduler = Callable[[int, Sequence[float]], Any]  # a schedule of `curriculum`, or any function like one
 MOST = 20_000  # windows that `levels` orders
@@ -57,7 +58,7 @@ Pools = Mapping[str, Pool]
 
 
 def windows(stream: np.ndarray, context: int, most: int | None = None) -> np.ndarray:
-    """A token stream as disjoint windows (windows, context + 1), each with the token after it; or `most` of them, evenly spaced.
+    """A token stream as disjoint windows (windows, context + 1), each with the token after it; or `most`, evenly spaced.
 
     Raises: InputError for a stream that is too short for one.
     """
@@ -66,7 +67,7 @@ def windows(stream: np.ndarray, context: int, most: int | None = None) -> np.nda
 
 
 def levels(corpus: Prepared, context: int, number: int = 4, measure: str = "loss") -> dict[str, Pool]:
-    """Pools of equal size by difficulty, easiest first: "level 1" to "level <number>". Held-out windows are sorted by the same bounds.
+    """Pools of equal size by difficulty, easiest first: "level 1" to "level <number>". Held-out windows go by the same bounds.
 
     Raises: InputError for an unknown measure, a text too short for a window, or a level without a window.
     """
@@ -85,7 +86,7 @@ def levels(corpus: Prepared, context: int, number: int = 4, measure: str = "loss
 
 
 def sources(texts: Mapping[str, tuple[np.ndarray, np.ndarray]], context: int) -> dict[str, Pool]:
-    """A pool for each source: name -> (training stream, held-out stream). Raises: InputError for a text too short for a window."""
+    """A pool for each source: name -> (training stream, held-out stream). Raises: InputError for a text without a window."""
     return {name: Pool(*(windows(stream, context) for stream in both)) for name, both in texts.items()}
 
 
@@ -164,6 +165,17 @@ def fit_live(
     return model, record
 
 
+def go_on(run: Run, choice: Any, pools: Pools, steps: int) -> Run:
+    """Train a run that one steps by hand for `steps` more, on what `choice` draws, at the rates of its config. Returns `run`.
+
+    Raises: InputError for a choice that cannot be drawn.
+    """
+    mixture(choice, pools, run.config.model.context)
+    ahead = range(run.step, min(run.step + whole("steps", steps, 0), run.config.steps))
+    batches = (draw(choice, pools, run.config, step)[0] for step in ahead)
+    return stepwise.go_on(run, [learning_rate(step, run.config) for step in ahead], batches=batches)
+
+
 # --- what a choice means ----------------------------------------------------------------------------------------------
 
 
@@ -215,7 +227,10 @@ def mixture(choice: Any, pools: Pools, context: int) -> tuple[np.ndarray, float,
 def draw(
     choice: Any, pools: Pools, config: TrainConfig, step: int
 ) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
-    """The batch (x_BxL, y_BxL) of a step, int64, and how many of its windows come from each pool. Raises: InputError as `mixture`."""
+    """The batch (x_BxL, y_BxL) of a step, int64, and how many of its windows come from each pool.
+
+    Raises: InputError as `mixture` does.
+    """
     weights, share, length = mixture(choice, pools, config.model.context)
     rng = np.random.default_rng([config.seed, step])
     if share < 1:

@@ -1,4 +1,6 @@
-"""A schedule that drives training: what a choice draws, what it is shown, and that a killed run goes on as if nothing had been."""
+"""A schedule that drives training: what a choice draws, what it is shown, and that a killed run goes on as before."""
+
+import itertools
 
 import numpy as np
 import pytest
@@ -29,7 +31,7 @@ def test_levels_are_equal_parts_and_harder_one_after_the_other(word_corpus, pool
     assert list(pools) == ["level 1", "level 2", "level 3", "level 4"] and max(sizes) - min(sizes) <= 1
     for side in ("train", "heldout"):
         hard = [scores("loss", list(getattr(pool, side)), word_corpus.train) for pool in pools.values()]
-        assert all(a.max() <= b.min() for a, b in zip(hard, hard[1:], strict=False))
+        assert all(a.max() <= b.min() for a, b in itertools.pairwise(hard))
     edge = [scores("loss", list(pool.train), word_corpus.train) for pool in pools.values()]
     tested = scores("loss", list(pools["level 2"].heldout), word_corpus.train)
     assert edge[0].max() <= tested.min() and tested.max() <= edge[2].min()
@@ -221,7 +223,7 @@ def test_what_a_function_asks_for_in_the_middle_is_told_with_its_step(word_corpu
 
 
 def test_what_else_cannot_be_is_said(word_corpus, pools, tmp_path):
-    with pytest.raises(InputError, match="keep: expected a schedule of train.curriculum"):
+    with pytest.raises(InputError, match="keep: expected a schedule of train"):
         live.fit_live(CONFIG, lambda step, told: 1.0, pools, word_corpus, keep=Keep(tmp_path))
     with pytest.raises(
         InputError, match=r"windows of 16 \+ 1 tokens in level 1 \(train\), got an array \(\d+, 33\)"
@@ -229,13 +231,11 @@ def test_what_else_cannot_be_is_said(word_corpus, pools, tmp_path):
         live.planned(CONFIG.replace(model=MODEL.replace(context=16)), UP, pools)
     with pytest.raises(InputError, match="pools: expected at least one"):
         live.planned(CONFIG, UP, {})
-    with pytest.raises(
-        InputError, match="live: expected none in this loop, got .*; live.fit_live trains such a run"
-    ):
+    with pytest.raises(InputError, match="live: expected none in this loop"):
         train(live.planned(CONFIG, UP, pools), corpus=word_corpus)
     with pytest.raises(InputError, match="pools: expected those of the run"):
         live.trajectory(live.planned(CONFIG, UP, pools), UP, two(), [])
-    with pytest.raises(InputError, match="config: expected one of live.planned"):
+    with pytest.raises(InputError, match=r"config: expected one of live\.planned"):
         live.trajectory(CONFIG, UP, pools, [])
     with pytest.raises(InputError, match="every"):
         live.planned(CONFIG, UP, pools, every=0)
