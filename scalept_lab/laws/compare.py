@@ -96,8 +96,8 @@ def compare(
 ) -> list[Arm]:
     """Each arm against the baseline, seed by seed: mean difference of held-out losses (nats per token), 95 % interval.
 
-    equal: "tokens" or "flops", what every arm must have spent alike. metric: in place of L, a loss among the metrics, which one text
-    gave to all arms whatever their windows.
+    equal: "tokens" or "flops", what every arm must have spent alike. metric: in place of L, a loss among the metrics, which
+    one text gave to all arms, whatever their windows.
     Raises: InputError for an unknown baseline, fewer seeds than `fewest`, other seeds than the baseline's, a diverged run,
     another corpus, another evaluation, or unequal spending.
     """

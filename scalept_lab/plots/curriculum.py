@@ -154,8 +154,8 @@ def plot_arms(tables: Mapping[str, Sequence[Arm]], title: str = "") -> Figure:
 
 def plot_live(run: Trajectory, title: str = "", what: str = "choice", promote: float | None = None,
               demote: float | None = None) -> Figure:  # fmt: skip
-    """A run that a schedule drives (`train.live.trajectory`), three panels over its steps: what was chosen, the performance that the
-    schedule was shown, and the share of the drawn windows from each pool, over the steps between two evaluations.
+    """A run that a schedule drives (`train.live.trajectory`), three panels over its steps: what was chosen, the performance that
+    the schedule was shown, and the share of the drawn windows from each pool, over the steps between two evaluations.
 
     what: the name of the choice, with its unit. Raises: InputError for a run of no steps.
     """
@@ -204,8 +204,11 @@ def plot_live(run: Trajectory, title: str = "", what: str = "choice", promote: f
 
 
 def plot_pupils(courses: Mapping[str, Course], title: str = "") -> Figure:
-    """Planted learners. Left: what one learns in a round, and what an evaluation finds, by how far the level lies above the skill.
-    Right: the skill over the rounds, for each course by name. Raises: InputError if there is none."""
+    """Planted learners. Left: what one learns in a round, and what an evaluation finds, by how far the level lies above the
+    skill. Right: the skill over the rounds, for each course by name.
+
+    Raises: InputError if there is none.
+    """
     if not courses:
         raise InputError("courses: expected at least one, got none")
     fig, (left, ax) = look.canvas(1, 2, size=(8.6, 3.6))
@@ -236,8 +239,8 @@ def plot_pupils(courses: Mapping[str, Course], title: str = "") -> Figure:
 
 def plot_hard_text(losses: Mapping[str, Sequence[float]], hardness: Sequence[float], window: int, per_point: int = 1,
                    title: str = "") -> Figure:  # fmt: skip
-    """Above: training losses by name, and the loss of a fixed model on the same batches. Below: the losses without what the text of
-    the batch adds. All are means of `window` points of `per_point` steps.
+    """Above: training losses by name, and the loss of a fixed model on the same batches. Below: the losses without what the text
+    of the batch adds. All are means of `window` points of `per_point` steps.
 
     Raises: InputError for no run, or as `noise.beyond` does.
     """

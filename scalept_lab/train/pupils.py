@@ -2,8 +2,8 @@
 
 A pupil has one number, its skill s, in levels of difficulty. A round at level d adds speed · exp(−((d − s − ½)/0.6)²/2): it
 learns fastest from what lies half a level above it, and almost nothing from what is far below or far above. An evaluation at
-level d finds p = 1/(1 + exp(−2 (s − d))): one half where the level is just mastered. Some pupils forget in mid-course, and some are
-judged with noise. No text, no model, no chance: everything is a pure function of the pupil and the levels chosen.
+level d finds p = 1/(1 + exp(−2 (s − d))): one half where the level is just mastered. Some pupils forget in mid-course, some
+are judged with noise. No text, no model: everything is a pure function of the pupil and the levels chosen.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import numpy as np
 from scalept_lab.course.answers import UNANSWERED, Check, Verdict, build, choice, judged, number
 from scalept_lab.course.equal import difference, kind
 from scalept_lab.course.exercises import Exercise
-from scalept_lab.course.sets.pieces import NUMPY, skeleton, slip, slips, source
+from scalept_lab.course.sets.pieces import NUMPY, skeleton, slips, source
 from scalept_lab.errors import InputError
 from scalept_lab.train import pupils
 from scalept_lab.train.curriculum import adapt
