@@ -10,7 +10,7 @@ from scalept_lab.config import ModelConfig, TrainConfig
 from scalept_lab.costs.counts import flops_per_token
 from scalept_lab.errors import InputError
 from scalept_lab.model.transformer import Transformer
-from scalept_lab.train import live
+from scalept_lab.train import live, stepwise
 from scalept_lab.train.curriculum import Adaptive, Competence, LengthWarmup, Mixture, Stepwise
 from scalept_lab.train.loop import Keep, train
 
@@ -245,3 +245,17 @@ def test_what_else_cannot_be_is_said(word_corpus, pools, tmp_path):
 def test_sources_are_cut_into_windows(word_corpus):
     pools = live.sources({"a": (word_corpus.train[:330], word_corpus.heldout)}, 32)
     assert pools["a"].train.shape == (10, 33) and (pools["a"].train[1] == word_corpus.train[32:65]).all()
+
+
+def test_stages_by_hand_are_the_steps_of_a_live_run(word_corpus, pools):
+    """Two stages, one after the other, and the schedule that chooses the same: equal weights."""
+    run = live.go_on(stepwise.start(CONFIG, word_corpus), "level 1", pools, 15)
+    live.go_on(run, 1.0, pools, 100)  # more than there are: to the end
+    assert run.step == 40
+    model, record = live.fit_live(
+        CONFIG, lambda step, told: "level 1" if step < 15 else 1.0, pools, word_corpus
+    )
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), run.model.parameters(), strict=True))
+    assert stepwise.score(run) == pytest.approx(record.L)
+    with pytest.raises(InputError, match="got 'level 7'"):
+        live.go_on(run, "level 7", pools, 1)

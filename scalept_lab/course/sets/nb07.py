@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -78,7 +78,7 @@ def update(
 
 def schedule(
     step: int,
-    performance: Sequence[float],
+    performance: list,
     promote: float = 0.5,
     demote: float = 0.1,
     patience: int = 1,
@@ -95,16 +95,7 @@ def schedule(
     return level
 
 
-def staged(
-    run: Any,
-    levels: Sequence,
-    steps: int,
-    stage: int,
-    go_on: Callable,
-    evaluate: Callable,
-    enough: float,
-    most: int,
-) -> list:
+def staged(run, levels: list, steps: int, stage: int, go_on, evaluate, enough: float, most: int) -> list:
     """Train through the levels, stage by stage: train a stage, evaluate, adjust.
 
     run      the state of a training;  levels  easiest first;  steps  how many there are in all;  stage  how many a stage has
@@ -172,9 +163,7 @@ def wider(state: dict, noise: dict) -> dict:
     return wide
 
 
-def spikes_beyond(
-    losses: Sequence[float], hardness: Sequence[float], window: int = 10, ratio: float = 1.1
-) -> int:
+def spikes_beyond(losses: np.ndarray, hardness: np.ndarray, window: int = 10, ratio: float = 1.1) -> int:
     """How many spikes a run has that are not hard text.
 
     losses, hardness  (steps,) the training loss of a run, and the loss of one finished model on the same batches
