@@ -106,9 +106,7 @@ def plot_adaptive(
     seen = list(performance)
     moves = [schedule(0, seen[:k]) for k in range(len(seen) + 1)]
     changes = sum(a != b for a, b in itertools.pairwise(moves))
-    title = (
-        f"Performance alone moves the level {changes} times; the deadline, step {deadline:,}, does the rest"
-    )
+    title = f"{changes} moves by performance alone; at the target by step {deadline:,} at the latest"
     return plot_schedule(schedule, steps, seen, "level", title)
 
 
@@ -148,7 +146,8 @@ def plot_arms(tables: Mapping[str, Sequence[Arm]], title: str = "") -> Figure:
     ax.set_yticks(ticks, names)
     ax.set_ylim(y - 0.4, -0.6)
     ax.grid(axis="y", visible=False)
-    label(ax, "loss minus the baseline's (nats per token, 95 % interval)", "arm", title)
+    label(ax, "loss minus the baseline's (nats per token, 95 % interval)", "arm")
+    fig.suptitle(title, fontsize=11, x=0.02, ha="left")
     return fig
 
 
