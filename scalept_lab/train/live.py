@@ -160,8 +160,10 @@ def fit_live(
     if not is_dataclass(schedule):  # what a function did is what makes it the run it is
         digest = hashlib.sha256(repr(done.choices).encode()).hexdigest()[:16]
         config = config.replace(live=config.live.replace(schedule=f"{config.live.schedule} {digest}"))  # type: ignore[union-attr]
-    loss = math.nan if watch.diverged else evaluate(model, corpus, config.eval_windows)
-    record = outcome(config, corpus.sha256, watch, loss, device=device, C=done.flops, performance=list(told))
+    heldout = math.nan if watch.diverged else evaluate(model, corpus, config.eval_windows)
+    record = outcome(
+        config, corpus.sha256, watch, heldout, device=device, C=done.flops, performance=list(told)
+    )
     return model, record
 
 
@@ -211,13 +213,14 @@ def mixture(choice: Any, pools: Pools, context: int) -> tuple[np.ndarray, float,
             )
         return weights / weights.sum(), 1.0, context
     if isinstance(choice, Integral) and not isinstance(choice, bool):
+        choice = int(choice)
         if not SHORTEST <= choice <= context or context % choice:
             raise InputError(
                 f"choice: expected a length that divides the context, {SHORTEST} to {context} tokens, got {choice}; "
                 "a share of the windows has a decimal point, as in 1.0"
             )
-        return even, 1.0, int(choice)
-    if isinstance(choice, Real) and not isinstance(choice, bool) and 0 < choice <= 1:
+        return even, 1.0, choice
+    if isinstance(choice, Real) and not isinstance(choice, bool) and 0 < float(choice) <= 1:
         return even, float(choice), context
     raise InputError(
         f"choice: expected a pool, weights, a share of the windows above 0 and up to 1.0, or a length, got {shown(choice)}"

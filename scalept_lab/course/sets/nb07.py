@@ -460,7 +460,7 @@ def _by_last(step, performance):
 
 
 def _remembers():
-    kept = []
+    kept: list[int] = []
 
     def schedule(step, performance):
         kept.append(len(kept))
