@@ -160,11 +160,11 @@ class Delayed(Frozen):
 
 
 class Live(Frozen):
-    """A schedule looks at the model as it trains (`live`): what it is, the fingerprint of the texts it chooses among, after how
-    many steps it is shown an evaluation, and of how many windows."""
+    """A schedule looks at the model as it trains (`live`): what it is, the fingerprint or the name of the texts that it chooses
+    among, after how many steps it is shown an evaluation, and of how many windows."""
 
     schedule: str = Field(min_length=1)
-    texts: str = Field(pattern=r"^[0-9a-f]{16}$")
+    texts: str = Field(min_length=1)
     every: int = Field(50, ge=1)
     judged: int = Field(64, ge=1)
 

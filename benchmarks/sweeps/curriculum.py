@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from scalept_lab.config import Curriculum, ModelConfig, TrainConfig, recommend, run_id
+from scalept_lab.config import Curriculum, Live, ModelConfig, TrainConfig, recommend, run_id
 from scalept_lab.data import tokens
 from scalept_lab.data.corpora import prepare
 from scalept_lab.laws.noise import summary
@@ -168,7 +168,7 @@ def read_both(config: TrainConfig) -> RunRecord:
 # --- schedules that drive a run ---------------------------------------------------------------------------------------
 
 LOOKS = Adaptive((0.25, 0.5, 0.75, 1.0), promote=0.58, demote=0.52, patience=2, deadline=700)
-EVERY = 25
+EVERY, NEVER = 25, 10**6  # steps between two evaluations
 
 
 @sweep(
@@ -195,7 +195,7 @@ def promotions(looked: Sequence[RunRecord]) -> tuple[int, ...]:
 def driven(seed: int, schedule: Schedule, arm: str) -> Job:
     """A run on levels of the Python text."""
     plan = recommend(16, TOKENS, seed=seed)
-    config = {**plan.model_dump(), "live": {"schedule": str(schedule), "texts": "levels", "every": EVERY}}
+    config = plan.replace(live=Live(schedule=str(schedule), texts="levels", every=EVERY)).model_dump()
     return Job(config, partial(drive, config, plan, schedule), partial(fingerprint, "python"),
                {"experiment": "adaptive", "arm": arm})  # fmt: skip
 
@@ -241,7 +241,9 @@ def weights(networkx: float) -> dict[str, float]:
 
 
 def mixed(plan: TrainConfig, schedule: Mixture, experiment: str, arm: str) -> Job:
-    config = {**plan.model_dump(), "live": {"schedule": str(schedule), "texts": list(DOMAINS)}}
+    config = plan.replace(
+        live=Live(schedule=str(schedule), texts=" and ".join(DOMAINS), every=NEVER)
+    ).model_dump()
     return Job(config, partial(mix, config, plan, schedule), partial(fingerprint, "python"),
                {"experiment": experiment, "arm": arm})  # fmt: skip
 
@@ -250,7 +252,7 @@ def mix(config: dict[str, Any], plan: TrainConfig, schedule: Mixture) -> RunReco
     train, heldout = domains()
     pools = live.sources({name: (train[name], heldout[name]) for name in DOMAINS}, plan.model.context)
     like = dataclasses.replace(prepare("python"), heldout=heldout[DOMAINS[0]])
-    model, record = live.fit_live(plan, schedule, pools, like, every=10**6)
+    model, record = live.fit_live(plan, schedule, pools, like, every=NEVER)
     found: Mapping[str, float] = {
         name: evaluate(model, dataclasses.replace(like, heldout=heldout[name])) for name in DOMAINS
     }
