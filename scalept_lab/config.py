@@ -159,6 +159,16 @@ class Delayed(Frozen):
     outer_momentum: float = Field(0.9, ge=0, lt=1)
 
 
+class Live(Frozen):
+    """A schedule looks at the model as it trains (`live`): what it is, the fingerprint or the name of the texts that it chooses
+    among, after how many steps it is shown an evaluation, and of how many windows."""
+
+    schedule: str = Field(min_length=1)
+    texts: str = Field(min_length=1)
+    every: int = Field(50, ge=1)
+    judged: int = Field(64, ge=1)
+
+
 class TrainConfig(Frozen):
     """One run: model, data and recipe. `tokens` is the budget D; the schedule ends exactly there."""
 
@@ -188,6 +198,7 @@ class TrainConfig(Frozen):
     distillation: Distillation | None = None
     growth: Growth | None = None
     delayed: Delayed | None = None
+    live: Live | None = None
 
     @model_validator(mode="after")
     def _parts_of_a_batch(self) -> TrainConfig:
@@ -200,7 +211,7 @@ class TrainConfig(Frozen):
     @model_validator(mode="after")
     def _a_step_of_experts_is_one_piece(self) -> TrainConfig:
         """Their load is counted over a whole batch, once: parts, ranks and a second forward pass would each count their own."""
-        fields = ("accumulate", "recompute", "compile", "parallel", "growth", "delayed")
+        fields = ("accumulate", "recompute", "compile", "parallel", "growth", "delayed", "live")
         changed = [name for name in fields if getattr(self, name) != type(self).model_fields[name].default]
         if self.model.experts and self.optimizer == "muon":
             raise ValueError("muon steps matrices, and experts are stacks of them; take adamw")
@@ -227,7 +238,7 @@ class TrainConfig(Frozen):
 
 LATER = {
     "accumulate": 1, "recompute": False, "parallel": None, "curriculum": None,
-    "distillation": None, "growth": None, "delayed": None,
+    "distillation": None, "growth": None, "delayed": None, "live": None,
 }  # fmt: skip
 """Fields that came after the first recorded runs, with their defaults: they count in a name only where they are set."""
 

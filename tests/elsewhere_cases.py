@@ -19,7 +19,7 @@ from scalept_lab.data.corpora import Prepared
 from scalept_lab.model import activations, blocks, experts, optim, optimizers, precision
 from scalept_lab.model.transformer import Transformer, device_of
 from scalept_lab.parallel import ring
-from scalept_lab.train import delayed, growth, loop, questions, step, stepwise, timing
+from scalept_lab.train import curriculum, delayed, growth, live, loop, questions, step, stepwise, timing
 from scalept_lab.transfer import bert, finetuning
 from scalept_lab.vla import cloning
 from scalept_lab.vla import model as policy_model
@@ -60,6 +60,16 @@ def grown() -> None:
     plan = growth.grown(config(), TINY.replace(depth=3), flops=1e8)
     run, record = growth.fit_grown(plan, corpus())
     trained(run.model, record)
+
+
+def driven() -> None:
+    pools = live.levels(corpus(), TINY.context, number=2)
+    schedule = curriculum.Adaptive((0.5, 1.0), promote=0.01, deadline=4)
+    made, record = live.fit_live(config(), schedule, pools, corpus(), every=2, judged=4)
+    trained(made, record)
+    assert len(record.provenance["performance"]) == 2
+    run = live.go_on(stepwise.start(config(), corpus()), 8, pools, 2)
+    assert run.step == 2 and live.performance(run.model, "level 2", pools) >= 0
 
 
 def by_hand() -> None:
@@ -208,6 +218,7 @@ CASES: dict[str, Callable[[], None]] = {
         *distill.fit_student(config(), model().to("cpu"), corpus=corpus())
     ),
     "fit_grown": grown,
+    "fit_live": driven,
     "stepwise": by_hand,
     "train_step": one_step,
     "ring": in_a_ring,

@@ -20,6 +20,7 @@ from scalept_lab.config import (
     Delayed,
     Distillation,
     Growth,
+    Live,
     ModelConfig,
     Parallel,
     TrainConfig,
@@ -287,6 +288,7 @@ def test_every_field_counts_in_the_name():
         "parallel": Parallel(), "curriculum": Curriculum(), "delayed": Delayed(),
         "distillation": Distillation(teacher="0123456789abcdef"),
         "growth": Growth(start=ModelConfig.family(16), flops=1e9),
+        "live": Live(schedule="Competence(steps=9)", texts="levels"),
     }  # fmt: skip
     assert set(changed) | HOW_IT_RUNS == set(TrainConfig.model_fields)
     names = {config.replace(**{field: value}).id() for field, value in changed.items()}

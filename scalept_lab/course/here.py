@@ -33,7 +33,7 @@ COURSE = (
     Lesson("04_mixed_precision.ipynb", "mixed precision and memory", "混合精度", 170),
     Lesson("05_distributed_training.ipynb", "distributed training", "分布式训练", 200),
     Lesson("06_delayed_sync_and_faults.ipynb", "delayed synchronisation and faults", "延迟同步与故障", 130),
-    Lesson("07_curriculum_schedules.ipynb", "curriculum schedules", "课程调度", 80),
+    Lesson("07_curriculum_schedules.ipynb", "curriculum schedules", "课程调度", 180),
     Lesson("08_scaling_curves.ipynb", "scaling curves", "可扩充性评估", 150),
     Lesson("09_transfer_evaluation.ipynb", "transfer", "迁移", 60),
     Lesson("10_vla_scaling.ipynb", "vision-language-action scaling", "视觉-语言-动作", 80),

@@ -88,11 +88,16 @@ class Arm:
 
 
 def compare(
-    arms: Mapping[str, Sequence[RunRecord]], baseline: str, equal: str, fewest: int = FEWEST
+    arms: Mapping[str, Sequence[RunRecord]],
+    baseline: str,
+    equal: str,
+    fewest: int = FEWEST,
+    metric: str | None = None,
 ) -> list[Arm]:
     """Each arm against the baseline, seed by seed: mean difference of held-out losses (nats per token), 95 % interval.
 
-    equal: "tokens" or "flops", what every arm must have spent alike.
+    equal: "tokens" or "flops", what every arm must have spent alike. metric: in place of L, a loss among the metrics, which
+    one text gave to all arms, whatever their windows.
     Raises: InputError for an unknown baseline, fewer seeds than `fewest`, other seeds than the baseline's, a diverged run,
     another corpus, another evaluation, or unequal spending.
     """
@@ -110,7 +115,7 @@ def compare(
             raise InputError(f"{name}: expected the baseline's seeds {sorted(base)}, got {sorted(mine)}")
         pairs = [(mine[seed], base[seed]) for seed in sorted(base)]
         for record, other in pairs:
-            _same_test(name, record, other)
+            _same_test(name, record, other, windows=metric is None)
         tokens = float(np.mean([record.D / other.D for record, other in pairs]))
         flops = float(np.mean([record.C / other.C for record, other in pairs]))
         spent = tokens if equal == "tokens" else flops
@@ -118,7 +123,7 @@ def compare(
             raise InputError(
                 f"{name}: expected the baseline's {equal} within 1 %, got {spent:.3f} times as many"
             )
-        losses, others = ([pair[i].L for pair in pairs] for i in (0, 1))
+        losses, others = ([_loss(pair[i], metric) for pair in pairs] for i in (0, 1))
         difference = None if name == baseline else paired(losses, others)  # type: ignore[arg-type]
         table.append(Arm(name, len(pairs), float(np.mean(losses)), difference, tokens, flops))  # type: ignore[arg-type]
     return table
@@ -166,14 +171,18 @@ def _by_seed(name: str, records: Sequence[RunRecord]) -> dict[int, RunRecord]:
     return found
 
 
-def _same_test(name: str, record: RunRecord, other: RunRecord) -> None:
+def _loss(record: RunRecord, metric: str | None) -> float | None:
+    return record.L if metric is None else record.metrics[one_of("metric", metric, record.metrics)]
+
+
+def _same_test(name: str, record: RunRecord, other: RunRecord, windows: bool = True) -> None:
     """The same held-out text in the same windows, or two losses that say nothing about each other."""
     for what in ("corpus", "eval_windows"):
         mine, theirs = record.config.get(what), other.config.get(what)
         if mine != theirs:
             raise InputError(f"{name}: expected the baseline's {what}, {theirs}, got {mine}")
     mine, theirs = (r.config["model"]["context"] for r in (record, other))
-    if mine != theirs:
+    if windows and mine != theirs:
         raise InputError(f"{name}: expected windows of {theirs} tokens, as the baseline has, got {mine}")
     if record.corpus != other.corpus:
         raise InputError(f"{name}: expected the baseline's corpus, got one with another fingerprint")

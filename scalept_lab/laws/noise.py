@@ -185,6 +185,18 @@ def spikes(losses: Sequence[float], window: int = WINDOW, ratio: float = RATIO) 
     return int(above[0]) + int((above[1:] & ~above[:-1]).sum())
 
 
+def beyond(losses: Sequence[float], hardness: Sequence[float]) -> np.ndarray:
+    """The losses of a run without what the text of each batch adds: `hardness` is the loss of one finished model on the same
+    batches, and its mean stays in. An excursion that is left is the run's own, and not a batch that is hard for everybody.
+
+    Raises: InputError for sequences that are not equally long.
+    """
+    own, text = np.asarray(losses, float), np.asarray(hardness, float)
+    if own.ndim != 1 or own.shape != text.shape or not np.isfinite(text).all():
+        raise InputError(f"hardness: expected {own.size} numbers, one for each loss, got {text.size}")
+    return own - (text - text.mean())
+
+
 def summary(losses: Sequence[float], norms: Sequence[float]) -> dict[str, float]:
     """Spikes, the largest loss ratio, and the gradient norm: its median and its highest percentile (99)."""
     return {

@@ -1,10 +1,10 @@
-"""Figures of curricula: any schedule over its steps, arms against their baseline, how smoothly a run went."""
+"""Figures of curricula: any schedule over its steps, a run that one drives, arms against their baseline, spikes and hard text."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,9 +13,14 @@ from matplotlib.figure import Figure
 from scalept_lab.checks import whole
 from scalept_lab.errors import InputError
 from scalept_lab.laws.compare import Arm
+from scalept_lab.laws.noise import beyond
 from scalept_lab.plots import style as look
 from scalept_lab.plots.style import BLUE, COLORS, GREY, ORANGE, VERMILLION, label
 from scalept_lab.train.curriculum import Adaptive, Schedule, level_index
+from scalept_lab.train.pupils import Course, Pupil
+
+if TYPE_CHECKING:
+    from scalept_lab.train.live import Trajectory
 
 POINTS = 800  # a schedule is asked at most so often
 
@@ -141,22 +146,123 @@ def plot_arms(tables: Mapping[str, Sequence[Arm]], title: str = "") -> Figure:
     ax.set_yticks(ticks, names)
     ax.set_ylim(y - 0.4, -0.6)
     ax.grid(axis="y", visible=False)
-    label(ax, "loss minus the baseline's (nats per token, 95 % interval)", "arm", title)
+    label(ax, "loss minus the baseline's (nats per token, 95 % interval)", "arm")
+    fig.suptitle(title, fontsize=11, x=0.02, ha="left")
     return fig
 
 
-def plot_stability(traces: Mapping[str, tuple[Sequence[float], Sequence[float]]], smooth: int = 10) -> Figure:
-    """Training loss (mean of `smooth` steps) above gradient norm (each step), for each run by name: (losses, norms)."""
-    if not traces:
-        raise InputError("traces: expected at least one run, got none")
-    fig, (above, ax) = look.canvas(2, 1, size=(7.0, 5.2), sharex=True)
-    kernel = np.ones(smooth) / smooth
-    for (name, (losses, norms)), color in zip(traces.items(), (VERMILLION, BLUE, *COLORS[2:]), strict=False):
-        above.plot(np.arange(smooth, len(losses) + 1), np.convolve(losses, kernel, "valid"), color=color, linewidth=1.4,
-                   label=name)  # fmt: skip
-        ax.plot(np.arange(1, len(norms) + 1), norms, color=color, linewidth=0.7, alpha=0.8)
+def plot_live(run: Trajectory, title: str = "", what: str = "choice", promote: float | None = None,
+              demote: float | None = None) -> Figure:  # fmt: skip
+    """A run that a schedule drives (`train.live.trajectory`), three panels over its steps: what was chosen, the performance that
+    the schedule was shown, and the share of the drawn windows from each pool, over the steps between two evaluations.
+
+    what: the name of the choice, with its unit. Raises: InputError for a run of no steps.
+    """
+    steps = np.arange(len(run.choices))
+    if not len(steps):
+        raise InputError("run: expected a trajectory of at least one step, got none")
+    fig, (top, middle, bottom) = look.canvas(3, 1, size=(7.0, 6.4), sharex=True)
+    names: dict[Any, int] = {}
+    if isinstance(run.choices[0], Mapping):
+        for name, color in zip(run.choices[0], COLORS, strict=False):
+            top.step(steps, [choice[name] for choice in run.choices], where="post", color=color, label=name)
+        top.legend(**look.LEGEND)
+    elif isinstance(run.choices[0], str):
+        names = {name: k for k, name in enumerate(run.names)}
+        top.step(steps, [names[choice] for choice in run.choices], where="post", color=BLUE, linewidth=2)
+        top.set_yticks(list(names.values()), list(names))
+    else:
+        top.step(steps, run.choices, where="post", color=BLUE, linewidth=2)
+        top.set_ylim(bottom=0)
+    at = run.every * np.arange(1, len(run.performance) + 1)
+    middle.plot(at, run.performance, ".-", color=GREY, markersize=5, linewidth=1)
+    for name, threshold, color in (("promote", promote, BLUE), ("demote", demote, VERMILLION)):
+        if threshold is not None:
+            middle.axhline(threshold, color=color, linestyle="--", linewidth=1.4)
+            middle.annotate(name, (0.995, threshold), (0, 3), xycoords=("axes fraction", "data"), ha="right",
+                            color=look.ink(color), textcoords="offset points", fontsize=9.5, path_effects=look.HALO)  # fmt: skip
+    begins = np.arange(0, len(steps), run.every)
+    parts = np.add.reduceat(run.drawn, begins)
+    shares = parts / parts.sum(1, keepdims=True)
+    bottom.stackplot(
+        [*begins, len(steps)], np.vstack([shares, shares[-1]]).T, step="post", colors=COLORS, alpha=0.75
+    )
+    below = np.cumsum(shares[-1]) - shares[-1] / 2
+    for name, height, share in zip(run.names, below, shares[-1], strict=True):
+        if share > 0.05:
+            bottom.text(
+                0.99 * len(steps), height, name, ha="right", va="center", fontsize=9.5, path_effects=look.HALO
+            )
+    bottom.set_ylim(0, 1)
+    bottom.set_xlim(0, len(steps))
+    label(top, "", what)
+    label(middle, "", "performance\n(1 − loss/ln V)")
+    label(bottom, "step", "share of the\ndrawn windows")
+    fig.suptitle(title, fontsize=11, x=0.02, ha="left")
+    return fig
+
+
+def plot_pupils(courses: Mapping[str, Course], title: str = "") -> Figure:
+    """Planted learners. Left: what one learns in a round, and what an evaluation finds, by how far the level lies above the
+    skill. Right: the skill over the rounds, for each course by name.
+
+    Raises: InputError if there is none.
+    """
+    if not courses:
+        raise InputError("courses: expected at least one, got none")
+    fig, (left, ax) = look.canvas(1, 2, size=(8.6, 3.6))
+    pupil, ahead = Pupil(speed=1.0), np.linspace(-2, 3, 201)
+    for values, color, dash, name in (
+        ([pupil.after(0, d, 0) for d in ahead], BLUE, "-", "learned in a round\n(share of the most)"),
+        ([pupil.shows(0, d, 0) for d in ahead], VERMILLION, "--", "evaluation finds"),
+    ):
+        left.plot(ahead, values, dash, color=color, linewidth=2, label=name)
+    left.legend(loc="upper right", **look.LEGEND)
+    left.set_ylim(0, 1.5)
+    left.set_yticks(np.arange(0, 1.01, 0.25))
+    label(left, "level − skill (levels)", "share")
+    rounds = 0
+    for (name, course), color, dash in zip(
+        courses.items(), COLORS, itertools.cycle(("-", "--", "-.", ":")), strict=False
+    ):
+        rounds = max(rounds, len(course.skill))
+        ax.plot(
+            np.arange(1, len(course.skill) + 1), course.skill, dash, color=color, linewidth=1.8, label=name
+        )
+    ax.legend(**look.LEGEND)
+    ax.set_xlim(0, rounds)
+    label(ax, "round", "skill (levels)")
+    fig.suptitle(title, fontsize=11, x=0.02, ha="left")
+    return fig
+
+
+def plot_hard_text(losses: Mapping[str, Sequence[float]], hardness: Sequence[float], window: int, per_point: int = 1,
+                   title: str = "") -> Figure:  # fmt: skip
+    """Above: training losses by name, and the loss of a fixed model on the same batches. Below: the losses without what the text
+    of the batch adds. All are means of `window` points of `per_point` steps.
+
+    Raises: InputError for no run, or as `noise.beyond` does.
+    """
+    if not losses:
+        raise InputError("losses: expected at least one run, got none")
+    fig, (above, ax) = look.canvas(2, 1, size=(7.0, 5.4), sharex=True)
+    kernel = np.ones(window) / window
+    at = per_point * np.arange(window, len(hardness) + 1)
+    above.plot(
+        at,
+        np.convolve(hardness, kernel, "valid"),
+        color="black",
+        linewidth=1,
+        linestyle=":",
+        label="a fixed model, same text",
+    )
+    for (name, values), color, dash in zip(
+        losses.items(), COLORS, itertools.cycle(("-", "--")), strict=False
+    ):
+        for panel, shown in ((above, np.asarray(values)), (ax, beyond(values, hardness))):
+            panel.plot(at, np.convolve(shown, kernel, "valid"), dash, color=color, linewidth=1.3, label=name)
     above.legend(loc="upper right", **look.LEGEND)
-    look.log_axis(ax.yaxis)
-    label(above, "", f"training loss\n(nats per token, {smooth} steps)")
-    label(ax, "step", "gradient norm\nbefore clipping")
+    label(above, "", "training loss\n(nats per token)")
+    label(ax, "step", "without the hardness\nof the batch")
+    fig.suptitle(title, fontsize=11, x=0.02, ha="left")
     return fig

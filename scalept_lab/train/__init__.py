@@ -12,6 +12,8 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "stepwise": "",
     "growth": "fit_grown grown",
     "delayed": "fit_delayed",
+    "live": "fit_live",
+    "pupils": "",
     "trunk": "",
     "questions": "",
     "trials": "largest_difference trial trial_each",

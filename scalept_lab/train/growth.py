@@ -28,6 +28,7 @@ from scalept_lab.train.stepwise import Run
 
 DEEPEN = ("zero", "stack", "copy")
 WIDEN = ("copy", "pad")
+State = dict[str, Tensor]  # weights by name
 # what a block adds to the residual stream comes out of these
 ENDS = ("attention.out.weight", "mlp.down.weight")
 
@@ -46,19 +47,24 @@ def deepen(model: Transformer, depth: int, how: str = "zero") -> Transformer:
     if depth <= old.depth:
         raise InputError(f"depth: expected more than the {old.depth} blocks there are, got {depth}")
     grown = Transformer(old.replace(depth=depth)).to(device_of(model))
-    state, mine = grown.state_dict(), model.state_dict()
-    for name in state:
-        source = name
-        if (number := _block(name)) is not None and number >= old.depth:
-            source = (
-                "" if how == "zero" else name.replace(f"blocks.{number}.", f"blocks.{number % old.depth}.")
-            )
-        if source:
-            state[name] = mine[source].clone()
-        if source != name and how != "copy" and name.endswith(ENDS):
-            state[name] = torch.zeros_like(state[name])
-    grown.load_state_dict(state)
+    # new blocks are the random ones of the new model, or copies
+    new = grown.state_dict() if how == "zero" else {}
+    grown.load_state_dict(deep_state(model.state_dict(), depth, ends=float(how == "copy"), new=new))
     return grown
+
+
+def deep_state(state: State, depth: int, ends: float = 0.0, new: State | None = None) -> State:
+    """Weights by name of the same model with `depth` blocks: those there are, and above them copies in turn, or the blocks of
+    `new`, their two output matrices times `ends`: at 0 they add nothing to the residual stream, so the outputs are the same."""
+    blocks = 1 + max(int(name.split(".")[1]) for name in state if name.startswith("blocks."))
+    deep = {name: weight.clone() for name, weight in state.items()}
+    for number in range(blocks, depth):
+        below = f"blocks.{number % blocks}."
+        for name in [name for name in state if name.startswith(below)]:
+            inside = name.removeprefix(below)
+            weight = (new or {}).get(f"blocks.{number}.{inside}", state[name])
+            deep[f"blocks.{number}.{inside}"] = weight * (ends if inside in ENDS else 1.0)
+    return deep
 
 
 def widen(
@@ -80,26 +86,38 @@ def widen(
         raise InputError(f"width: expected 2, 3, … times the width {old.width}, got {width}")
     config = old.replace(width=width, heads=k * old.heads)
     grown = Transformer(config).to(device_of(model))
-    generator = torch.Generator().manual_seed(seed)
-    state = {}
-    for name, weight in model.state_dict().items():
-        if how == "pad":
-            state[name] = _pad(weight, grown.state_dict()[name].shape, parts=3 if "qkv" in name else 1)
-            continue
-        wide = _spread(name, weight, k, 1 / k)
-        if noise and _reads_channels(name):
-            wide = wide + noise * _cancelling(wide.shape, k, generator).to(wide)
-        state[name] = wide
+    if how == "pad":
+        shapes = {name: weight.shape for name, weight in grown.state_dict().items()}
+        state = {
+            name: _pad(weight, shapes[name], parts=3 if "qkv" in name else 1)
+            for name, weight in model.state_dict().items()
+        }
+    else:
+        state = wide_state(model.state_dict(), k, noise, seed)
     grown.load_state_dict(state)
     return grown
 
 
-def grow(run: Run, model: ModelConfig, how: str | None = None, seed: int = 0) -> Run:
+def wide_state(state: State, k: int = 2, noise: float = 1.0, seed: int = 0) -> State:
+    """Weights by name of the same model with every channel k times: what reads copies is divided by k, so the outputs stay, and
+    gets noise that cancels over the copies, so that they learn different things."""
+    generator, wide = torch.Generator().manual_seed(seed), {}
+    for name, weight in state.items():
+        wide[name] = _spread(name, weight, k, 1 / k)
+        if noise and _reads_channels(name):
+            wide[name] = wide[name] + noise * _cancelling(wide[name].shape, k, generator).to(weight)
+    return wide
+
+
+def grow(
+    run: Run, model: ModelConfig, how: str | None = None, seed: int = 0, state: State | None = None
+) -> Run:
     """A run that goes on with a deeper or wider `model`: same outputs, Adam's moments and step counts, place in the data.
 
     The rates are those of the new width's parameter groups. Moments go where the weights went, scaled as the gradients
-    are (a channel's copies share its gradient); new blocks start without any.
-    Raises: InputError if more than depth or width differs, or the optimizer is not AdamW.
+    are (a channel's copies share its gradient); new blocks start without any. `state`: the weights to go on with, in place of
+    those that `how` makes.
+    Raises: InputError if more than depth or width differs, the optimizer is not AdamW, or `state` does not fit the model.
     """
     old = run.config.model
     if run.config.optimizer != "adamw":
@@ -120,6 +138,12 @@ def grow(run: Run, model: ModelConfig, how: str | None = None, seed: int = 0) ->
         grown, k = deepen(run.model, model.depth, how or "zero"), 1
     else:
         grown, k = widen(run.model, model.width, how or "copy", seed=seed), model.width // old.width
+    if state is not None:
+        try:
+            grown.load_state_dict(state)
+        except (RuntimeError, TypeError, AttributeError) as error:
+            said = " ".join(str(error).split("\n")[-1].split())
+            raise InputError(f"state: expected the weights of the new model by name; {said}") from None
     optimizer = make_optimizer(grown, config)
     before = {name: run.optimizer.state.get(p) for name, p in run.model.named_parameters()}
     for name, p in grown.named_parameters():
@@ -199,10 +223,6 @@ def _steps(config: TrainConfig) -> tuple[int, int]:
 
 def _split(step: int, at: int) -> tuple[int, int]:
     return min(step, at), max(0, step - at)
-
-
-def _block(name: str) -> int | None:
-    return int(name.split(".")[1]) if name.startswith("blocks.") else None
 
 
 def _reads_channels(name: str) -> bool:

@@ -131,7 +131,8 @@ def evaluate(
 
 
 OTHER_LOOPS = {
-    "distillation": "distill.fit_student", "growth": "growth.fit_grown", "delayed": "delayed.fit_delayed"
+    "distillation": "distill.fit_student", "growth": "growth.fit_grown", "delayed": "delayed.fit_delayed",
+    "live": "live.fit_live",
 }  # fmt: skip
 
 

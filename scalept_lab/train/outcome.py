@@ -53,6 +53,7 @@ class Watch:
         self.step, self.curve, self.diverged = 0, Curve(), False
         self._sum: Any = 0.0
         self._counted = 0
+        self.performance: list[float] = []  # evaluations that a live schedule was shown
         self._spent, self._since = 0.0, math.nan
 
     @classmethod
@@ -84,11 +85,13 @@ class Watch:
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps of it."""
-        return {"curve": self.curve, "seconds": self.seconds}
+        told = {"performance": self.performance} if self.performance else {}
+        return {"curve": self.curve, "seconds": self.seconds, **told}
 
     def go_on_from(self, step: int, state: Mapping[str, Any]) -> None:
         self.step, self._spent = step, float(state.get("seconds", 0.0))
         self.curve = [(at, seen, loss) for at, seen, loss in state["curve"]]
+        self.performance[:] = state.get("performance", ())
 
     def why(self, dtype: str = "float32") -> str:
         """Why a run is called diverged, and what helps."""

@@ -28,6 +28,7 @@ from scalept_lab.train.outcome import Watch
 from scalept_lab.train.placement import device_for
 from scalept_lab.train.step import set_up, stepper, to
 
+Batch = tuple[np.ndarray, np.ndarray]
 ENDLESS = 10**9  # steps that a stream of batches may be asked for
 
 
@@ -64,8 +65,12 @@ def start(config: TrainConfig, corpus: Prepared | None = None) -> Run:
     return Run(config, corpus, made.whole(), made.optimizer, Watch.of(config))
 
 
-def go_on(run: Run, rates: Iterable[float], watch: bool = False) -> Run:
+def go_on(
+    run: Run, rates: Iterable[float], watch: bool = False, batches: Iterable[Batch] | None = None
+) -> Run:
     """Train one step for each of `rates`, fractions of the peak rate, on the batches that come next. Returns `run`.
+
+    batches: other batches (x_BxL, y_BxL) than those of the run's own stream.
 
     A run whose loss has left the range of a model takes no more steps: `run.watch.diverged`.
     watch: also note the length of every gradient before it is clipped, at the price of computing it twice.
@@ -74,7 +79,7 @@ def go_on(run: Run, rates: Iterable[float], watch: bool = False) -> Run:
     device = device_of(run.model)
     step = stepper(run.model, run.optimizer, run.config, device.type)
     run.watch.start()
-    for rate, (x_BxL, y_BxL) in zip(rates, _batches(run), strict=False):
+    for rate, (x_BxL, y_BxL) in zip(rates, _batches(run) if batches is None else batches, strict=False):
         if run.watch.diverged:
             break
         if not rate >= 0:

@@ -167,3 +167,17 @@ def test_one_row_by_hand():
         "plain  2.800   1.00   1.00  baseline",
         "arm    2.500   1.00   3.00  -0.300 (-2.841 to +2.241)",
     ]
+
+
+def test_a_metric_takes_the_place_of_the_loss_whatever_the_windows():
+    def read(seed, loss, metric, **fields):
+        return record(seed, loss, **fields).model_copy(update={"metrics": {"read_64": metric + seed / 10}})
+
+    plain = [read(seed, 2.0, 1.0) for seed in range(5)]
+    short = [read(seed, 9.0, 0.9, arm="short", model={"context": 32}) for seed in range(5)]
+    found = compare.compare({"plain": plain, "short": short}, "plain", "tokens", metric="read_64")[1]
+    assert found.loss == pytest.approx(1.1) and found.difference.mean == pytest.approx(-0.1)
+    with pytest.raises(InputError, match="windows of"):
+        compare.compare({"plain": plain, "short": short}, "plain", "tokens")
+    with pytest.raises(InputError, match="metric: expected"):
+        compare.compare({"plain": plain, "short": short}, "plain", "tokens", metric="read_8")

@@ -200,3 +200,17 @@ def test_loss_ratio_and_spikes_by_hand():
     found = noise.summary(losses, np.arange(1, 101))
     assert found == pytest.approx({"spikes": 1, "largest_ratio": 2, "norm_median": 50.5, "norm_p99": 99.01})
     assert noise.spikes([1.0] * 10) == 0
+
+
+def test_what_is_left_without_the_hardness_of_the_text():
+    rng = np.random.default_rng(0)
+    hard = 2 + np.convolve(rng.standard_normal(200), np.ones(10) / 10, "same")
+    own = 2 + 2 * np.exp(-np.arange(200) / 30)
+    losses = own + hard - hard.mean()
+    assert noise.beyond(losses, hard) == pytest.approx(own)
+    assert noise.spikes(losses) > 0 == noise.spikes(noise.beyond(losses, hard))
+    losses[120:135] *= 1.5
+    assert noise.spikes(noise.beyond(losses, hard)) == 1
+    for bad in (hard[1:], hard * np.nan):
+        with pytest.raises(InputError, match="hardness: expected 200 numbers, one for each loss, got"):
+            noise.beyond(losses, bad)

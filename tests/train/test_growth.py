@@ -176,3 +176,15 @@ def test_noise_is_as_large_as_asked_cancels_over_copies_and_spares_tables(run):
         assert added.unflatten(1, (3, 16)).sum(1).abs().max() < 1e-5
     other = growth.widen(run.model, 48, noise=0.5, seed=4).state_dict()
     assert not torch.equal(other["head.weight"], noisy["head.weight"])
+
+
+def test_weights_of_ones_own_go_on_with_the_moments_of_the_run(run):
+    state = growth.deep_state(run.model.state_dict(), 5)
+    deep = growth.grow(stepwise.branch(run), DEEP, "zero", state=state)
+    assert all(torch.equal(weight, state[name]) for name, weight in deep.model.state_dict().items())
+    assert len(deep.optimizer.state) == 10
+    small = {**state, "head.weight": state["head.weight"][:, :8]}
+    for bad, words in (({}, "Missing key"), (small, "head.weight"), ([1], "state: expected")):
+        with pytest.raises(InputError, match=words) as error:
+            growth.grow(stepwise.branch(run), DEEP, state=bad)
+        assert "\n" not in str(error.value)
