@@ -55,6 +55,7 @@ class Score:
     loss: float
     seconds: float = 0.0
     predictions: np.ndarray = field(default_factory=lambda: np.zeros(0, int), repr=False, compare=False)
+    logits: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)), repr=False, compare=False)
 
 
 def scores(labels: Sequence[int], predictions: Sequence[int]) -> dict[str, float]:
@@ -173,7 +174,7 @@ def tokenize(tokenizer: Any, pairs: Any, length: int) -> datasets.Dataset:
 
 @torch.no_grad()
 def evaluate(model: Any, tokenizer: Any, test: Any, length: int = LENGTH, chunk: int = 128) -> Score:
-    """The scores of a classifier on pairs, and its predictions. A pair is cut to `length` tokens, or to the model's own."""
+    """The scores of a classifier on pairs, its predictions and its logits (pairs, 2). A pair is cut to `length` tokens, or to the model's own."""
     check_columns(test)
     length = _fitting(model, tokenizer, length)
     model.eval()
@@ -183,7 +184,7 @@ def evaluate(model: Any, tokenizer: Any, test: Any, length: int = LENGTH, chunk:
     labels = torch.tensor(list(test["label"]))
     predictions = logits.argmax(-1)
     loss = torch.nn.functional.cross_entropy(logits, labels).item()
-    return Score(**scores(labels.tolist(), predictions.tolist()), loss=loss, predictions=predictions.numpy())
+    return Score(**scores(labels.tolist(), predictions.tolist()), loss=loss, predictions=predictions.numpy(), logits=logits.numpy())
 
 
 def _batches(tokenizer: Any, pairs: Any, length: int, chunk: int, device: Any) -> Any:
