@@ -5,6 +5,10 @@ from scalept_lab.rooms import shown
 __getattr__, __dir__, __all__ = shown(__name__, {
     "pairs": "load_pairs",
     "bert": "",
+    "lora": "",
+    "disturb": "",
+    "calibration": "",
+    "heads": "",
     "finetuning": "FineTuning finetune load_checkpoint",
     "measure": "Start",
 })  # fmt: skip
