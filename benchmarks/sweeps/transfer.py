@@ -85,20 +85,20 @@ def adaptation(seeds: Sequence[int]) -> Rounds:
     """
     tried = {
         (rank, rate, seed): adapted(MOST, rank, 400, rate, seed, split="choose")
-        for rank in RANKS for rate in RATES.get(rank, LOW_RANK_RATES) for seed in seeds[:3]
+        for rank in RANKS for rate in RATES.get(rank, LOW_RANK_RATES) for seed in seeds[:2]
     }  # fmt: skip
     found = {record.id: record for record in (yield list(tried.values()))}
     chosen = {
         rank: max(
             RATES.get(rank, LOW_RANK_RATES),
-            key=lambda rate: sum(found[tried[rank, rate, seed].id].metrics["accuracy"] for seed in seeds[:3]),
+            key=lambda rate: sum(found[tried[rank, rate, seed].id].metrics["accuracy"] for seed in seeds[:2]),
         )
         for rank in RANKS
     }
     yield [
         *(adapted(MOST, rank, pairs, chosen[rank], seed)
-          for pairs in (64, 400, 2400) for rank in RANKS for seed in seeds),
-        *(adapted(Start(Shape(), 0), 0, 2400, chosen[0], seed) for seed in seeds),
+          for pairs in (64, 400, 1000) for rank in RANKS for seed in seeds),
+        *(adapted(Start(Shape(), 0), 0, 1000, chosen[0], seed) for seed in seeds),
     ]  # fmt: skip
 
 
