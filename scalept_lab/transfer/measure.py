@@ -59,15 +59,22 @@ VERSION = 3  # of the construction below: a checkpoint of another one is not tak
 
 @dataclass(frozen=True)
 class Start:
-    """What fine-tuning begins from: a shape, the sequences it was pre-trained on (0: from scratch), the seed."""
+    """What fine-tuning begins from: a shape, the sequences it was pre-trained on (0: from scratch), the seed, the rate."""
 
     shape: Shape = field(default_factory=Shape)
     sequences: int = 0
     seed: int = 0
+    lr: float = Pretraining.lr
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What makes it what it is. The usual rate goes without saying, as it did when the first starts were named."""
+        found = asdict(self)
+        return found if self.lr != Pretraining.lr else {name: found[name] for name in found if name != "lr"}
 
     @property
     def name(self) -> str:
-        text = json.dumps([VERSION, asdict(self)], sort_keys=True)
+        text = json.dumps([VERSION, self.told], sort_keys=True)
         return f"bert-{self.shape.depth}x{self.shape.width}-{self.sequences}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
@@ -157,7 +164,7 @@ def pretrained(
     curve: list = []
     began = time.process_time()
     if start.sequences:
-        plan = Pretraining(start.sequences, seed=start.seed)
+        plan = Pretraining(start.sequences, lr=start.lr, seed=start.seed)
         curve = pretrain(model.to(machine.device()), of.tokenizer, of.texts, plan, progress)
     with folders.writing(folder), quiet():
         folder.mkdir(parents=True, exist_ok=True)
@@ -249,7 +256,7 @@ def described(
     """What the record of `measure` says of the run: its config, whose `config.run_id` is its name."""
     plan = FineTuning(**{**asdict(plan or FineTuning()), "seed": seed})
     return {
-        "kind": "transfer", "version": VERSION, "start": asdict(start), "negatives": negatives, "pairs": pairs,
+        "kind": "transfer", "version": VERSION, "start": start.told, "negatives": negatives, "pairs": pairs,
         "tests": tests, "plan": asdict(plan),
         **({} if rank is ALL else {"rank": rank}), **({} if split == "test" else {"split": split}),
     }  # fmt: skip
