@@ -137,7 +137,10 @@ def shaped(start: Start, seed: int) -> RunRecord:
     record = measure(start, of, 400, seed)
     folder = pretrained(start, of)
     *_, (_, _, pair_loss) = json.loads((folder / "curve.json").read_text(encoding="utf-8"))["curve"]
-    found = {"pair loss": pair_loss, "masked loss": masked_loss(load_pretraining(folder), of.tokenizer, of.heldout["old"])}
+    found = {
+        "pair loss": pair_loss,
+        "masked loss": masked_loss(load_pretraining(folder), of.tokenizer, of.heldout["old"]),
+    }
     config = {**record.config, "study": "structure"}
     return record.model_copy(
         update={"config": config, "id": run_id(config), "metrics": {**record.metrics, **found}}

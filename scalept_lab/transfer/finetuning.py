@@ -184,7 +184,12 @@ def evaluate(model: Any, tokenizer: Any, test: Any, length: int = LENGTH, chunk:
     labels = torch.tensor(list(test["label"]))
     predictions = logits.argmax(-1)
     loss = torch.nn.functional.cross_entropy(logits, labels).item()
-    return Score(**scores(labels.tolist(), predictions.tolist()), loss=loss, predictions=predictions.numpy(), logits=logits.numpy())
+    return Score(
+        **scores(labels.tolist(), predictions.tolist()),
+        loss=loss,
+        predictions=predictions.numpy(),
+        logits=logits.numpy(),
+    )
 
 
 def _batches(tokenizer: Any, pairs: Any, length: int, chunk: int, device: Any) -> Any:

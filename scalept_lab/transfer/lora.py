@@ -71,8 +71,12 @@ def adapt(
              if name in wanted and isinstance(child, nn.Linear)]  # fmt: skip
     if not found:
         names = sorted({name for _, name, child in _children(model) if isinstance(child, nn.Linear)})
-        raise InputError(f"targets: expected names among {', '.join(names)}, got {', '.join(wanted) or 'none'}")
-    made = [layer(getattr(parent, name), rank, 2.0 * rank if alpha is None else alpha) for parent, name in found]
+        raise InputError(
+            f"targets: expected names among {', '.join(names)}, got {', '.join(wanted) or 'none'}"
+        )
+    made = [
+        layer(getattr(parent, name), rank, 2.0 * rank if alpha is None else alpha) for parent, name in found
+    ]
     probe(model)
     for (parent, name), new in zip(found, made, strict=True):
         for factor in new.parameters(recurse=False):
