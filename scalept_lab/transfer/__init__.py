@@ -8,4 +8,5 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "checkpoints": "load_checkpoint",
     "finetuning": "FineTuning finetune",
     "measure": "Start",
+    "membership": "",
 })  # fmt: skip
