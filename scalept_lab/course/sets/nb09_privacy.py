@@ -186,10 +186,10 @@ _ATTACK_DIAGNOSES, _ATTACK_SLIPS = slips(
      "large: exp overflows. Take the largest logit of a row off first; the loss does not change."),
     (">= threshold", "> threshold", "at least", '"member" is said where the score is at least the threshold: yours leaves out '
      "the pairs that have just that score."),
-    ("np.mean(theirs >= threshold)", "np.mean(scores >= threshold)", "of the others", "`allowed` is a share of the others, not of "
-     "all pairs: the threshold has to be found on them."),
-    ("if share > allowed", "if share >= allowed", "at most", "a threshold that accuses exactly `allowed` is one that may be used: "
-     "at most is meant."),
+    ("np.mean(theirs >= threshold)", "np.mean(scores >= threshold)", "of the others", "`allowed` is a share of the others, not "
+     "of all pairs: the threshold has to be found on them."),
+    ("if share > allowed", "if share >= allowed", "at most", "a threshold that accuses exactly `allowed` is one that may be "
+     "used: at most is meant."),
 )  # fmt: skip
 
 EXERCISES: tuple[Exercise, ...] = (
@@ -202,11 +202,11 @@ EXERCISES: tuple[Exercise, ...] = (
             _roc_cases,
             names=["by hand", "twenty scores", "with ties", "two scores", "all equal"],
             diagnoses=_ROC_DIAGNOSES,
-            right="The area is the probability that a member scores above another, ties half: counted pair by pair, it is the same.",
+            right="The area is the probability that a member scores above another, ties half: counted pair by pair, too.",
         ),
         (
-            "Sort by score, the largest first. What are caught and accused if the threshold lies just below the i-th of them? Two "
-            "running counts say it.",
+            "Sort by score, the largest first. What are caught and accused if the threshold lies just below the i-th of them? "
+            "Two running counts say it.",
             "A threshold cannot lie between equal scores. Of each run of equal ones only the last is a point of the curve.",
             "np.cumsum counts; np.flatnonzero(ranked[1:] != ranked[:-1]) finds where a run ends, and the last place ends one, "
             "too. Put (0, 0) in front, and add up trapezoids: width times the mean of both heights.",
@@ -256,8 +256,8 @@ EXERCISES: tuple[Exercise, ...] = (
     ),
     Exercise(
         f"09.{FIRST + 2}",
-        "A classifier is right on 94 % of its training pairs and on 70 % of others. An attacker who sees only whether it is right "
-        'says "member" where it is. What share of the members does he catch (caught), and what is the area under his curve, '
+        "A classifier is right on 94 % of its training pairs and on 70 % of others. An attacker who sees only whether it is "
+        'right says "member" where it is. What share of the members does he catch (caught), and what is the area under his curve, '
         "through (0, 0), his one point and (1, 1) (auc)?",
         several(
             caught=number(
@@ -313,15 +313,15 @@ answer = {"caught": caught, "auc": accused * caught / 2 + (1 - accused) * (caugh
         f"09.{FIRST + 3}",
         "You want to know whether a model gives away its training pairs, and nothing else. The members are pairs of functions of "
         "some modules. Whom do you take as the others? 'test': the test pairs, of other modules. 'rest': pairs of the same "
-        "functions and sentences, joined differently. 'dealt': pairs of other functions of the same modules, dealt out at random. "
-        "'easy': pairs of the same modules on which the model is right.",
+        "functions and sentences, joined differently. 'dealt': pairs of other functions of the same modules, dealt out at "
+        "random. 'easy': pairs of the same modules on which the model is right.",
         choice(
             "dealt",
             {
                 "dealt": "",
                 "test": "other modules have other words: an attack may tell the module, and look as if it told membership.",
-                "rest": "a pair that shares a sentence with a member was half trained on, with the other label: its loss is raised "
-                "by that.",
+                "rest": "a pair that shares a sentence with a member was half trained on, with the other label: its loss is "
+                "raised by that.",
                 "easy": "choosing the others by the model's answers changes their losses, and so what the attack sees.",
             },
             right="Members and others then differ in nothing but membership. The same deal gives a third group for the null.",
