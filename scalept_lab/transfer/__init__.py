@@ -9,6 +9,8 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "disturb": "",
     "calibration": "",
     "heads": "",
-    "finetuning": "FineTuning finetune load_checkpoint",
+    "checkpoints": "load_checkpoint",
+    "finetuning": "FineTuning finetune",
     "measure": "Start",
+    "membership": "",
 })  # fmt: skip

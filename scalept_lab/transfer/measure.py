@@ -36,12 +36,8 @@ from scalept_lab.transfer.bert import (
     quiet,
     segments,
 )
-from scalept_lab.transfer.finetuning import (
-    METRICS,
-    FineTuning,
-    finetune,
-    load_checkpoint,
-)
+from scalept_lab.transfer.checkpoints import load_checkpoint
+from scalept_lab.transfer.finetuning import METRICS, FineTuning, finetune
 from scalept_lab.transfer.lora import adapt, probe, trainable
 from scalept_lab.transfer.pairs import Function, build_task, functions, pair_up, part_of, subset
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from refusals import one_line
 
-from scalept_lab.transfer import finetuning, heads
+from scalept_lab.transfer import checkpoints, heads
 
 TOKENS = ["[CLS]", "a", "##b", "1", "[SEP]", "a", "1", "##b", "a", "[SEP]"]
 
@@ -33,7 +33,7 @@ def test_a_head_that_reads_the_same_word_is_told_from_an_even_one(small, checkpo
 
 
 def test_pairs_without_a_shared_word_are_left_out(small, checkpoint):
-    model, tokenizer = finetuning.load_checkpoint(checkpoint)
+    model, tokenizer = checkpoints.load_checkpoint(checkpoint)
     apart = small.test.select(range(2)).map(lambda row: {"sentence1": "a b", "sentence2": "c d"})
     one_line(
         lambda: heads.same_word(model, tokenizer, apart), "pairs: expected some that share a word, got none"

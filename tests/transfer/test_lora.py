@@ -6,7 +6,7 @@ import pytest
 import torch
 from refusals import one_line
 
-from scalept_lab.transfer import finetuning, lora
+from scalept_lab.transfer import checkpoints, finetuning, lora
 from scalept_lab.transfer.finetuning import FineTuning
 
 
@@ -42,7 +42,7 @@ def test_alpha_is_a_positive_number():
 
 def test_only_factors_and_head_learn_and_merging_keeps_the_function(small, checkpoint):
     torch.manual_seed(0)
-    model, tokenizer = finetuning.load_checkpoint(checkpoint)
+    model, tokenizer = checkpoints.load_checkpoint(checkpoint)
     all_weights, head = lora.trainable(model), sum(p.numel() for p in model.classifier.parameters())
     width, blocks = model.config.hidden_size, model.config.num_hidden_layers
     before = {name: value.clone() for name, value in model.state_dict().items()}
@@ -63,7 +63,7 @@ def test_only_factors_and_head_learn_and_merging_keeps_the_function(small, check
     assert lora.merge(model) is model and set(model.state_dict()) == set(before)
     merged = finetuning.evaluate(model, tokenizer, small.test).logits
     assert merged == pytest.approx(adapted, abs=1e-5)
-    plain = finetuning.load_checkpoint(checkpoint)[0]
+    plain = checkpoints.load_checkpoint(checkpoint)[0]
     assert abs(finetuning.evaluate(plain, tokenizer, small.test).logits - merged).max() > 1e-3
 
 
@@ -71,14 +71,14 @@ def test_a_layer_of_ones_own_is_put_in(checkpoint):
     class Doubled(lora.LowRank):
         pass
 
-    model, _ = finetuning.load_checkpoint(checkpoint)
+    model, _ = checkpoints.load_checkpoint(checkpoint)
     lora.adapt(model, 2, alpha=8.0, targets=["key"], layer=Doubled)
     (found,) = [module for module in model.modules() if isinstance(module, Doubled)]
     assert found is model.bert.encoder.layer[0].attention.self.key and found.scale == 4.0
 
 
 def test_what_cannot_be_adapted_is_refused(checkpoint):
-    model, _ = finetuning.load_checkpoint(checkpoint)
+    model, _ = checkpoints.load_checkpoint(checkpoint)
     one_line(
         lambda: lora.adapt(model, 2, targets=["q_proj"]), "targets: expected names among classifier, dense"
     )
@@ -96,5 +96,5 @@ def test_what_cannot_be_adapted_is_refused(checkpoint):
 
 
 def test_a_probe_learns_with_its_own_layer_alone(checkpoint):
-    model, _ = finetuning.load_checkpoint(checkpoint)
+    model, _ = checkpoints.load_checkpoint(checkpoint)
     assert lora.trainable(lora.probe(model)) == 2 * (model.config.hidden_size + 1)
