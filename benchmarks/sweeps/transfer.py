@@ -126,15 +126,15 @@ def structure(seeds: Sequence[int]) -> Rounds:
     """A seed draws the first weights, the order of pre-training, and what fine-tuning draws. The metrics hold what
     pre-training ended with: the loss of the pair task over its last steps, the masked loss on held-out texts."""
     yield [
-        Job({**described(replace(most, seed=seed), "corpus", 400, seed), "study": "structure"},
+        Job({**described(replace(most, seed=seed), "corpus", 1000, seed), "study": "structure"},
             partial(shaped, most, seed), partial(fingerprint, "corpus"))
-        for shape in SHAPES for most in [Start(shape, 25_000, lr=4e-3)] for seed in seeds
+        for shape in SHAPES for most in [Start(shape, 60_000)] for seed in seeds
     ]  # fmt: skip
 
 
 def shaped(start: Start, seed: int) -> RunRecord:
     of, start = task(), replace(start, seed=seed)
-    record = measure(start, of, 400, seed)
+    record = measure(start, of, 1000, seed)
     folder = pretrained(start, of)
     *_, (_, _, pair_loss) = json.loads((folder / "curve.json").read_text(encoding="utf-8"))["curve"]
     found = {
