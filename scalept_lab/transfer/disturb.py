@@ -28,7 +28,8 @@ def rename(
 ) -> datasets.Dataset:  # fmt: skip
     """Give a share of the names of each function new ones, v0, v1, …, the same one wherever the name stands in the pair.
 
-    which  "own": names that the sentence does not use; "short": those of them with one or two letters; "shared": those that it does use, renamed in both;
+    which  "own": names that the sentence does not use; "short": those of them with one or two letters;
+           "shared": names that it does use, renamed in both;
            "one side": all names, but in the function alone, so that sentence and function no longer share them
     A name is a word of letters that is no keyword of Python. Raises: InputError for another `which`, or a share outside [0, 1].
     """

@@ -136,7 +136,10 @@ def tokenize(tokenizer: Any, pairs: Any, length: int) -> datasets.Dataset:
 
 @torch.no_grad()
 def evaluate(model: Any, tokenizer: Any, test: Any, length: int = LENGTH, chunk: int = 128) -> Score:
-    """The scores of a classifier on pairs, its predictions and its logits (pairs, 2). A pair is cut to `length` tokens, or to the model's own."""
+    """The scores of a classifier on pairs, its predictions and its logits (pairs, 2).
+
+    A pair is cut to `length` tokens, or to the model's own.
+    """
     check_columns(test)
     length = _fitting(model, tokenizer, length)
     model.eval()

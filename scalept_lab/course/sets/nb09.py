@@ -15,6 +15,7 @@ import numpy as np
 
 from scalept_lab.course.answers import Verdict, build, choice, judged, number, several
 from scalept_lab.course.exercises import Exercise
+from scalept_lab.course.sets import nb09_privacy
 from scalept_lab.course.sets.pieces import NUMPY, skeleton, slips, source
 
 # --- 09.1: the loss -------------------------------------------------------------------------------------------------------
@@ -413,8 +414,8 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray, bins: int = 10)
     """
     edges = np.linspace(0, 1, bins + 1)
     error = 0.0
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
-        inside = (confidence > low) & (confidence <= high)
+    for k in range(bins):
+        inside = (confidence > edges[k]) & (confidence <= edges[k + 1])
         if inside.any():
             gap = abs(confidence[inside].mean() - right[inside].mean())
             error += inside.mean() * gap
@@ -438,10 +439,10 @@ _ERROR_DIAGNOSES, _ERROR_SLIPS = slips(
      "share of the predictions that it holds."),
     ("abs(confidence[inside].mean() - right[inside].mean())", "(confidence[inside].mean() - right[inside].mean())",
      "cancel", "bins that are too sure and bins that are too careful cancel: take the distance, without its sign."),
-    ("abs(confidence[inside].mean() - right[inside].mean())", "abs((low + high) / 2 - right[inside].mean())", "middle of the "
-     "bin", "this compares with the middle of the bin; take the mean of the confidences that are in it."),
-    ("confidence <= high", "confidence < high", "lost", "predictions with a confidence of exactly 1 are lost: a bin includes "
-     "its upper end."),
+    ("abs(confidence[inside].mean() - right[inside].mean())", "abs((edges[k] + edges[k + 1]) / 2 - right[inside].mean())",
+     "middle of the bin", "this compares with the middle of the bin; take the mean of the confidences that are in it."),
+    ("confidence <= edges[k + 1]", "confidence < edges[k + 1]", "lost", "predictions with a confidence of exactly 1 "
+     "are lost: a bin includes its upper end."),
     ("error += inside.mean() * gap", "error = max(error, gap)", "largest gap", "this is the largest gap (the maximum calibration "
      "error); the expected one is a weighted mean."),
 )  # fmt: skip
@@ -551,7 +552,7 @@ EXERCISES = (
         "80/10/10, and label them alone.",
         judged(_judge_corrupt, wanted="shares counted on 48,000 tokens"),
         (
-            "How many draws does a token need: one, or one that says whether it is chosen and another that says what becomes of it?",
+            "Does a token need one draw, or one that says whether it is chosen and another that says what becomes of it?",
             "Two arrays of random numbers of the shape of ids, and masks made of comparisons. Take the labels before anything is "
             "changed, and change a copy.",
             "chosen = first draw below 0.15 and not special; of these, second draw below 0.8: [MASK]; from 0.8 to 0.9: "
@@ -742,9 +743,9 @@ answer = 400 * (0.256 / 0.32) ** (-1 / alpha)""",
         "nothing but A and B trained, merged() one plain layer that does the same, a rank above the width refused.",
         judged(_judge_lora, wanted="a class, judged before, during and after three steps of training"),
         (
-            "What has to be zero at first so that the new layer starts as the old one, and why must the other factor not be zero?",
-            "In __init__: super().__init__(), check the rank, freeze the parameters of linear with requires_grad_(False), and make "
-            "two torch.nn.Parameter. x has its features last, so A x is x @ down.T.",
+            "What has to be zero at first so that the new layer starts as the old one? Why must the other factor not be?",
+            "In __init__: super().__init__(), check the rank, freeze the parameters of linear (requires_grad_(False)), make two "
+            "torch.nn.Parameter. x has its features last, so A x is x @ down.T.",
             "merged(): a new torch.nn.Linear of the same sizes, load_state_dict from linear, and inside torch.no_grad() add "
             "scale · (up @ down) to its weight.",
         ),
@@ -769,8 +770,8 @@ answer = 400 * (0.256 / 0.32) ** (-1 / alpha)""",
         ),
         (
             "Which run begins with another output than the model that it adapts? Which factors moved at all?",
-            "The gradient of B is a product with A, and that of A a product with B. What follows if one of them is zero, and what "
-            "if both are?",
+            "The gradient of B is a product with A, and that of A a product with B. What follows if one of them is zero? "
+            "If both are?",
             "A factor that has a gradient and an optimizer moves. Where neither moves, ask whether it had a gradient.",
         ),
         """answer = {
@@ -854,8 +855,8 @@ answer = 400 * (0.256 / 0.32) ** (-1 / alpha)""",
         (
             "Which of the scores can change when all logits are divided by the same number?",
             "Write the cross-entropy as a function of ln T, as in 09.1, and let scipy find its minimum.",
-            "cost(log_T): scaled = logits / exp(log_T), log of the sum of exp minus the label's own, the mean. Bounds ln 0.05 and "
-            "ln 20; return exp of what minimize_scalar calls .x.",
+            "cost(log_T): scaled = logits / exp(log_T), log of the sum of exp minus the label's own, the mean. Bounds ln 0.05 "
+            "and ln 20; return exp of what minimize_scalar calls .x.",
         ),
         source(fit_temperature, NUMPY),
         kind="build",
@@ -924,4 +925,5 @@ answer = 400 * (0.256 / 0.32) ** (-1 / alpha)""",
         ),
         placeholder={"typos": ..., "prefix": ..., "own": ..., "shared": ..., "one_side": ...},
     ),
+    *nb09_privacy.EXERCISES,
 )
