@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "planning": "plot_overlap plot_plan plot_sent plot_timeline",
     "numbers": "plot_footprint plot_format_losses plot_formats plot_gradients plot_memory_parts plot_rounding "
         "plot_speedup",
+    "privacy": "plot_leak plot_roc",
     "roofline": "plot_roofline",
     "runs": "plot_curves plot_guess plot_isoflop plot_sweep",
     "style": "log_axis power_of_ten show",
