@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 from scalept_lab.errors import InputError
 from scalept_lab.plots import style as look
 from scalept_lab.plots.charts import mean_and_interval
-from scalept_lab.plots.style import BLUE, GREEN, ORANGE, VERMILLION, label
+from scalept_lab.plots.style import BLUE, COLORS, GREEN, ORANGE, VERMILLION, label
 
 
 def plot_scores(
@@ -210,4 +210,30 @@ def plot_forgetting(
     ax.margins(y=0.2)
     ax.legend(loc="upper right", ncols=2, **look.LEGEND)
     label(ax, "share of old text in what is learned (replay)", "change of the masked loss (nats)", title)
+    return fig
+
+
+def plot_events(runs: Mapping[str, Mapping[str, tuple[Any, Any]]], title: str = "") -> Figure:
+    """What TensorBoard shows of its event files, a panel for each tag: run -> tag -> (steps, values).
+
+    Raises: InputError without runs, or where a run lacks a tag of the first.
+    """
+    if not runs:
+        raise InputError("runs: expected at least one, got none")
+    tags = list(next(iter(runs.values())))
+    fig, axes = look.canvas(1, len(tags), size=(4.4 * len(tags), 3.6), squeeze=False)
+    for ax, tag in zip(axes[0], tags, strict=True):
+        for i, (run, curves) in enumerate(runs.items()):
+            if tag not in curves:
+                raise InputError(f"{run}: expected the tag {tag}, got {', '.join(curves)}")
+            ax.plot(
+                *curves[tag],
+                color=COLORS[i],
+                linestyle=("-", "--", "-.", ":")[i % 4],
+                linewidth=1.7,
+                label=run,
+            )
+        label(ax, "step", tag)
+    axes[0, 0].legend(loc="best", **look.LEGEND)
+    fig.suptitle(title, x=0.01, ha="left", fontsize=11)
     return fig

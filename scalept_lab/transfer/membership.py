@@ -90,20 +90,26 @@ def interval(scores: Any, members: Any, z: float = 1.96) -> tuple[float, float]:
 
 
 @torch.no_grad()
-def losses(model: Any, tokenizer: Any, pairs: datasets.Dataset, chunk: int = 128) -> np.ndarray:
+def logits(model: Any, tokenizer: Any, pairs: datasets.Dataset, chunk: int = 128) -> np.ndarray:
+    """(n, 2): what the model says of each pair. Raises: InputError for pairs without the columns."""
+    check_columns(pairs)
+    model.eval()
+    rows, found = tokenize(tokenizer, pairs, LENGTH).remove_columns("label"), []
+    for start in range(0, len(rows), chunk):
+        batch = tokenizer.pad(rows[start : start + chunk], return_tensors="pt").to(model.device)
+        found.append(model(**batch).logits.float().cpu())
+    return torch.cat(found).numpy()
+
+
+def losses(model: Any, tokenizer: Any, pairs: datasets.Dataset) -> np.ndarray:
     """(n,): the loss of each pair, -ln of the probability that the model gives to its label, in nats.
 
     Raises: InputError for pairs without the columns.
     """
-    check_columns(pairs)
-    model.eval()
-    rows, found = tokenize(tokenizer, pairs, LENGTH), []
-    for start in range(0, len(rows), chunk):
-        part = rows[start : start + chunk]
-        labels = torch.tensor(part.pop("label"))
-        logits = model(**tokenizer.pad(part, return_tensors="pt").to(model.device)).logits.float().cpu()
-        found.append(torch.nn.functional.cross_entropy(logits, labels, reduction="none"))
-    return torch.cat(found).numpy()
+    said = torch.from_numpy(logits(model, tokenizer, pairs))
+    return torch.nn.functional.cross_entropy(
+        said, torch.tensor(list(pairs["label"])), reduction="none"
+    ).numpy()
 
 
 def groups(of: Task, pairs: int, seed: int = 0) -> dict[str, datasets.Dataset]:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from scalept_lab.data.sources import TABLES, hub_reachable, is_path
 from scalept_lab.errors import InputError
+from scalept_lab.folders import writing
 
 if TYPE_CHECKING:
     import datasets
@@ -31,6 +32,7 @@ NAMES = {  # what other data sets call them, the paraphrase corpus (MRPC) itself
     "sentence2": ("#2 string", "question2", "hypothesis", "text_b"),
     "label": ("quality", "is_duplicate", "labels"),
 }
+MRPC = ("Quality", "#1 ID", "#2 ID", "#1 String", "#2 String")
 YES = ("1", "true", "yes", "y", "equivalent", "paraphrase", "duplicate", "match")
 NO = (
     "0",
@@ -291,6 +293,24 @@ def load_pairs(name: str, split: str = "train") -> datasets.Dataset:
     """
     local = is_path(name) or Path(name).suffix.lower() in LOADERS
     return as_pairs((_local if local else _of_the_hub)(name, split), name)
+
+
+def save_as_mrpc(pairs: datasets.Dataset, path: str | Path) -> None:
+    """Write pairs as MRPC is published: a byte-order mark, tabs, its own column names, quotation marks as they stand.
+
+    Raises: InputError for a sentence with a tab or a line break in it, and where nothing can be written.
+    """
+    check_columns(pairs)
+    lines = ["\t".join(MRPC)]
+    for row, pair in enumerate(pairs):
+        cells = [str(pair["label"]), f"{2 * row + 1}", f"{2 * row + 2}", pair["sentence1"], pair["sentence2"]]
+        if any(mark in cell for cell in cells for mark in "\t\r\n"):
+            raise InputError(
+                f"pairs: expected sentences without tabs and line breaks, got one in row {row}; replace them"
+            )
+        lines.append("\t".join(cells))
+    with writing(path):
+        Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8-sig")
 
 
 def _local(name: str, split: str) -> datasets.Dataset:

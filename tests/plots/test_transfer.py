@@ -7,6 +7,7 @@ import pytest
 from figures import main_axes
 from refusals import one_line
 
+from scalept_lab.errors import InputError
 from scalept_lab.plots import transfer
 
 
@@ -99,3 +100,15 @@ def test_what_is_gained_and_what_is_forgotten():
         )
     assert ax.containers[0][0].get_x() < ax.containers[1][0].get_x()
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["0%", "25%"]
+
+
+def test_events_have_a_panel_for_each_tag():
+    curves = {"train/loss": ([1, 2], [0.7, 0.6]), "train/learning_rate": ([1, 2], [1e-4, 0.0])}
+    fig = transfer.plot_events({"pre-trained": curves, "from scratch": curves}, title="Both fall")
+    assert [ax.get_ylabel() for ax in fig.axes] == list(curves) and fig.get_suptitle() == "Both fall"
+    assert [line.get_label() for line in fig.axes[1].get_lines()] == ["pre-trained", "from scratch"]
+    assert fig.axes[0].get_lines()[1].get_ydata().tolist() == [0.7, 0.6]
+    with pytest.raises(InputError, match="at least one"):
+        transfer.plot_events({})
+    with pytest.raises(InputError, match="b: expected the tag train/learning_rate, got train/loss"):
+        transfer.plot_events({"a": curves, "b": {"train/loss": curves["train/loss"]}})

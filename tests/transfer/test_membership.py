@@ -80,7 +80,9 @@ def test_no_function_and_no_sentence_is_in_two_groups(many):
 def test_losses_are_those_of_evaluate(small, checkpoint):
     model, tokenizer = load_checkpoint(checkpoint)
     test = small.test.select(range(11))
-    found = membership.losses(model, tokenizer, test, chunk=4)
+    found = membership.losses(model, tokenizer, test)
+    whole, parts = (membership.logits(model, tokenizer, test, chunk) for chunk in (128, 4))
+    assert np.allclose(whole, parts, atol=1e-5) and whole.shape == (11, 2)
     score = evaluate(model, tokenizer, test)
     assert found.mean() == pytest.approx(score.loss, rel=1e-5)
     assert np.mean(found < np.log(2)) == pytest.approx(score.accuracy)

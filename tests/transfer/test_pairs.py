@@ -293,6 +293,20 @@ def test_the_paraphrase_corpus_as_it_is_published(tmp_path, file):
     assert len(pairs.load_pairs(str(tmp_path), "validation")) == 2
 
 
+def test_pairs_written_as_mrpc_come_back(tmp_path):
+    made = table(sentence1=['a "b', "NA"], sentence2=["c", "null"], label=[1, 0])
+    pairs.save_as_mrpc(made, tmp_path / "train.tsv")
+    assert (tmp_path / "train.tsv").read_bytes().startswith("\ufeffQuality\t#1 ID\t#2 ID\t#1 String".encode())
+    found = pairs.load_pairs(str(tmp_path))
+    assert [found[name][:] for name in pairs.COLUMNS[:3]] == [made[name][:] for name in pairs.COLUMNS[:3]]
+    bad = table(sentence1=["a\tb"], sentence2=["c"], label=[1])
+    one_line(
+        lambda: pairs.save_as_mrpc(bad, tmp_path / "bad.tsv"),
+        "without tabs and line breaks, got one in row 0",
+    )
+    assert not (tmp_path / "bad.tsv").exists()
+
+
 def test_other_files_that_hold_pairs(tmp_path):
     import datasets
 

@@ -256,9 +256,9 @@ EXERCISES: tuple[Exercise, ...] = (
     ),
     Exercise(
         f"09.{FIRST + 2}",
-        "A classifier is right on 94 % of its training pairs and on 70 % of others. An attacker who sees only "
-        'whether it is right says "member" where it is. What share of the members does he catch (caught), and what is the area under his curve, '
-        "through (0, 0), his one point and (1, 1) (auc)?",
+        "A classifier is right on 94 % of its training pairs and on 70 % of others. An attacker who sees only whether it is "
+        'right says "member" where it is. What share of the members does he catch (caught), and what is the area under '
+        "his curve, through (0, 0), his one point and (1, 1) (auc)?",
         several(
             caught=number(
                 0.94,
