@@ -53,6 +53,13 @@ def test_the_kits_layer_passes_the_judge():
     assert verdict.ok, verdict.message
 
 
+def test_a_class_that_is_still_to_be_written_is_not_answered():
+    class Open(torch.nn.Module):
+        """Three dots."""
+
+    assert not nb09._judge_lora(Open).answered
+
+
 def test_calibration_is_the_kits():
     for confidence, right, bins in nb09._calibration_cases():
         assert nb09.calibration_error(confidence, right, bins) == pytest.approx(

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from scalept_lab.course.answers import Verdict, build, choice, judged, number, several
+from scalept_lab.course.answers import UNANSWERED, Verdict, build, choice, judged, number, several
 from scalept_lab.course.exercises import Exercise
 from scalept_lab.course.sets import nb09_privacy
 from scalept_lab.course.sets.pieces import NUMPY, skeleton, slips, source
@@ -282,6 +282,8 @@ def _lora_slip(right: str, wrong: str) -> Callable:
 def _judge_lora(answer: Callable) -> Verdict:
     import torch
 
+    if isinstance(answer, type) and "forward" not in vars(answer):
+        return UNANSWERED
     torch.manual_seed(0)
     x = torch.randn(6, 24)
     rows: list[tuple[str, str, bool]] = []
