@@ -32,7 +32,7 @@ def plot_roc(curves: Mapping[str, tuple[Any, Any]], title: str = "") -> Figure:
             ax.plot(accused, caught, color=COLORS[i], linestyle=STYLES[i % 4], linewidth=1.8, label=name)
         label(ax, "share of others accused", "share of members caught")
     axes[1].set(xscale="log", yscale="log", xlim=(2e-3, 1), ylim=(2e-3, 1.1))
-    axes[0].legend(loc="lower right", **look.LEGEND)
+    axes[1].legend(loc="lower right", **look.LEGEND)
     fig.suptitle(title, x=0.01, ha="left", fontsize=11)
     return fig
 

@@ -233,6 +233,7 @@ def plot_events(runs: Mapping[str, Mapping[str, tuple[Any, Any]]], title: str = 
                 linewidth=1.7,
                 label=run,
             )
+        ax.ticklabel_format(axis="y", style="sci", scilimits=(-2, 4))  # rates are small
         label(ax, "step", tag)
     axes[0, 0].legend(loc="best", **look.LEGEND)
     fig.suptitle(title, x=0.01, ha="left", fontsize=11)
