@@ -324,7 +324,8 @@ answer = {"caught": caught, "auc": accused * caught / 2 + (1 - accused) * (caugh
                 "raised by that.",
                 "easy": "choosing the others by the model's answers changes their losses, and so what the attack sees.",
             },
-            right="Members and others then differ in nothing but membership. The same deal gives a third group for the null.",
+            right="Members and others then differ in nothing but membership. Against pairs that share a sentence with a "
+            "member, the same model looks leakier than it is.",
         ),
         (
             "Imagine an attack that scores well against a model that was never trained on any of these pairs. What did it tell?",
