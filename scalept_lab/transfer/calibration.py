@@ -24,12 +24,12 @@ class Bins(NamedTuple):
 
     confidence: np.ndarray
     accuracy: np.ndarray
-    count: np.ndarray
+    held: np.ndarray
 
     @property
     def error(self) -> float:
         """The expected calibration error."""
-        return float(np.average(abs(self.confidence - self.accuracy), weights=self.count))
+        return float(np.average(abs(self.confidence - self.accuracy), weights=self.held))
 
 
 def binned(confidence: np.ndarray, right: np.ndarray, bins: int = BINS) -> Bins:

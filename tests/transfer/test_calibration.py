@@ -13,9 +13,9 @@ def test_bins_by_hand():
     """Five bins: .55 and .6 fall into the third (above .4, up to .6), .95 into the last."""
     found = calibration.binned(np.array([0.55, 0.6, 0.95]), np.array([True, False, True]), bins=5)
     assert found.confidence == pytest.approx([0.575, 0.95]) and found.accuracy == pytest.approx([0.5, 1.0])
-    assert found.count.tolist() == [2, 1]
+    assert found.held.tolist() == [2, 1]
     assert found.error == pytest.approx((2 * 0.075 + 0.05) / 3)
-    assert calibration.binned([1.0, 0.0], [True, False]).count.tolist() == [1, 1]
+    assert calibration.binned([1.0, 0.0], [True, False]).held.tolist() == [1, 1]
 
 
 def test_confidence_is_that_of_the_predicted_class():
