@@ -757,7 +757,7 @@ answer = 400 * (0.256 / 0.32) ** (-1 / alpha)""",
         difficulty=4,
         wrong=_LORA_SLIPS,
         placeholder=lambda linear, rank, alpha: ...,
-        skeleton=_LORA + "    ...",
+        skeleton=_LORA + "\n    ...",
         own=lambda: __import__("scalept_lab.transfer.lora", fromlist=["LowRank"]).LowRank,
     ),
     Exercise(
