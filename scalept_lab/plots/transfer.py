@@ -130,7 +130,7 @@ def plot_heads(
     ax.set_xticks(at, names, fontsize=9)
     ax.margins(y=0.25)
     ax.legend(loc="upper left", ncols=3, title="bars: 95 % interval over pairs", **look.LEGEND)
-    label(ax, "", ylabel, title)
+    label(ax, "block and head", ylabel, title)
     return fig
 
 
