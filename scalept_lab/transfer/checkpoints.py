@@ -54,9 +54,8 @@ def load_checkpoint(name: str | Path, **more: Any) -> tuple[Any, Any]:
     _check_body(name, model, loaded)
     check_vocabulary(model, tokenizer)
     _make_padding(name, model, tokenizer)
-    model.config.problem_type = (
-        "single_label_classification"  # a regression head's config would ask for another loss
-    )
+    # the config of a regression head would ask for another loss
+    model.config.problem_type = "single_label_classification"
     return model, tokenizer
 
 

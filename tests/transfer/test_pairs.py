@@ -276,7 +276,7 @@ def test_what_was_not_read_by_as_pairs_is_named_where_it_is_used(label):
 
 
 MRPC = """\ufeffQuality\t#1 ID\t#2 ID\t#1 String\t#2 String
-1\t702876\t702977\tHe said, " the plan is good .\tHe called the plan good .
+1\t702876\t702977\t" The plan is good , he said .\tHe called the plan good .
 0\t2108705\t2108831\tNA\tYucaipa bought the chain .
 """
 
@@ -288,13 +288,13 @@ def test_the_paraphrase_corpus_as_it_is_published(tmp_path, file):
     (tmp_path / "train_old.tsv").write_text("another file of the same beginning")
     (tmp_path / f"._{file}").write_bytes(b"\x00\x05")
     found = pairs.load_pairs(str(tmp_path))
-    assert found["sentence1"][:] == ['He said, " the plan is good .', "NA"] and found["label"][:] == [1, 0]
+    assert found["sentence1"][:] == ['" The plan is good , he said .', "NA"] and found["label"][:] == [1, 0]
     (tmp_path / "dev.tsv").write_text(MRPC, encoding="utf-8")
     assert len(pairs.load_pairs(str(tmp_path), "validation")) == 2
 
 
 def test_pairs_written_as_mrpc_come_back(tmp_path):
-    made = table(sentence1=['a "b', "NA"], sentence2=["c", "null"], label=[1, 0])
+    made = table(sentence1=['"a b', "NA"], sentence2=["c", "null"], label=[1, 0])
     pairs.save_as_mrpc(made, tmp_path / "train.tsv")
     assert (tmp_path / "train.tsv").read_bytes().startswith("\ufeffQuality\t#1 ID\t#2 ID\t#1 String".encode())
     found = pairs.load_pairs(str(tmp_path))
