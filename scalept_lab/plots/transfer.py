@@ -188,7 +188,7 @@ def plot_disturbed(
     ax.invert_yaxis()
     ax.set_ylim(len(drops) - 0.4, -1.3)
     ax.legend(loc="upper right", **look.LEGEND)
-    label(ax, "accuracy lost by the disturbance", "", title)
+    label(ax, "accuracy lost by the disturbance", "disturbance", title)
     return fig
 
 
