@@ -356,7 +356,7 @@ def _judge_lora(answer: Callable) -> Verdict:
                     "the product is scaled by alpha alone; divide by the rank, so that a larger rank takes no larger steps."
                     if times else "the output is not W x + b + (alpha / rank) B A x."
                 )  # fmt: skip
-            plain = layer.merged()
+            plain: Any = layer.merged()  # type: ignore[operator]  # a method that the learner has written
             same = isinstance(plain, torch.nn.Linear) and torch.allclose(plain(x), wanted, atol=1e-5)
             rows.append((case + "merged, to 1e-5", "", same))
             if not same:
