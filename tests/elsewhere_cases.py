@@ -20,7 +20,7 @@ from scalept_lab.model import activations, blocks, experts, optim, optimizers, p
 from scalept_lab.model.transformer import Transformer, device_of
 from scalept_lab.parallel import ring
 from scalept_lab.train import curriculum, delayed, growth, live, loop, questions, step, stepwise, timing
-from scalept_lab.transfer import bert, finetuning
+from scalept_lab.transfer import bert, finetuning, heads, lora, membership
 from scalept_lab.vla import cloning
 from scalept_lab.vla import model as policy_model
 
@@ -188,6 +188,11 @@ def bert_pretrained() -> None:
     judge = BertForSequenceClassification(made.config).to(WHERE)
     finetuning.evaluate(judge, tokenizer, pairs, chunk=10)
     finetuning.attention(judge, tokenizer, *texts[3])
+    dealt = dict.fromkeys(membership.GROUPS, pairs)
+    membership.attacks(judge, tokenizer, dealt, reference=judge)
+    lora.adapt(judge, 2)
+    finetuning.evaluate(lora.merge(judge), tokenizer, pairs, chunk=10)
+    heads.same_word(judge, tokenizer, pairs)
 
 
 def mixed() -> None:

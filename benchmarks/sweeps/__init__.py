@@ -10,6 +10,7 @@ from sweeps import (  # noqa: F401
     laws,
     lengths,
     precision,
+    privacy,
     text,
     transfer,
     vla,

@@ -14,11 +14,12 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "planning": "plot_overlap plot_plan plot_sent plot_timeline",
     "numbers": "plot_footprint plot_format_losses plot_formats plot_gradients plot_memory_parts plot_rounding "
         "plot_speedup",
+    "privacy": "plot_leak plot_roc",
     "roofline": "plot_roofline",
     "runs": "plot_curves plot_guess plot_isoflop plot_sweep",
     "style": "log_axis power_of_ten show",
     "training": "plot_descent plot_goodput plot_interrupted plot_left_out plot_noise_scale plot_schedules "
         "plot_tradeoff",
-    "transfer": "plot_attention plot_forgetting plot_scores",
+    "transfer": "plot_attention plot_disturbed plot_events plot_forgetting plot_heads plot_reliability plot_scores",
     "vla": "plot_episode plot_gaze plot_side_by_side plot_success",
 })  # fmt: skip

@@ -60,7 +60,7 @@ def plot_loss_against(
             raise InputError(f"{name or 'y'}: expected {len(X)} values, one for each x, got {len(runs_XxS)}")
         order = np.argsort(X)
         X, runs_XxS = X[order], runs_XxS[order]
-        mean, half = _mean_and_interval(runs_XxS)
+        mean, half = mean_and_interval(runs_XxS)
         known = err.get(name) if isinstance(err, Mapping) else err
         half = half if known is None else np.asarray(known, float)[order]
         color, marker = COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)]
@@ -114,7 +114,7 @@ def plot_loss_against(
     return fig
 
 
-def _mean_and_interval(runs_XxS: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def mean_and_interval(runs_XxS: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The mean of the runs and the half-width of its 95 % interval (NaN below three runs), each (X,)."""
     from scipy.special import stdtrit
 

@@ -5,6 +5,12 @@ from scalept_lab.rooms import shown
 __getattr__, __dir__, __all__ = shown(__name__, {
     "pairs": "load_pairs",
     "bert": "",
-    "finetuning": "FineTuning finetune load_checkpoint",
+    "lora": "",
+    "disturb": "",
+    "calibration": "",
+    "heads": "",
+    "checkpoints": "load_checkpoint",
+    "finetuning": "FineTuning finetune",
     "measure": "Start",
+    "membership": "",
 })  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -16,8 +15,6 @@ from torch import Tensor
 
 from scalept_lab import machine
 from scalept_lab.checks import one_of
-from scalept_lab.data.sources import hub_reachable, is_path
-from scalept_lab.errors import InputError
 from scalept_lab.folders import writing
 from scalept_lab.transfer.bert import LENGTH, check_vocabulary, quiet
 from scalept_lab.transfer.pairs import check_classes, check_columns
@@ -55,6 +52,7 @@ class Score:
     loss: float
     seconds: float = 0.0
     predictions: np.ndarray = field(default_factory=lambda: np.zeros(0, int), repr=False, compare=False)
+    logits: np.ndarray = field(default_factory=lambda: np.zeros((0, 2)), repr=False, compare=False)
 
 
 def scores(labels: Sequence[int], predictions: Sequence[int]) -> dict[str, float]:
@@ -66,41 +64,6 @@ def scores(labels: Sequence[int], predictions: Sequence[int]) -> dict[str, float
     )
     accuracy = accuracy_score(labels, predictions)
     return dict(zip(METRICS, map(float, (accuracy, precision, recall, f1)), strict=True))
-
-
-def load_checkpoint(name: str | Path, **more: Any) -> tuple[Any, Any]:
-    """(classifier, tokenizer) from a folder in the hub's layout (config.json, weights, tokenizer) or from the hub by name.
-
-    The classifier's own layer, which a pre-trained checkpoint does not have, is drawn at random from torch's generator.
-    Raises: InputError without network, for a folder that is no checkpoint, and if vocabulary and tokenizer do not match.
-    """
-    with quiet():
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-    folder = Path(os.path.expanduser(name))
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
-            raise InputError(
-                f"{name}: expected a folder with config.json, weights and tokenizer, got none of a checkpoint"
-            )
-        where = str(folder)
-    elif is_path(str(name)):
-        raise InputError(f"{name}: no such folder; give a checkpoint's folder or its name on the hub")
-    elif not hub_reachable():
-        raise InputError(
-            f"{name}: no such folder, and the hub cannot be reached; offline, use a local checkpoint"
-        )
-    else:
-        where = str(name)
-    with quiet():
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(where)
-            model = AutoModelForSequenceClassification.from_pretrained(where, num_labels=2, **more)
-        except Exception as error:  # the library raises many types
-            reason = " ".join(str(error).split())[:160]
-            raise InputError(f"{name}: cannot be loaded as a checkpoint ({reason})") from error
-    check_vocabulary(model, tokenizer)
-    return model, tokenizer
 
 
 def finetune(
@@ -173,7 +136,10 @@ def tokenize(tokenizer: Any, pairs: Any, length: int) -> datasets.Dataset:
 
 @torch.no_grad()
 def evaluate(model: Any, tokenizer: Any, test: Any, length: int = LENGTH, chunk: int = 128) -> Score:
-    """The scores of a classifier on pairs, and its predictions. A pair is cut to `length` tokens, or to the model's own."""
+    """The scores of a classifier on pairs, its predictions and its logits (pairs, 2).
+
+    A pair is cut to `length` tokens, or to the model's own.
+    """
     check_columns(test)
     length = _fitting(model, tokenizer, length)
     model.eval()
@@ -183,7 +149,12 @@ def evaluate(model: Any, tokenizer: Any, test: Any, length: int = LENGTH, chunk:
     labels = torch.tensor(list(test["label"]))
     predictions = logits.argmax(-1)
     loss = torch.nn.functional.cross_entropy(logits, labels).item()
-    return Score(**scores(labels.tolist(), predictions.tolist()), loss=loss, predictions=predictions.numpy())
+    return Score(
+        **scores(labels.tolist(), predictions.tolist()),
+        loss=loss,
+        predictions=predictions.numpy(),
+        logits=logits.numpy(),
+    )
 
 
 def _batches(tokenizer: Any, pairs: Any, length: int, chunk: int, device: Any) -> Any:

@@ -12,7 +12,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,13 +36,10 @@ from scalept_lab.transfer.bert import (
     quiet,
     segments,
 )
-from scalept_lab.transfer.finetuning import (
-    METRICS,
-    FineTuning,
-    finetune,
-    load_checkpoint,
-)
-from scalept_lab.transfer.pairs import Function, build_task, functions, part_of, subset
+from scalept_lab.transfer.checkpoints import load_checkpoint
+from scalept_lab.transfer.finetuning import METRICS, FineTuning, finetune
+from scalept_lab.transfer.lora import adapt, probe, trainable
+from scalept_lab.transfer.pairs import Function, build_task, functions, pair_up, part_of, subset
 
 if TYPE_CHECKING:
     import datasets
@@ -51,20 +48,29 @@ if TYPE_CHECKING:
 SOURCES = ("mpmath", "networkx", "pygments", "sympy")
 NEW = "mpmath"  # kept out of pre-training, so that there is a package to learn later
 TESTS = 800  # pairs that a record is scored on
+Rank = int | None
+ALL: Rank = None  # all weights learn
 VERSION = 3  # of the construction below: a checkpoint of another one is not taken from the cache
 
 
 @dataclass(frozen=True)
 class Start:
-    """What fine-tuning begins from: a shape, the sequences it was pre-trained on (0: from scratch), the seed."""
+    """What fine-tuning begins from: a shape, the sequences it was pre-trained on (0: from scratch), the seed, the rate."""
 
     shape: Shape = field(default_factory=Shape)
     sequences: int = 0
     seed: int = 0
+    lr: float = Pretraining.lr
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What makes it what it is. The usual rate goes without saying, as it did when the first starts were named."""
+        found = asdict(self)
+        return found if self.lr != Pretraining.lr else {name: found[name] for name in found if name != "lr"}
 
     @property
     def name(self) -> str:
-        text = json.dumps([VERSION, asdict(self)], sort_keys=True)
+        text = json.dumps([VERSION, self.told], sort_keys=True)
         return f"bert-{self.shape.depth}x{self.shape.width}-{self.sequences}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
@@ -81,6 +87,7 @@ class Task:
     sha256: str
     functions: list[Function]
     negatives: str
+    split: str = "test"  # what `test` holds: the test pairs, or those that one chooses on
 
 
 @cache
@@ -153,7 +160,7 @@ def pretrained(
     curve: list = []
     began = time.process_time()
     if start.sequences:
-        plan = Pretraining(start.sequences, seed=start.seed)
+        plan = Pretraining(start.sequences, lr=start.lr, seed=start.seed)
         curve = pretrain(model.to(machine.device()), of.tokenizer, of.texts, plan, progress)
     with folders.writing(folder), quiet():
         folder.mkdir(parents=True, exist_ok=True)
@@ -173,17 +180,17 @@ def load_pretraining(folder: str | Path) -> Any:
 
 
 def measure(
-    start: Start, of: Task, pairs: int, seed: int = 0, plan: FineTuning | None = None, tests: int = TESTS
-) -> RunRecord:
+    start: Start, of: Task, pairs: int, seed: int = 0, plan: FineTuning | None = None, tests: int = TESTS, rank: Rank = ALL
+) -> RunRecord:  # fmt: skip
     """Fine-tune a start on `pairs` pairs drawn by `seed`, and score it on the first `tests` test pairs.
 
-    From scratch, the seed draws the weights as well. N: parameters without embeddings; D: tokens seen in both phases (of
-    mean length); C = 6·N·D; L: loss on the test pairs in nats per pair.
+    rank: which weights learn, see `prepared`. From scratch, the seed draws the weights as well. N: parameters without
+    embeddings; D: tokens seen in both phases (of mean length); C = 6·N·D; L: loss on the test pairs in nats per pair. The
+    metric `trained`: how many numbers fine-tuning changes.
     """
     plan = FineTuning(**{**asdict(plan or FineTuning()), "seed": seed})
-    began = start if start.sequences else Start(start.shape, 0, 100 + seed)
-    torch.manual_seed(seed)
-    model, tokenizer = load_checkpoint(pretrained(began, of))
+    model, tokenizer = prepared(start, of, seed, rank)
+    trained = trainable(model)
     chosen, test = subset(of.train, pairs, seed), of.test.select(range(min(tests, len(of.test))))
     found = finetune(model, tokenizer, chosen, test, plan)
     N, total = sizes(start.shape)
@@ -195,9 +202,41 @@ def measure(
     )
     D = round(seen * min(length, LENGTH))
     return outcome.record(
-        described(start, of.negatives, pairs, seed, plan, tests), found.loss, N=N, N_total=total, D=D, C=6.0 * N * D,
-        metrics={name: getattr(found, name) for name in METRICS}, seconds=found.seconds, provenance=provenance(of),
+        described(start, of.negatives, pairs, seed, plan, tests, rank, of.split), found.loss,
+        N=N, N_total=total, D=D, C=6.0 * N * D,
+        metrics={**{name: getattr(found, name) for name in METRICS}, "trained": float(trained)},
+        seconds=found.seconds, provenance=provenance(of),
     )  # fmt: skip
+
+
+def prepared(start: Start, of: Task, seed: int = 0, rank: Rank = ALL) -> tuple[Any, Any]:
+    """(classifier, tokenizer) of a start, its own layer drawn by `seed`, ready to be fine-tuned.
+
+    rank: None, all weights learn; 0, the classifier's own layer alone (a linear probe); else low-rank factors of that rank.
+    From scratch, the seed draws all weights.
+    """
+    began = start if start.sequences else Start(start.shape, 0, 100 + seed)
+    folder = pretrained(began, of)
+    torch.manual_seed(seed)
+    model, tokenizer = load_checkpoint(folder)
+    if rank == 0:
+        probe(model)
+    elif rank is not None:
+        adapt(model, rank)
+    return model, tokenizer
+
+
+def held_out(of: Task) -> Task:
+    """The training pairs as a task of their own: what a rate or a temperature is chosen on, so that no test pair is.
+
+    A hash deals their modules out, about 70 % to train on and 30 % to choose on. Both are paired up anew.
+    """
+    found = [f for f in of.functions if part_of(f.module) == "train"]
+    sides: dict[str, list[Function]] = {"train": [], "choose": []}
+    for function in found:
+        sides[part_of(f"choose {function.module}", {"train": 0.7, "choose": 0.3})].append(function)
+    made = {name: pair_up(side, of.negatives) for name, side in sides.items()}  # type: ignore[arg-type]
+    return replace(of, train=made["train"], test=made["choose"], split="choose")
 
 
 def described(
@@ -207,12 +246,15 @@ def described(
     seed: int = 0,
     plan: FineTuning | None = None,
     tests: int = TESTS,
+    rank: Rank = ALL,
+    split: str = "test",
 ) -> dict[str, Any]:
     """What the record of `measure` says of the run: its config, whose `config.run_id` is its name."""
     plan = FineTuning(**{**asdict(plan or FineTuning()), "seed": seed})
     return {
-        "kind": "transfer", "version": VERSION, "start": asdict(start), "negatives": negatives, "pairs": pairs,
+        "kind": "transfer", "version": VERSION, "start": start.told, "negatives": negatives, "pairs": pairs,
         "tests": tests, "plan": asdict(plan),
+        **({} if rank is ALL else {"rank": rank}), **({} if split == "test" else {"split": split}),
     }  # fmt: skip
 
 
@@ -250,40 +292,3 @@ def continued(
     pretrain(model.to(machine.device()), tokenizer, mixed, Pretraining(sequences, lr=lr, seed=seed))
     after = {name: masked_loss(model, tokenizer, texts) for name, texts in of.heldout.items()}
     return {**before, **after}
-
-
-# --- robustness -------------------------------------------------------------------------------------------------------
-
-
-def misspell(pairs: datasets.Dataset, share: float, seed: int = 0) -> datasets.Dataset:
-    """Swap two neighbouring letters in a share of the words of every sentence1 (words of four letters or more)."""
-    return _changed(pairs, "sentence1", share, seed, _swap)
-
-
-def rename(pairs: datasets.Dataset, share: float, seed: int = 0) -> datasets.Dataset:
-    """Give a share of the words of every sentence2 that are no keywords the names v0, v1, …, the same one throughout."""
-    return _changed(pairs, "sentence2", share, seed, None)
-
-
-def _changed(pairs: Any, column: str, share: float, seed: int, swap: Any) -> Any:
-    import keyword
-
-    if not 0 <= share <= 1:
-        raise InputError(f"share: expected 0 to 1, got {share}")
-    rng = np.random.default_rng(seed)
-
-    def change(row: dict[str, Any]) -> dict[str, Any]:
-        words, made = row[column].split(), dict[str, str]()
-        for word in dict.fromkeys(words):
-            usable = len(word) > 3 if swap else word.isalpha() and not keyword.iskeyword(word)
-            if usable and rng.random() < share:
-                made[word] = swap(word, rng) if swap else f"v{len(made)}"
-        return {column: " ".join(made.get(word, word) for word in words)}
-
-    rows = [change(row)[column] for row in pairs]
-    return pairs.remove_columns(column).add_column(column, rows)
-
-
-def _swap(word: str, rng: np.random.Generator) -> str:
-    at = int(rng.integers(len(word) - 1))
-    return word[:at] + word[at + 1] + word[at] + word[at + 2 :]

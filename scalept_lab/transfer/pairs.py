@@ -21,11 +21,32 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from scalept_lab.data.sources import TABLES, hub_reachable, is_path
 from scalept_lab.errors import InputError
+from scalept_lab.folders import writing
 
 if TYPE_CHECKING:
     import datasets
 
 COLUMNS = ("sentence1", "sentence2", "label", "idx")
+NAMES = {  # what other data sets call them, the paraphrase corpus (MRPC) itself first
+    "sentence1": ("#1 string", "question1", "premise", "text_a"),
+    "sentence2": ("#2 string", "question2", "hypothesis", "text_b"),
+    "label": ("quality", "is_duplicate", "labels"),
+}
+MRPC = ("Quality", "#1 ID", "#2 ID", "#1 String", "#2 String")
+YES = ("1", "true", "yes", "y", "equivalent", "paraphrase", "duplicate", "match")
+NO = (
+    "0",
+    "false",
+    "no",
+    "n",
+    "not_equivalent",
+    "not equivalent",
+    "not_paraphrase",
+    "not_duplicate",
+    "no_match",
+)
+HIDDEN = ("", "null", "none", "nan", "na", "n/a", "-", "?")
+LOADERS = (*TABLES, ".csv", ".tsv", ".txt")  # endings of files with pairs
 PARTS = {"pretrain": 0.6, "train": 0.2, "test": 0.2}  # shares of the modules
 SENTENCE_WORDS, CODE_WORDS = (4, 16), (5, 32)  # fewest and most
 
@@ -168,13 +189,24 @@ def subset(pairs: datasets.Dataset, size: int, seed: int = 0) -> datasets.Datase
 
 
 def check_columns(pairs: datasets.Dataset) -> None:
-    """Raises: InputError naming the columns that are missing."""
+    """Raises: InputError naming the columns that are missing, or the first row that holds no texts or no label 0 or 1."""
     missing = [name for name in COLUMNS[:3] if name not in pairs.column_names]
     if missing:
         raise InputError(
             f"pairs: expected the columns {', '.join(COLUMNS)}, got {', '.join(pairs.column_names)}; "
             f"rename yours to give {', '.join(missing)}"
         )
+    for name in COLUMNS[:2]:
+        for row, text in enumerate(pairs[name]):
+            if not isinstance(text, str):
+                raise InputError(
+                    f"pairs: expected texts in {name}, got {text!r} in row {row}; as_pairs(…) leaves such rows out"
+                )
+    for row, label in enumerate(pairs["label"]):
+        if type(label) is not int or label not in (0, 1):
+            raise InputError(
+                f"pairs: expected labels 0 and 1, got {label!r} in row {row}; as_pairs(…) reads other spellings of the two"
+            )
 
 
 def check_classes(pairs: datasets.Dataset) -> None:
@@ -186,31 +218,178 @@ def check_classes(pairs: datasets.Dataset) -> None:
         )
 
 
-def load_pairs(name: str, split: str = "train") -> datasets.Dataset:
-    """Sentence pairs from the hub ("glue/mrpc": owner or dataset, then its configuration) or from local files.
+def as_label(value: object) -> int | None:
+    """0 or 1 for a label as people write it: 1, 1.0, True, "1", "Yes"; None for a hidden one: null, "" or below 0.
 
-    A local name is a .jsonl, .json or .parquet file, or a folder with one named after the split. Rows with a label below 0
-    (hidden, as in some test splits) are left out.
-    Raises: InputError without network, for an unreadable file, and for missing columns.
+    Raises: ValueError for anything else.
+    """
+    text = "" if value is None else str(value).strip().lower()
+    try:
+        number = float(text)
+        text = f"{number:g}" if number >= 0 else ""  # -1: the hidden labels of a test split
+    except ValueError:
+        pass
+    if text in HIDDEN:
+        return None
+    if text not in (*NO, *YES):
+        raise ValueError(value)
+    return int(text in YES)
+
+
+def as_pairs(table: datasets.Dataset, name: str = "pairs") -> datasets.Dataset:
+    """The four columns, with labels 0 and 1, from a table with the names and labels of another data set; says what it leaves out.
+
+    Rows with a hidden label or an empty side are left out. Raises: InputError for missing columns, for labels of more than two
+    classes or in words that are not known, and if nothing is left.
     """
     import datasets
 
-    if is_path(name):
-        path = Path(os.path.expanduser(name))
-        files = [path] if path.is_file() else sorted(path.glob(f"{split}*"))
-        files = [file for file in files if file.suffix in TABLES]
-        if not files:
-            raise InputError(f"{name}: expected a file {split}.jsonl or {split}.parquet there, got none")
-        call = {"path": TABLES[files[0].suffix], "data_files": {split: [str(file) for file in files]}}
-    elif hub_reachable():
-        dataset, _, config = name.rpartition("/")
-        call = {"path": {"glue": "nyu-mll/glue"}.get(dataset, dataset), "name": config}
-    else:
-        raise InputError(f"{name}: no such file, and the hub cannot be reached; offline, use build_task()")
+    known = {column.strip().lstrip("\ufeff").lower(): column for column in table.column_names}
+    taken = {ours: next((known[theirs] for theirs in (ours, *theirs_all) if theirs in known), None)
+             for ours, theirs_all in NAMES.items()}  # fmt: skip
+    missing = [ours for ours, theirs in taken.items() if theirs is None]
+    if missing:
+        raise InputError(
+            f"{name}: expected the columns {', '.join(COLUMNS)}, got {', '.join(table.column_names)}; "
+            f"rename yours to give {', '.join(missing)}"
+        )
+    columns = [list(table[theirs]) for theirs in taken.values()]
+    kept, hidden, empty = [], 0, 0
+    for row, (first, second, written) in enumerate(zip(*columns, strict=True)):
+        try:
+            label = as_label(written)
+        except ValueError:
+            kinds = sorted({str(value) for value in columns[2]})
+            shown = ", ".join(kinds[:4]) + (", …" if len(kinds) > 4 else "")
+            raise InputError(
+                f"{name}: expected labels of two classes, 0 and 1 or no and yes, got {written!r} in row {row} "
+                f"({len(kinds)} kinds: {shown}); keep two classes and write them as 0 and 1"
+            ) from None
+        blank = not all(isinstance(text, str) and text.strip() for text in (first, second))
+        hidden, empty = hidden + (label is None), empty + (label is not None and blank)
+        if label is not None and not blank:
+            kept.append((first, second, label))
+    if not kept:
+        raise InputError(
+            f"{name}: no pairs left of {len(table)}: {hidden} with a hidden label, {empty} with an empty side; "
+            "take a split whose labels are given"
+        )
+    if hidden or empty:
+        print(
+            f"{name}: left out {hidden} pairs with a hidden label and {empty} with an empty side, of {len(table)}"
+        )
+    values = [*map(list, zip(*kept, strict=True)), list(range(len(kept)))]
+    if "idx" in table.column_names and len(kept) == len(table):
+        values[3] = list(table["idx"])
+    return datasets.Dataset.from_dict(dict(zip(COLUMNS, values, strict=True)))
+
+
+def load_pairs(name: str, split: str = "train") -> datasets.Dataset:
+    """Sentence pairs from the hub ("glue/mrpc": owner or dataset, then its configuration) or from local files.
+
+    A local name is a file (.jsonl, .json, .parquet, .csv, or .tsv and .txt as MRPC's own: tabs, quotation marks as they stand),
+    a folder with one named after the split, or what `save_to_disk` wrote. Columns and labels go through `as_pairs`.
+    Raises: InputError without network (and nothing in the hub's cache), for an unreadable file, and as `as_pairs`.
+    """
+    local = is_path(name) or Path(name).suffix.lower() in LOADERS
+    return as_pairs((_local if local else _of_the_hub)(name, split), name)
+
+
+def save_as_mrpc(pairs: datasets.Dataset, path: str | Path) -> None:
+    """Write pairs as MRPC is published: a byte-order mark, tabs, its own column names, quotation marks as they stand.
+
+    Raises: InputError for a sentence with a tab or a line break in it, and where nothing can be written.
+    """
+    check_columns(pairs)
+    lines = ["\t".join(MRPC)]
+    for row, pair in enumerate(pairs):
+        cells = [str(pair["label"]), f"{2 * row + 1}", f"{2 * row + 2}", pair["sentence1"], pair["sentence2"]]
+        if any(mark in cell for cell in cells for mark in "\t\r\n"):
+            raise InputError(
+                f"pairs: expected sentences without tabs and line breaks, got one in row {row}; replace them"
+            )
+        lines.append("\t".join(cells))
+    with writing(path):
+        Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8-sig")
+
+
+def _local(name: str, split: str) -> datasets.Dataset:
+    import datasets
+
+    path = Path(os.path.expanduser(name))
+    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+        found = _read(name, datasets.load_from_disk, str(path))
+        if isinstance(found, datasets.Dataset):
+            return found
+        if split not in found:
+            raise InputError(f"{name}: expected the split {split}, got {', '.join(found)}")
+        return found[split]
+    files = [path] if path.is_file() else _of_split(path, split)
+    if not files:
+        raise InputError(
+            f"{name}: expected a file {split}.jsonl, {split}.tsv or {split}.parquet there, got none"
+        )
+    kind = files[0].suffix.lower()
+    if kind not in LOADERS:
+        raise InputError(f"{name}: expected a file {', '.join(LOADERS)}, got {kind or 'no ending'}")
+    same = [str(file) for file in files if file.suffix.lower() == kind]
+    if kind in TABLES:
+        return _read(name, datasets.load_dataset, TABLES[kind], data_files={split: same}, split=split)
+    return datasets.concatenate_datasets([_read(name, _text_table, file, kind != ".csv") for file in same])
+
+
+def _text_table(file: str, tabs: bool) -> datasets.Dataset:
+    """Every cell is text: a sentence "NA" stays one. Between tabs a quotation mark is a character like any other."""
+    import csv
+
+    import datasets
+    import pandas as pd
+
+    how: dict[str, Any] = {"sep": "\t", "quoting": csv.QUOTE_NONE} if tabs else {}
+    found = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig", **how)
+    return datasets.Dataset.from_dict({str(column): found[column].tolist() for column in found})
+
+
+def _of_the_hub(name: str, split: str) -> datasets.Dataset:
+    """From the hub; without network, what an earlier call has left in the cache."""
+    import datasets
+
+    owner, _, config = name.rpartition("/")
+    of: dict[str, Any] = {"path": {"glue": "nyu-mll/glue"}.get(owner, owner) or config, "split": split}
+    if owner:
+        of["name"] = config
+    if not datasets.config.HF_HUB_OFFLINE and hub_reachable():
+        return _read(name, datasets.load_dataset, **of)
+    before, datasets.config.HF_HUB_OFFLINE = (
+        datasets.config.HF_HUB_OFFLINE,
+        True,
+    )  # else it asks the hub six times
     try:
-        pairs = datasets.load_dataset(split=split, **call)
+        return datasets.load_dataset(**of)
+    except Exception as error:
+        raise InputError(
+            f"{name}: no such file, not in the cache on this machine, and the hub cannot be reached; offline, use build_task()"
+        ) from error
+    finally:
+        datasets.config.HF_HUB_OFFLINE = before
+
+
+def _of_split(folder: Path, split: str) -> list[Path]:
+    """The files of a split: `train.tsv`, `msr_paraphrase_train.txt`, `data/train-00000-of-00002.parquet`; not `train_old.tsv`."""
+    names = "|".join({split, *{"validation": ("dev", "valid", "val")}.get(split, ())})
+    fits = re.compile(rf"(msr_paraphrase_)?({names})(-\d+-of-\d+)?", re.IGNORECASE)
+    for place in (folder, folder / "data"):
+        files = sorted(
+            file for file in place.glob("*") if file.suffix.lower() in LOADERS and fits.fullmatch(file.stem)
+        )
+        if files:
+            return files
+    return []
+
+
+def _read(name: str, load: Any, /, *arguments: Any, **more: Any) -> Any:
+    try:
+        return load(*arguments, **more)
     except Exception as error:  # the loaders raise unrelated types
         reason = " ".join(str(error).split())[:160]
         raise InputError(f"{name}: cannot be read as sentence pairs ({reason})") from error
-    check_columns(pairs)
-    return pairs.filter(lambda row: row["label"] >= 0)

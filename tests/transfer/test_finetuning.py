@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ from refusals import one_line
 
 from scalept_lab.errors import InputError
 from scalept_lab.transfer import bert, finetuning, pairs
+from scalept_lab.transfer.checkpoints import load_checkpoint
 from scalept_lab.transfer.finetuning import FineTuning
 
 
@@ -28,7 +28,7 @@ def test_the_path_of_the_hub_on_local_files(small, checkpoint, tmp_path):
     small.train.to_parquet(tmp_path / "train-00000-of-00001.parquet")
     small.test.to_parquet(tmp_path / "validation-00000-of-00001.parquet")
     train, test = (pairs.load_pairs(str(tmp_path), split) for split in ("train", "validation"))
-    model, tokenizer = finetuning.load_checkpoint(checkpoint)
+    model, tokenizer = load_checkpoint(checkpoint)
     before = finetuning.evaluate(model, tokenizer, test)
     (tmp_path / "file").touch()
     one_line(
@@ -50,54 +50,16 @@ def test_the_path_of_the_hub_on_local_files(small, checkpoint, tmp_path):
         finetuning.read_events(tmp_path / "logs", "nothing")
 
 
-def test_bad_checkpoints_are_refused_in_one_line(small, shape, checkpoint, tmp_path, monkeypatch):
-    from transformers import BertForPreTraining
-
-    monkeypatch.setattr(finetuning, "hub_reachable", lambda: False)
-    with pytest.raises(InputError, match="bert-base-uncased: no such folder, and the hub cannot be reached"):
-        finetuning.load_checkpoint("bert-base-uncased")
-    with pytest.raises(InputError, match="no such folder"):
-        finetuning.load_checkpoint(str(tmp_path / "nothing"))
-    with pytest.raises(InputError, match=r"config\.json"):
-        finetuning.load_checkpoint(tmp_path)
-    BertForPreTraining(replace(shape, vocab_size=shape.vocab_size + 7).config()).save_pretrained(tmp_path)
-    small.tokenizer.save_pretrained(tmp_path)
-    with pytest.raises(
-        InputError, match=rf"{shape.vocab_size + 7} rows and its tokenizer {shape.vocab_size}"
-    ) as error:
-        finetuning.load_checkpoint(tmp_path)
-    assert "\n" not in str(error.value)
-    model, tokenizer = finetuning.load_checkpoint(checkpoint)
+def test_what_is_missing_is_refused_in_one_line(small, checkpoint):
+    model, tokenizer = load_checkpoint(checkpoint)
     with pytest.raises(InputError, match="two classes"):
         finetuning.finetune(model, tokenizer, small.train.filter(lambda row: row["label"] == 0), small.test)
     with pytest.raises(InputError, match="expected the columns"):
         finetuning.finetune(model, tokenizer, small.train.remove_columns("label"), small.test)
 
 
-def test_the_hub_gets_the_same_call(checkpoint, monkeypatch):
-    """With a network, a name that is no folder goes to transformers as it is."""
-    import transformers
-
-    asked = []
-    real = transformers.AutoTokenizer.from_pretrained
-    monkeypatch.setattr(finetuning, "hub_reachable", lambda: True)
-    monkeypatch.setattr(
-        transformers.AutoTokenizer,
-        "from_pretrained",
-        lambda name: asked.append(name) or real(str(checkpoint)),
-    )
-    build = transformers.AutoModelForSequenceClassification.from_pretrained
-    monkeypatch.setattr(
-        transformers.AutoModelForSequenceClassification,
-        "from_pretrained",
-        lambda name, **more: asked.append(name) or build(str(checkpoint), **more),
-    )
-    finetuning.load_checkpoint("bert-base-uncased")
-    assert asked == ["bert-base-uncased"] * 2
-
-
 def test_attention_is_the_formula(small, checkpoint):
-    model, tokenizer = finetuning.load_checkpoint(checkpoint)
+    model, tokenizer = load_checkpoint(checkpoint)
     sentence, code = small.texts[0]
     tokens, weights = finetuning.attention(model, tokenizer, sentence, code)
     assert (
@@ -142,7 +104,7 @@ def test_few_pairs_get_more_passes():
 
 
 def test_the_score_does_not_depend_on_the_chunks(small, checkpoint):
-    model, tokenizer = finetuning.load_checkpoint(checkpoint)
+    model, tokenizer = load_checkpoint(checkpoint)
     test = small.test.select(range(11))
     whole, parts = (finetuning.evaluate(model, tokenizer, test, chunk=chunk) for chunk in (128, 4))
     assert parts.loss == pytest.approx(whole.loss, rel=1e-5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from scalept_lab.config import run_id
@@ -31,7 +33,8 @@ def test_measure_gives_a_record(small, shape, monkeypatch, tmp_path):
     monkeypatch.setenv("SCALEPT_CACHE", str(tmp_path))
     plan = FineTuning(least_steps=4, epochs=1)
     record = measure.measure(Start(shape, 0), small, 16, seed=1, plan=plan, tests=30)
-    assert record.ok and set(record.metrics) == set(finetuning.METRICS)
+    assert record.ok and set(record.metrics) == {*finetuning.METRICS, "trained"}
+    assert record.metrics["trained"] == record.N_total + 2 * (shape.width + 1)  # the classifier's own layer
     said = {seed: measure.described(Start(shape, 0), small.negatives, 16, seed, plan, 30) for seed in (1, 2)}
     assert record.id == run_id(said[1]) != run_id(said[2])
     assert record.config == said[1]
@@ -57,22 +60,6 @@ def test_going_on_learns_the_new_text(small, shape, monkeypatch, tmp_path):
         measure.continued(Start(shape, 640), small, 1.0)
 
 
-def test_disturbed_pairs(small):
-    typos = measure.misspell(small.test, 1.0)
-    assert typos["sentence2"] == small.test["sentence2"] and typos["label"] == small.test["label"]
-    for before, after in zip(small.test["sentence1"], typos["sentence1"], strict=True):
-        assert [sorted(word) for word in before.split()] == [sorted(word) for word in after.split()]
-    assert typos["sentence1"] != small.test["sentence1"]
-    renamed = measure.rename(small.test, 1.0)
-    for before, after in zip(small.test["sentence2"], renamed["sentence2"], strict=True):
-        a, b = before.split(), after.split()
-        assert len(a) == len(b) and a[0] == b[0] == "def" and len(set(a)) == len(set(b))
-        assert all(x == y or y.startswith("v") for x, y in zip(a, b, strict=True))
-    assert measure.misspell(small.test, 0.0).to_dict()["sentence1"] == small.test["sentence1"][:]
-    with pytest.raises(InputError, match="share: expected 0 to 1"):
-        measure.rename(small.test, 2)
-
-
 def test_the_recorded_runs_are_all_there():
     from scalept_lab.runs import recorded
 
@@ -90,6 +77,41 @@ def test_the_recorded_runs_are_all_there():
     assert len(sizes) >= 5 and sizes[-1] / sizes[0] > 10**1.5
 
 
+def test_fewer_weights_learn_if_a_rank_says_so(small, shape, monkeypatch, tmp_path):
+    monkeypatch.setenv("SCALEPT_CACHE", str(tmp_path))
+    plan, head = FineTuning(least_steps=2, epochs=1), 2 * (shape.width + 1)
+    found = {
+        rank: measure.measure(Start(shape, 0), small, 16, plan=plan, tests=10, rank=rank) for rank in (0, 3)
+    }
+    assert found[0].metrics["trained"] == head
+    assert found[3].metrics["trained"] == head + 2 * 3 * 2 * shape.width  # query and value, down and up
+    assert found[3].config["rank"] == 3 and found[0].id != found[3].id
+    assert "rank" not in measure.described(Start(shape, 0), "corpus", 16)
+
+
+def test_what_is_chosen_on_is_of_other_modules_than_training_and_test(small):
+    found = pairs.functions([module(f"q{i}.part", 3) for i in range(60)])
+    parts = pairs.build_task(found, "corpus")
+    whole = replace(small, functions=found, train=parts["train"], test=parts["test"])
+    apart = measure.held_out(whole)
+    of = {f.code: f.module for f in found}
+    train, choose, test = (
+        {of[code] for code in part["sentence2"]} for part in (apart.train, apart.test, whole.test)
+    )
+    assert train and choose and not train & choose and not (train | choose) & test
+    assert train | choose <= {of[code] for code in whole.train["sentence2"]}
+    assert (apart.split, small.split) == ("choose", "test")
+    assert measure.described(Start(), "corpus", 9, split=apart.split) != measure.described(
+        Start(), "corpus", 9
+    )
+
+
+def test_a_rate_of_its_own_names_another_start(shape):
+    usual, fast = Start(shape, 640), Start(shape, 640, lr=4e-3)
+    assert usual.name == Start(shape, 640, lr=bert.Pretraining.lr).name != fast.name
+    assert "lr" not in usual.told and fast.told["lr"] == 4e-3
+
+
 @pytest.mark.parametrize(("replay", "share"), [(0.0, 0), (0.25, 1 / 3), (0.75, 3)])
 def test_replay_is_a_share_of_what_is_read(small, shape, monkeypatch, tmp_path, replay, share):
     """A quarter of all is a third of the new."""
@@ -102,31 +124,6 @@ def test_replay_is_a_share_of_what_is_read(small, shape, monkeypatch, tmp_path, 
     assert texts[:new] == small.new and len(texts) - new == round(new * share)
     assert set(texts[new:]) <= set(small.texts)
     assert (plan.sequences, plan.seed, plan.lr) == (77, 5, 0.25)
-
-
-def test_disturbed_by_hand(small):
-    one = small.test.select([0])
-    for column in ("sentence1", "sentence2"):
-        one = one.remove_columns(column)
-    one = one.add_column("sentence1", ["abcd abc wxyz"]).add_column(
-        "sentence2", ["def f a b2 f return a + 1"]
-    )
-    assert measure.rename(one, 1.0)["sentence2"][0] == "def v0 v1 b2 v0 return v1 + 1"
-    swaps = {
-        word: {word[:i] + word[i + 1] + word[i] + word[i + 2 :] for i in range(3)}
-        for word in ("abcd", "wxyz")
-    }
-    seen = {"abcd": set(), "wxyz": set()}
-    for seed in range(40):
-        first, short, last = measure.misspell(one, 1.0, seed)["sentence1"][0].split()
-        assert short == "abc"
-        seen["abcd"].add(first)
-        seen["wxyz"].add(last)
-    assert seen == swaps
-    changed = sum(
-        measure.misspell(one, 0.25, seed)["sentence1"][0].split()[0] != "abcd" for seed in range(200)
-    )
-    assert 30 < changed < 75
 
 
 def test_the_task_keeps_the_new_package_and_the_test_modules_out_of_pretraining(monkeypatch, tmp_path):

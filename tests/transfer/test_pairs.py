@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections import Counter
 
 import pytest
+from refusals import one_line
 
 from scalept_lab.errors import InputError
 from scalept_lab.transfer import pairs
@@ -124,7 +127,10 @@ def test_bad_pairs_are_refused_in_one_line(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="at least two functions"):
         pairs.pair_up([])
     monkeypatch.setattr(pairs, "hub_reachable", lambda: False)
-    with pytest.raises(InputError, match="glue/mrpc: no such file, and the hub cannot be reached"):
+    with pytest.raises(
+        InputError,
+        match="not in the cache on this machine, and the hub cannot be reached",
+    ):
         pairs.load_pairs("glue/mrpc")
     with pytest.raises(InputError, match="expected a file train"):
         pairs.load_pairs(str(tmp_path))
@@ -196,3 +202,149 @@ def test_a_first_sentence_ends_at_its_dot_or_its_paragraph():
 def test_parts_have_their_shares():
     found = Counter(pairs.part_of(f"m{i}", {"a": 0.5, "b": 0.2, "c": 0.3}) for i in range(4000))
     assert [found[name] / 4000 for name in "abc"] == pytest.approx([0.5, 0.2, 0.3], abs=0.03)
+
+
+# --- pairs as people have them ----------------------------------------------------------------------------------------
+
+
+def table(**columns):
+    import datasets
+
+    return datasets.Dataset.from_dict(columns)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        ["1", "0"],
+        ["Yes", "no"],
+        [True, False],
+        [1.0, 0.0],
+        ["equivalent", "not_equivalent"],
+        [" TRUE ", "False"],
+        ["1.0", "0.0"],
+    ],
+)
+def test_labels_in_other_spellings(labels):
+    made = pairs.as_pairs(table(sentence1=["a", "b"], sentence2=["c", "d"], label=labels))
+    assert made["label"][:] == [1, 0] and all(type(label) is int for label in made["label"])
+    assert made.column_names == list(pairs.COLUMNS) and made["idx"][:] == [0, 1]
+
+
+def test_hidden_labels_and_empty_sides_are_left_out_and_counted(capsys):
+    """-1 and null are hidden; an empty sentence is none. What is left out is said."""
+    found = pairs.as_pairs(
+        table(sentence1=["a", "b", "", "d", None], sentence2=["x"] * 5, label=["1", None, "0", "-1", "1"]),
+        "mine",
+    )
+    assert found["sentence1"][:] == ["a"]
+    assert (
+        capsys.readouterr().out
+        == "mine: left out 2 pairs with a hidden label and 2 with an empty side, of 5\n"
+    )
+    one_line(
+        lambda: pairs.as_pairs(table(sentence1=["a"], sentence2=["b"], label=[-1]), "test"),
+        "test: no pairs left of 1: 1 with a hidden label",
+        "take a split whose labels are given",
+    )
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        ([0, 1, 2], "got 2 in row 2 (3 kinds: 0, 1, 2)"),
+        (
+            ["entailment", "neutral", "contradiction"],
+            "got 'entailment' in row 0 (3 kinds: contradiction, entailment, neutral)",
+        ),
+        ([3.8, 0.0, 1.0], "got 3.8 in row 0"),
+    ],
+)
+def test_more_than_two_classes_are_refused(labels, told):
+    made = table(sentence1=list("abc"), sentence2=list("xyz"), label=labels)
+    one_line(lambda: pairs.as_pairs(made, "mine"), "mine: expected labels of two classes", told)
+
+
+@pytest.mark.parametrize("label", ["1", None, True, 1.0, 2, "yes"])
+def test_what_was_not_read_by_as_pairs_is_named_where_it_is_used(label):
+    """`subset`, `finetune` and `evaluate` take a learner's own table: its first odd row is named."""
+    made = table(sentence1=["a"], sentence2=["b"], label=[label])
+    one_line(lambda: pairs.check_columns(made), f"expected labels 0 and 1, got {label!r} in row 0; as_pairs")
+    one_line(
+        lambda: pairs.check_columns(table(sentence1=[None], sentence2=["b"], label=[1])), "texts in sentence1"
+    )
+
+
+MRPC = """\ufeffQuality\t#1 ID\t#2 ID\t#1 String\t#2 String
+1\t702876\t702977\t" The plan is good , he said .\tHe called the plan good .
+0\t2108705\t2108831\tNA\tYucaipa bought the chain .
+"""
+
+
+@pytest.mark.parametrize("file", ["train.tsv", "msr_paraphrase_train.txt"])
+def test_the_paraphrase_corpus_as_it_is_published(tmp_path, file):
+    """Tabs, a byte-order mark, its own column names, quotation marks that close nowhere, and a sentence "NA"."""
+    (tmp_path / file).write_text(MRPC, encoding="utf-8")
+    (tmp_path / "train_old.tsv").write_text("another file of the same beginning")
+    (tmp_path / f"._{file}").write_bytes(b"\x00\x05")
+    found = pairs.load_pairs(str(tmp_path))
+    assert found["sentence1"][:] == ['" The plan is good , he said .', "NA"] and found["label"][:] == [1, 0]
+    (tmp_path / "dev.tsv").write_text(MRPC, encoding="utf-8")
+    assert len(pairs.load_pairs(str(tmp_path), "validation")) == 2
+
+
+def test_pairs_written_as_mrpc_come_back(tmp_path):
+    made = table(sentence1=['"a b', "NA"], sentence2=["c", "null"], label=[1, 0])
+    pairs.save_as_mrpc(made, tmp_path / "train.tsv")
+    assert (tmp_path / "train.tsv").read_bytes().startswith("\ufeffQuality\t#1 ID\t#2 ID\t#1 String".encode())
+    found = pairs.load_pairs(str(tmp_path))
+    assert [found[name][:] for name in pairs.COLUMNS[:3]] == [made[name][:] for name in pairs.COLUMNS[:3]]
+    bad = table(sentence1=["a\tb"], sentence2=["c"], label=[1])
+    one_line(
+        lambda: pairs.save_as_mrpc(bad, tmp_path / "bad.tsv"),
+        "without tabs and line breaks, got one in row 0",
+    )
+    assert not (tmp_path / "bad.tsv").exists()
+
+
+def test_other_files_that_hold_pairs(tmp_path):
+    import datasets
+
+    (tmp_path / "q.csv").write_text('id,question1,question2,is_duplicate\n1,"a, b",c,0\n2,d,e,1\n')
+    assert pairs.load_pairs(str(tmp_path / "q.csv"))[:]["sentence1"] == ["a, b", "d"]
+    (tmp_path / "bom.jsonl").write_bytes(b'\xef\xbb\xbf{"premise": "a", "hypothesis": "b", "label": true}\n')
+    assert pairs.load_pairs(str(tmp_path / "bom.jsonl"))["label"][:] == [1]
+    made = table(sentence1=["a"], sentence2=["b"], label=[1])
+    made.save_to_disk(tmp_path / "one")
+    datasets.DatasetDict({"train": made}).save_to_disk(tmp_path / "splits")
+    for folder in ("one", "splits"):
+        assert len(pairs.load_pairs(str(tmp_path / folder))) == 1
+    one_line(lambda: pairs.load_pairs(str(tmp_path / "splits"), "test"), "expected the split test, got train")
+    (tmp_path / "u.csv").write_bytes("sentence1,sentence2,label\na,b,1\n".encode("utf-16"))
+    one_line(lambda: pairs.load_pairs(str(tmp_path / "u.csv")), "cannot be read as sentence pairs")
+    (tmp_path / "x.docx").touch()
+    one_line(lambda: pairs.load_pairs(str(tmp_path / "x.docx")), "expected a file .jsonl")
+    one_line(lambda: pairs.load_pairs(str(tmp_path / "gone.tsv")), "expected a file train.jsonl")
+
+
+def test_the_cache_of_the_hub_serves_without_network(tmp_path, monkeypatch):
+    """The layout in which `load_dataset` keeps what it has fetched once."""
+    import datasets
+
+    source = tmp_path / "rows.parquet"
+    table(sentence1=["a", "c"], sentence2=["b", "d"], label=[1, 0], idx=[7, 9]).to_parquet(source)
+    builder = datasets.load_dataset_builder(
+        "parquet", data_files={"train": str(source)}, cache_dir=str(tmp_path / "made")
+    )
+    builder.download_and_prepare()
+    home = tmp_path / "cache" / "nyu-mll___glue" / "mrpc" / "0.0.0" / "abc123"
+    shutil.copytree(builder.cache_dir, home)
+    (home / "parquet-train.arrow").rename(home / "glue-train.arrow")
+    about = json.loads((home / "dataset_info.json").read_text())
+    about.update(dataset_name="glue", config_name="mrpc")
+    (home / "dataset_info.json").write_text(json.dumps(about))
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr(pairs, "hub_reachable", lambda: False)
+    assert pairs.load_pairs("glue/mrpc")["idx"][:] == [7, 9]
+    assert not datasets.config.HF_HUB_OFFLINE
+    one_line(lambda: pairs.load_pairs("glue/rte"), "glue/rte: no such file, not in the cache")

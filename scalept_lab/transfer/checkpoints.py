@@ -1,0 +1,122 @@
+"""A checkpoint as people have it, made ready for sentence pairs: a folder in the hub's layout, or a name on the hub.
+
+What cannot work is refused before anything trains: a table with fewer rows than the tokenizer has entries, a tokenizer without
+words, a body whose weights are not all there. What can work is made to, and said in one line: a head of another task is
+replaced, and a tokenizer without a padding token (GPT-2's) pads with its end-of-text token.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from scalept_lab.data.sources import hub_reachable, is_path
+from scalept_lab.errors import InputError
+from scalept_lab.transfer.bert import check_vocabulary, quiet
+
+CLASSES = 2  # right and wrong pairs
+
+
+def load_checkpoint(name: str | Path, **more: Any) -> tuple[Any, Any]:
+    """(classifier, tokenizer) from a folder in the hub's layout (config.json, weights, tokenizer) or from the hub by name.
+
+    Without network, a name is looked up in the hub's cache on this machine. The classifier's own layer, which a pre-trained
+    checkpoint does not have, is drawn at random from torch's generator; so is one for another number of classes.
+    Raises: InputError for a folder that is no checkpoint, for a name that is neither cached nor to be had, if part of the body
+    is missing, and if vocabulary and tokenizer do not match.
+    """
+    with quiet():
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    where, offline = _found(name)
+    local = {"local_files_only": True} if offline else {}
+    with quiet():
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(where, **local)
+            model, loaded = AutoModelForSequenceClassification.from_pretrained(
+                where,
+                num_labels=CLASSES,
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+                **local,
+                **more,
+            )
+        except Exception as error:  # the library raises many types
+            if offline:
+                raise InputError(
+                    f"{name}: no such folder, not in the hub's cache on this machine, and the hub cannot be reached; "
+                    "offline, use a local checkpoint"
+                ) from error
+            reason = " ".join(str(error).split())[:160]
+            raise InputError(f"{name}: cannot be loaded as a checkpoint ({reason})") from error
+    _check_tokenizer(name, tokenizer)
+    _check_body(name, model, loaded)
+    check_vocabulary(model, tokenizer)
+    _make_padding(name, model, tokenizer)
+    # the config of a regression head would ask for another loss
+    model.config.problem_type = "single_label_classification"
+    return model, tokenizer
+
+
+def _found(name: str | Path) -> tuple[str, bool]:
+    """What to ask transformers for, and whether only for what is on this machine."""
+    folder = Path(os.path.expanduser(name))
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise InputError(
+                f"{name}: expected a folder with config.json, weights and tokenizer, got none of a checkpoint"
+            )
+        return str(folder), False
+    if folder.is_file():
+        raise InputError(
+            f"{name}: expected a checkpoint's folder, got a file; give the folder that it lies in"
+        )
+    if is_path(str(name)):
+        raise InputError(f"{name}: no such folder; give a checkpoint's folder or its name on the hub")
+    from huggingface_hub import constants
+
+    return str(name), constants.HF_HUB_OFFLINE or not hub_reachable()
+
+
+def _check_tokenizer(name: str | Path, tokenizer: Any) -> None:
+    """Where a folder has no tokenizer, transformers makes one up that knows the special tokens alone: all words are [UNK]."""
+    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
+        raise InputError(
+            f"{name}: its tokenizer holds no words, only {len(tokenizer)} special tokens; put its tokenizer.json (or vocab.txt) "
+            "beside config.json"
+        )
+
+
+def _check_body(name: str | Path, model: Any, loaded: dict[str, Any]) -> None:
+    """All that pre-training has learned must be there and fit; what belongs to the head, and a pooler, may be new."""
+    body = f"{model.base_model_prefix}."
+    wrong = sorted(key for key, *_ in loaded["mismatched_keys"] if key.startswith(body))
+    if wrong:
+        raise InputError(
+            f"{name}: {wrong[0]} has another shape in the weights than config.json says; take both from the same checkpoint"
+        )
+    lacks = sorted(key for key in loaded["missing_keys"] if key.startswith(body) and ".pooler." not in key)
+    if lacks:
+        raise InputError(
+            f"{name}: the weights lack {len(lacks)} parts of the body that config.json describes, such as {lacks[0]}; take both "
+            "from the same checkpoint"
+        )
+    replaced = [shape for _, shape, _ in loaded["mismatched_keys"]]
+    if replaced:
+        classes = f" for {replaced[0][0]} classes" if replaced[0] else ""
+        print(f"{name}: its head{classes} is left out; a new one for {CLASSES} is drawn")
+
+
+def _make_padding(name: str | Path, model: Any, tokenizer: Any) -> None:
+    """Batches are padded. The mask hides what is padded, so that any token will do for it."""
+    if tokenizer.pad_token_id is None:
+        if tokenizer.eos_token_id is None:
+            raise InputError(
+                f"{name}: its tokenizer has neither a padding nor an end-of-text token; set tokenizer.pad_token to a token that "
+                "it has, and save it again"
+            )
+        tokenizer.pad_token = tokenizer.eos_token
+        print(f"{name}: its tokenizer has no padding token; {tokenizer.eos_token!r} stands in")
+    # a model that reads its last token (GPT-2) finds it by this number
+    model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
