@@ -57,14 +57,14 @@ def demonstrated(level: str, episodes: int, first: int) -> None:
 def vla(seeds: Sequence[int]) -> Rounds:
     """Each imitates the bot in steps of 128 examples, with a rate that falls to zero at the end of its own run.
 
-    At 500 steps the widths and the demonstrations are many; on a cube of three by three by three, steps are the third axis,
-    so that a policy that has too few of them is not taken for one that is too small. The last are long.
+    At 500 steps the widths and the demonstrations are many; for a few, steps are the third axis, so that a policy that has too few of them is not taken for one that is too small. The last are long.
     """
     cells = [(WIDTH, episodes, STEPS) for episodes in (25, 50, 100, 200, 400, 1000, 2000, 5000)]
     cells += [(width, 2000, STEPS) for width in (4, 8, 12, 16, 24, 32, 64)]
     cells += [(width, episodes, STEPS) for width in (8, 32) for episodes in (100, 400, 1000, 5000)]
-    cells += [(w, n, s) for s in (250, 1500) for w in (8, 16, 32) for n in (400, 1000, 5000)]
-    cells += [(WIDTH, 100, 250), (WIDTH, 100, 1500), (8, 5000, 4500), (WIDTH, 1000, 4500), (WIDTH, 5000, 4500)]
+    cells += [(width, episodes, 250) for width in (8, 16, 32) for episodes in (400, 5000)]
+    cells += [(width, episodes, 1500) for width in (8, 16) for episodes in (400, 5000)]
+    cells += [(WIDTH, 1000, 4500), (WIDTH, 5000, 4500), (32, 5000, 1500)]
     yield [
         job(CloneConfig(policy=PolicyConfig.family(width), sources=(source,), steps=steps, seed=seed))
         for width, episodes, steps in dict.fromkeys(cells)
