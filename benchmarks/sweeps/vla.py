@@ -1,4 +1,5 @@
-"""Policies in BabyAI worlds: how success grows with demonstrations and parameters, and what to learn first (notebook 10).
+"""Policies in BabyAI worlds: how success grows with demonstrations, parameters and steps, what to learn first, whom to ask, and
+how often to look (notebook 10).
 
 A seed has its own demonstrations. L and the accuracy are those on 250 held-out demonstrations, success that in 512 held-out
 worlds.
@@ -9,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cache, partial
 
+import numpy as np
+
 from scalept_lab.runs import RunRecord
 from scalept_lab.train.curriculum import Adaptive, Mixture, Schedule, Stepwise
 from scalept_lab.vla import worlds
-from scalept_lab.vla.cloning import VALIDATION_EPISODES, CloneConfig, Source, act_in, clone, score
+from scalept_lab.vla.cloning import VALIDATION_EPISODES, CloneConfig, Feed, Source, act_in, clone, feed, score
+from scalept_lab.vla.dagger import DaggerConfig, dagger, loops
 from scalept_lab.vla.demos import VALIDATION, demonstrations
-from scalept_lab.vla.model import PolicyConfig
-from scalept_lab.vla.rollouts import worlds_naming
+from scalept_lab.vla.model import Policy, PolicyConfig
+from scalept_lab.vla.rollouts import actor, rollout, worlds_naming
 from sweeps.jobs import Job, Rounds, sweep
 
 WIDTH, STEPS, WORLDS = 16, 500, 512
@@ -62,9 +66,8 @@ def vla(seeds: Sequence[int]) -> Rounds:
     cells = [(WIDTH, episodes, STEPS) for episodes in (25, 50, 100, 200, 400, 1000, 2000, 5000)]
     cells += [(width, 2000, STEPS) for width in (4, 8, 12, 16, 24, 32, 64)]
     cells += [(width, episodes, STEPS) for width in (8, 32) for episodes in (100, 400, 1000, 5000)]
-    cells += [(width, episodes, 250) for width in (8, 16, 32) for episodes in (400, 5000)]
-    cells += [(width, episodes, 1500) for width in (8, 16) for episodes in (400, 5000)]
-    cells += [(WIDTH, 1000, 4500), (WIDTH, 5000, 4500), (32, 5000, 1500)]
+    cells += [(width, episodes, 250) for width in (8, WIDTH) for episodes in (400, 5000)]
+    cells += [(WIDTH, 400, 1500), (8, 5000, 1500), (WIDTH, 5000, 1500), (WIDTH, 1000, 4500), (WIDTH, 5000, 4500)]
     yield [
         job(CloneConfig(policy=PolicyConfig.family(width), sources=(source,), steps=steps, seed=seed))
         for width, episodes, steps in dict.fromkeys(cells)
@@ -134,3 +137,105 @@ def staged(seed: int, *sources: Source, steps: int = STEPS, **shape) -> CloneCon
 
 def constant(weights: dict[str, float]) -> Mixture:
     return Mixture(weights, weights, 0)
+
+
+@sweep(
+    "BabyAI policies: DAgger beside as many labels of the bot's own states, and actions in chunks",
+    minutes=12, seeds=range(5), metrics=("success", "loops", "success drawn", "loops drawn", "success 4", "looks 4"),
+)  # fmt: skip
+def vla_acting(seeds: Sequence[int]) -> Rounds:
+    """Same steps and, for DAgger, the same number of labelled steps in every arm. `loops`: the share of worlds that end in turns
+    to and fro; `drawn`: actions are drawn by their probabilities instead of taking the likeliest."""
+    jobs = [job for seed in seeds for job in [*asking(seed), chunked(seed)]]
+    yield jobs + [job for seed in seeds[:3] for job in forgetting(seed)]
+
+
+def asking(seed: int) -> Iterator[Job]:
+    """About 500 labelled steps of the bot, and 1,500 more: of the policy's states, or of the bot's own, then or from the start."""
+    arms: dict[str, dict] = {
+        "policy acts": {"acting": "policy", "rounds": (200, 275, 350)},
+        "bot acts": {"acting": "bot", "rounds": (200, 275, 350)},
+        "bot acts, all at once": {"acting": "bot", "rounds": (0, 0, 0)},
+    }
+    sources = (Source(level=LEVEL, episodes=100, first=seed * APART),)
+    for arm, how in arms.items():
+        config = DaggerConfig(
+            policy=PolicyConfig.family(WIDTH), sources=sources, steps=STEPS, seed=seed, labels=500, **how
+        )
+        label = {"experiment": "dagger", "arm": arm}
+        yield Job(config.described(), partial(asked, config), partial(shown, config), label)
+
+
+def asked(config: DaggerConfig) -> RunRecord:
+    policy, record = dagger(config)
+    return record.model_copy(update={"metrics": record.metrics | acted(policy, 1)})
+
+
+def chunked(seed: int) -> Job:
+    """A policy that says four actions at once; how often it looks is decided when it acts."""
+    config = staged(seed, Source(level=LEVEL), chunk=4)
+    return Job(
+        config.described(), partial(looking, config), partial(shown, config), {"experiment": "chunks", "arm": "4"}
+    )
+
+
+def forgetting(seed: int) -> Iterator[Job]:
+    """The arms of `grounding` at 25 demonstrations, with pointing measured all the way."""
+    point, act = f"point {LEVEL}", f"act {LEVEL}"
+    config = staged(seed, Source(level=LEVEL, task="point"), Source(level=LEVEL, episodes=25))
+    arms = {"first": Stepwise((point, act), (300,)), "beside": constant({point: 0.6, act: 0.4})}
+    for arm, schedule in arms.items():
+        described = config.paced(schedule).described()
+        label = {"experiment": "forgetting", "arm": arm}
+        yield Job(described, partial(remembered, config, schedule), partial(shown, config), label)
+
+
+def remembered(config: CloneConfig, schedule: Schedule) -> RunRecord:
+    """A run whose metrics hold the accuracy of pointing in held-out worlds before each tenth step."""
+    held_out = config.sources[0].replace(episodes=VALIDATION_EPISODES, first=VALIDATION)
+    check, found = feed(held_out, config.policy), {}
+
+    def note(step: int, policy: Policy, examples: Feed) -> Feed:
+        if step % 10 == 0:
+            found[f"pointing {step}"] = check.accuracy(policy)
+        return examples
+
+    record = clone(config, schedule, more=note)[1]
+    return record.model_copy(update={"metrics": record.metrics | found})
+
+
+def looking(config: CloneConfig) -> RunRecord:
+    policy, record = clone(config)
+    found = acted(policy, 1)
+    for ahead in (2, 4):
+        found |= {f"{name} {ahead}": value for name, value in acted(policy, ahead).items()}
+    return record.model_copy(update={"metrics": record.metrics | found})
+
+
+def acted(policy: Policy, ahead: int) -> dict[str, float]:
+    """What a policy does in the test worlds, by its likeliest actions or by drawing them."""
+    shape, metrics = policy.config, {}
+    for how, greedy in (("", True), (" drawn", False)):
+        act = actor(policy, greedy=greedy, ahead=ahead)
+        found = rollout(act, LEVEL, WORLDS, history=shape.history, words=shape.mission)
+        metrics |= {f"success{how}": found.rate.mean, f"loops{how}": float(loops(found).mean())}
+        metrics |= {f"steps{how}": float(found.length.mean()), f"looks{how}": float(np.ceil(found.length / ahead).mean())}
+    return metrics
+
+
+@sweep("BabyAI policies: the ladder of tasks with three times the steps", minutes=8, metrics=("accuracy", "success"))
+def vla_ladder(seeds: Sequence[int]) -> Rounds:
+    """The arms of `stages` but the adaptive one, which need three times as many steps to be told from a plateau."""
+    yield [job for seed in seeds for job in ladder(seed)]
+
+
+def ladder(seed: int) -> Iterator[Job]:
+    order = point, easy, target = f"point {MULTI}", f"act {EASY}", f"act {MULTI}"
+    arms: dict[str, Schedule | None] = {
+        "target alone": None,
+        "mixture": constant({point: 0.2, easy: 0.2, target: 0.6}),
+        "stages": Stepwise(order, (3 * STEPS // 5, 6 * STEPS // 5)),
+    }
+    sources = Source(level=MULTI, task="point"), Source(level=EASY), Source(level=MULTI)
+    config = staged(seed, *sources, steps=3 * STEPS)
+    yield from (job(config, schedule, "ladder", arm) for arm, schedule in arms.items())

@@ -20,5 +20,5 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "training": "plot_descent plot_goodput plot_interrupted plot_left_out plot_noise_scale plot_schedules "
         "plot_tradeoff",
     "transfer": "plot_attention plot_forgetting plot_scores",
-    "vla": "plot_episode plot_gaze plot_side_by_side plot_success",
+    "vla": "plot_episode plot_gaze plot_runs plot_seeds plot_side_by_side plot_success",
 })  # fmt: skip

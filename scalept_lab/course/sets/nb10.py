@@ -69,6 +69,9 @@ EXERCISES = (
             "256 patches, and then words, last actions and the query: one token each.",
         ),
         "answer = (224 // 14) ** 2 + 12 + 4 + 1",
+        kind="compute",
+        minutes=4,
+        difficulty=1,
         wrong=(
             (224 // 14 + 17, "two sides"),
             (224 * 224 + 17, "not a pixel"),
@@ -158,6 +161,9 @@ def interval(successes, trials, z=1.96):
             "It does better than if every slip were fatal. What can an agent do after a turn in the wrong direction?",
         ),
         """answer = {"success": 0.95**6, "says": "recovers"}""",
+        kind="compute",
+        minutes=5,
+        difficulty=2,
         wrong=(
             ({"success": 0.7, "says": "recovers"}, "twice"),
             ({"success": 0.95, "says": "recovers"}, "one step"),
@@ -204,6 +210,9 @@ def interval(successes, trials, z=1.96):
 
 alpha = math.log(1.6 / 0.4) / math.log(1000 / 100)
 answer = {"alpha": alpha, "loss": 0.4 * 5**-alpha}""",
+        kind="compute",
+        minutes=5,
+        difficulty=2,
         wrong=(
             ({"alpha": -_ALPHA, "loss": _NEXT}, "positive"),
             ({"alpha": math.log(4), "loss": _NEXT}, "logarithm"),
@@ -211,6 +220,48 @@ answer = {"alpha": alpha, "loss": 0.4 * 5**-alpha}""",
             ({"alpha": _ALPHA, "loss": 1.6 * 5**-_ALPHA}, "go on from"),
         ),
         placeholder={"alpha": ..., "loss": ...},
+    ),
+    Exercise(
+        "10.6",
+        "A policy has a held-out loss of 0.36. Three times the demonstrations give 0.24, three times the parameters 0.33, and three "
+        "times the steps 0.41. What is its bottleneck: 'data', 'size' or 'steps'? And what do the further steps do here: 'learn', "
+        "'overfit' or 'nothing'?",
+        several(
+            bottleneck=choice(
+                "data",
+                {
+                    "data": "",
+                    "size": "the larger policy gains 0.03 of 0.36; is there something that gains more?",
+                    "steps": "with more steps the loss is higher, so steps are not what is missing.",
+                },
+            ),
+            steps=choice(
+                "overfit",
+                {
+                    "overfit": "",
+                    "learn": "a loss that rises on held-out demonstrations is no sign of learning.",
+                    "nothing": "0.05 of 0.36 is more than the seeds differ by, in the table above.",
+                },
+                right="Each demonstration is seen more often, and the policy grows sure of what it has learned by heart. No law in "
+                "which every term falls can say that.",
+            ),
+        ),
+        (
+            "Compare the three losses with 0.36, one by one.",
+            "The bottleneck is the thing of which three times as much lowers the loss most.",
+            "With three times the steps each demonstration is seen three times as often. Which loss would go down, and which up?",
+        ),
+        """answer = {"bottleneck": "data", "steps": "overfit"}""",
+        kind="read",
+        minutes=4,
+        difficulty=2,
+        wrong=(
+            ({"bottleneck": "size", "steps": "overfit"}, "gains 0.03"),
+            ({"bottleneck": "steps", "steps": "overfit"}, "is higher"),
+            ({"bottleneck": "data", "steps": "learn"}, "no sign of learning"),
+            ({"bottleneck": "data", "steps": "nothing"}, "seeds differ"),
+        ),
+        placeholder={"bottleneck": ..., "steps": ...},
     ),
     VISITED,
     TARGETS,
