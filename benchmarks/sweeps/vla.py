@@ -67,7 +67,7 @@ def vla(seeds: Sequence[int]) -> Rounds:
     cells += [(width, 2000, STEPS) for width in (4, 8, 12, 16, 24, 32, 64)]
     cells += [(width, episodes, STEPS) for width in (8, 32) for episodes in (100, 400, 1000, 5000)]
     cells += [(width, episodes, 250) for width in (8, WIDTH) for episodes in (400, 5000)]
-    cells += [(WIDTH, 400, 1500), (8, 5000, 1500), (WIDTH, 5000, 1500), (WIDTH, 1000, 4500), (WIDTH, 5000, 4500)]
+    cells += [(WIDTH, 5000, 1500), (WIDTH, 1000, 4500), (WIDTH, 5000, 4500)]
     yield [
         job(CloneConfig(policy=PolicyConfig.family(width), sources=(source,), steps=steps, seed=seed))
         for width, episodes, steps in dict.fromkeys(cells)
@@ -146,23 +146,19 @@ def constant(weights: dict[str, float]) -> Mixture:
 def vla_acting(seeds: Sequence[int]) -> Rounds:
     """Same steps and, for DAgger, the same number of labelled steps in every arm. `loops`: the share of worlds that end in turns
     to and fro; `drawn`: actions are drawn by their probabilities instead of taking the likeliest."""
-    jobs = [job for seed in seeds for job in [*asking(seed), chunked(seed)]]
-    yield jobs + [job for seed in seeds[:3] for job in forgetting(seed)]
+    jobs = [job for seed in seeds[:3] for job in [*forgetting(seed), chunked(seed)]]
+    yield jobs + [job for seed in seeds for job in asking(seed)]
 
 
 def asking(seed: int) -> Iterator[Job]:
-    """About 500 labelled steps of the bot, and 1,500 more: of the policy's states, or of the bot's own, then or from the start."""
-    arms: dict[str, dict] = {
-        "policy acts": {"acting": "policy", "rounds": (200, 275, 350)},
-        "bot acts": {"acting": "bot", "rounds": (200, 275, 350)},
-        "bot acts, all at once": {"acting": "bot", "rounds": (0, 0, 0)},
-    }
+    """About 500 labelled steps of the bot, and 1,500 more: of the policy's states, or of the bot's own."""
     sources = (Source(level=LEVEL, episodes=100, first=seed * APART),)
-    for arm, how in arms.items():
+    for acting in ("policy", "bot"):
         config = DaggerConfig(
-            policy=PolicyConfig.family(WIDTH), sources=sources, steps=STEPS, seed=seed, labels=500, **how
-        )
-        label = {"experiment": "dagger", "arm": arm}
+            policy=PolicyConfig.family(WIDTH), sources=sources, steps=STEPS, seed=seed, rounds=(200, 275, 350), labels=500,
+            acting=acting,
+        )  # fmt: skip
+        label = {"experiment": "dagger", "arm": f"{acting} acts"}
         yield Job(config.described(), partial(asked, config), partial(shown, config), label)
 
 
@@ -180,9 +176,9 @@ def chunked(seed: int) -> Job:
 
 
 def forgetting(seed: int) -> Iterator[Job]:
-    """The arms of `grounding` at 25 demonstrations, with pointing measured all the way."""
+    """The first 350 steps of arms like those of `grounding` at 25 demonstrations, with pointing measured all the way."""
     point, act = f"point {LEVEL}", f"act {LEVEL}"
-    config = staged(seed, Source(level=LEVEL, task="point"), Source(level=LEVEL, episodes=25))
+    config = staged(seed, Source(level=LEVEL, task="point"), Source(level=LEVEL, episodes=25), steps=350)
     arms = {"first": Stepwise((point, act), (300,)), "beside": constant({point: 0.6, act: 0.4})}
     for arm, schedule in arms.items():
         described = config.paced(schedule).described()
@@ -221,21 +217,3 @@ def acted(policy: Policy, ahead: int) -> dict[str, float]:
         metrics |= {f"success{how}": found.rate.mean, f"loops{how}": float(loops(found).mean())}
         metrics |= {f"steps{how}": float(found.length.mean()), f"looks{how}": float(np.ceil(found.length / ahead).mean())}
     return metrics
-
-
-@sweep("BabyAI policies: the ladder of tasks with three times the steps", minutes=8, metrics=("accuracy", "success"))
-def vla_ladder(seeds: Sequence[int]) -> Rounds:
-    """The arms of `stages` but the adaptive one, which need three times as many steps to be told from a plateau."""
-    yield [job for seed in seeds for job in ladder(seed)]
-
-
-def ladder(seed: int) -> Iterator[Job]:
-    order = point, easy, target = f"point {MULTI}", f"act {EASY}", f"act {MULTI}"
-    arms: dict[str, Schedule | None] = {
-        "target alone": None,
-        "mixture": constant({point: 0.2, easy: 0.2, target: 0.6}),
-        "stages": Stepwise(order, (3 * STEPS // 5, 6 * STEPS // 5)),
-    }
-    sources = Source(level=MULTI, task="point"), Source(level=EASY), Source(level=MULTI)
-    config = staged(seed, *sources, steps=3 * STEPS)
-    yield from (job(config, schedule, "ladder", arm) for arm, schedule in arms.items())

@@ -44,12 +44,10 @@ class DaggerConfig(CloneConfig):
     rounds: tuple[int, ...] = (400, 600, 800)
     labels: int = Field(1000, ge=1)
     acting: Literal["policy", "bot"] = "policy"
-    remembers: bool = True
 
 
 def collect(
-    decide: Decider | None, env: Any, seeds: Iterable[int], labels: int | None = None, cap: int = CAP,
-    remembers: bool = True,
+    decide: Decider | None, env: Any, seeds: Iterable[int], labels: int | None = None, cap: int = CAP
 ) -> list[Row]:
     """The states that `decide` gets into, each with the expert's action; None lets the expert act itself.
 
@@ -61,7 +59,7 @@ def collect(
         seen, taken, done = worlds.reset(env, seed), [], False
         says = worlds.expert(env)
         while not done and len(taken) < cap:
-            label = says(taken[-1] if taken else None) if remembers else worlds.expert(env)(None)
+            label = says(taken[-1] if taken else None)
             rows.append(Row(seen["image"], env.mission, tuple(taken), label))
             action = decide(seen["image"], env.mission, taken)[0] if decide else label
             seen, _, terminated, truncated, _ = env.step(action)
@@ -119,7 +117,7 @@ def dagger(config: DaggerConfig) -> tuple[Policy, RunRecord]:
     def more(step: int, policy: Policy, feed: Feed) -> Feed:
         for _ in range(config.rounds.count(step)):
             decide = decider(policy) if config.acting == "policy" else None
-            rows = collect(decide, env, seeds, config.labels, remembers=config.remembers)
+            rows = collect(decide, env, seeds, config.labels)
             feed = joined(feed, examples(rows, target, config.policy, policy.query.device))
         return feed
 
