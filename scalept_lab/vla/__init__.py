@@ -9,4 +9,7 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "model": "Policy PolicyConfig attention parameters",
     "cloning": "CloneConfig Source act_in clone score",
     "rollouts": "blind rollout",
+    "detour": "",
+    "chunks": "",
+    "heads": "",
 })  # fmt: skip
