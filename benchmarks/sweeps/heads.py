@@ -19,7 +19,11 @@ LONG, OF_LONG = 64, ("bins", "frequencies", "flow")  # actions in a chunk, besid
 
 def job(experiment: str, **settings) -> Job:
     config = HeadConfig(**settings)
-    return Job(config.described(), partial(made, config), lambda: "", {"experiment": experiment})
+    return Job(config.described(), partial(made, config), no_text, {"experiment": experiment})
+
+
+def no_text() -> str:
+    return ""
 
 
 def made(config: HeadConfig) -> RunRecord:
@@ -36,4 +40,5 @@ def heads(seeds: Sequence[int]) -> Rounds:
         for head in ARMS[sides]
         for seed in seeds
     ]
-    yield jobs + [job("long", head=head, chunk=LONG, seed=seed) for head in OF_LONG for seed in seeds]
+    jobs += [job("long", head=head, chunk=LONG, seed=seed) for head in OF_LONG for seed in seeds]
+    yield jobs + [job("longer training", head="flow", chunk=LONG, steps=4500, seed=seed) for seed in seeds]
