@@ -43,7 +43,7 @@ class HeadConfig(Frozen):
     demonstrations: int = Field(2000, ge=2)
     width: int = Field(128, ge=1)
     steps: int = Field(1500, ge=1)
-    batch: int = Field(256, ge=1)
+    batch: int = Field(128, ge=1)
     lr: float = Field(0.005, gt=0)
     seed: int = Field(0, ge=0)
 
