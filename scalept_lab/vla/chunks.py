@@ -1,7 +1,7 @@
 """A chunk of actions as a few whole numbers, and back: uniform bins, or frequencies as FAST has them.
 
-A chunk is `steps` actions of D dimensions each, in units of their spread. A code is a pair of functions: `encode` gives the whole numbers
-of chunks, in the order in which a policy writes them; `decode` gives the chunks that such numbers stand for.
+A chunk is `steps` actions of D dimensions each, in units of their spread. A code is a pair of functions: `encode` gives the
+whole numbers of chunks, in the order in which a policy writes them; `decode` gives the chunks that such numbers stand for.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ Code = tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarr
 def bins(steps: int, width: float) -> Code:
     """One whole number for each number of a chunk: in which of the equal bins it lies, 0 being the one from 0 to `width`.
 
-    RT-2 (Brohan et al., 2023) and OpenVLA (Kim et al., 2024) write actions so. Raises: InputError for steps below 1, a width of 0.
+    RT-2 (Brohan et al., 2023) and OpenVLA (Kim et al., 2024) write actions so.
+    Raises: InputError for steps below 1, a width of 0.
     """
     whole("steps", steps)
     positive("width", width)
@@ -33,10 +34,10 @@ def bins(steps: int, width: float) -> Code:
 
 
 def frequencies(steps: int, keep: int, scale: float) -> Code:
-    """The `keep` lowest frequencies of a chunk, in whole multiples of `scale`: FAST (Pertsch et al., 2025, section V) without its byte-pair
-    encoding.
+    """The `keep` lowest frequencies of a chunk, in whole multiples of `scale`.
 
-    The cosine transform (DCT-II, orthonormal) of each dimension along time; all dimensions of the lowest frequency come first.
+    So FAST does (Pertsch et al., 2025, section V), which then joins frequent pairs of numbers (byte-pair encoding): the cosine
+    transform (DCT-II, orthonormal) of each dimension along time, all dimensions of the lowest frequency first.
     Raises: InputError for steps below 1, more frequencies than steps, or a scale of 0.
     """
     whole("keep", keep, 1, whole("steps", steps), "a chunk has as many frequencies as steps")

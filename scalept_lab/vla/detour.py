@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scalept_lab.checks import one_of, whole
+from scalept_lab.errors import InputError
 
 RADIUS = 0.3  # of the disc
 NEAR = 0.15  # how near the goal the journey has to end
@@ -35,15 +36,20 @@ def scenes(count: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).uniform(-1, 1, (count, 3)) * (0.4, 0.4, 0.2)
 
 
-def demonstrate(count: int, seed: int, sides: str = "either", steps: int = 16) -> Journeys:
-    """Journeys of people who all arrive. `sides`: "either", each takes one by the toss of a coin; "over", all the same; "shorter",
-    the one that the scene makes shorter. All differ in height, in pace and by a slow wobble.
+def demonstrate(
+    count: int, seed: int, sides: str = "either", steps: int = 16, seen_Nx3: np.ndarray | None = None
+) -> Journeys:
+    """Journeys of people who all arrive, in scenes of their own or in those given.
 
-    Raises: InputError for other sides, or fewer than one journey or two steps.
+    `sides`: "either", each takes one by the toss of a coin; "over", all the same; "shorter", the one that the scene makes
+    shorter. All differ in height, in pace and by a slow wobble.
+    Raises: InputError for other sides, fewer than one journey or two steps, or scenes that are not (count, 3).
     """
     one_of("sides", sides, SIDES, "take one of them")
     whole("steps", steps, 2)
-    seen = scenes(count, seed)
+    seen = scenes(count, seed) if seen_Nx3 is None else np.asarray(seen_Nx3, float)
+    if seen.shape != (count, 3):
+        raise InputError(f"scenes: expected {count} × 3 heights, got {seen.shape}")
     start, goal, disc = seen.T[:, :, None]
     rng = np.random.default_rng([seed, 1])
     coin = rng.choice((-1.0, 1.0), (count, 1))

@@ -79,8 +79,8 @@ class Net(nn.Module):
 def flow_loss(velocity: Velocity, chunk_BxK: Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Flow matching (Lipman et al., 2023; as π0 uses it: Black et al., 2024): the mean squared error of a velocity.
 
-    A straight line leads from noise at time 0 to a chunk at time 1. At a random time, one for each example, `velocity(x_BxK, time_B)`
-    is asked which way the line goes.
+    A straight line leads from noise at time 0 to a chunk at time 1. At a random time, one for each example,
+    `velocity(x_BxK, time_B)` is asked which way the line goes.
     """
     noise = torch.randn(chunk_BxK.shape, generator=generator).to(chunk_BxK)
     time_B = torch.rand(len(chunk_BxK), generator=generator).to(chunk_BxK)
@@ -125,7 +125,7 @@ class Policy(nn.Module):
         self, seen_Nx3: np.ndarray, seed: int = 0, passes: int = 10,
         sampler: Callable[[Velocity, Tensor, int], Tensor] = euler,
     ) -> np.ndarray:  # fmt: skip
-        """A chunk for each scene, (N, steps, 2). A flow takes `passes` steps of `sampler`; tokens take a pass each, the mean takes one.
+        """A chunk for each scene, (N, steps, 2). A flow takes `passes` steps of `sampler`, tokens a pass each, the mean one.
 
         Raises: InputError for passes below 1.
         """
@@ -241,8 +241,11 @@ def _loss(
 
 
 def score(policy: Policy, record: RunRecord, count: int = 500) -> tuple[np.ndarray, RunRecord]:
-    """Let the policy act in `count` new scenes, the same for all policies. The chunks; and the record, which gains the share that arrives,
-    the share of these that went over the disc, and the roughness; for a flow also the share that arrives after 1, 2, 5 and 20 steps."""
+    """Let the policy act in `count` new scenes, the same for all policies: the chunks, and the record with what came of them.
+
+    That is the share that arrives, the share of these that went over the disc, the roughness; and for a flow also the share that
+    arrives after 1, 2, 5 and 20 Euler steps, beside the usual 10.
+    """
     seen = detour.scenes(count, 20_000)
     chunk = policy.act(seen)
     arrived = detour.arrives(seen, chunk)

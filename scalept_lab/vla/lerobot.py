@@ -1,4 +1,4 @@
-"""Robot demonstrations in LeRobot's format: versions 2.0, 2.1 and 3.0 are read as a `datasets` dataset, BabyAI's are written in 3.0.
+"""Robot demonstrations in LeRobot's format: versions 2.0 to 3.0 are read as a `datasets` dataset, BabyAI's are written in 3.0.
 
 A folder has `meta/` (info.json, the episodes, the tasks in words) and `data/` (Parquet: one file per episode in version 2,
 many episodes per file in version 3). Videos lie beside them and are left where they are. The package `lerobot` itself is
@@ -34,10 +34,10 @@ VERSIONS = ("v2.0", "v2.1", "v3.0")
 def load(name: str | os.PathLike[str]) -> datasets.Dataset:
     """A dataset in LeRobot's format, from a folder or the hub (`lerobot/pusht`): its columns, and `task` in words.
 
-    One row is one step, ordered by episode and step. What lies in videos is not loaded. Files that store a column in different types
-    are brought to the type that `meta` says. Hidden files, such as macOS leaves, are passed over.
-    Raises: InputError for a hub out of reach, a missing or damaged file, an unknown version, files that do not fit together, episodes
-    whose steps are not as many as `meta` says, or a step whose task has no words.
+    One row is one step, ordered by episode and step. What lies in videos is not loaded. Files that store a column in different
+    types are brought to the type that `meta` says. Hidden files, such as macOS leaves, are passed over.
+    Raises: InputError for a hub out of reach, a missing or damaged file, an unknown version, files that do not fit together,
+    episodes whose steps are not as many as `meta` says, or a step whose task has no words.
     """
     import datasets
     import pyarrow as pa
@@ -106,7 +106,7 @@ def _two(folder: Path, rows: list[dict[str, Any]], what: str) -> dict[int, Any]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The tables of all chunks. What begins with a dot is no part of the set: `._file-000.parquet` holds what macOS adds to a file."""
+    """The tables of all chunks, without hidden files: `._file-000.parquet` holds what macOS adds to a file."""
     parts = sorted(folder.glob("*/*.parquet"))
     return [path for path in parts if not path.name.startswith(".") and not path.parent.name.startswith(".")]
 
@@ -149,8 +149,10 @@ def _type(features: Any, name: str) -> pa.DataType | None:
 
 
 def _known(table: pa.Table) -> pa.Table:
-    """The table without what its writer's `datasets` said of types that this one does not know (`VideoFrame`): their columns stay as
-    Parquet has them."""
+    """The table without what is said in it of types that `datasets` does not know here (`VideoFrame`).
+
+    Their columns stay as Parquet has them.
+    """
     import datasets
 
     metadata = dict(table.schema.metadata or {})
@@ -213,7 +215,7 @@ QUANTILES = (0.01, 0.1, 0.5, 0.9, 0.99)
 
 
 def export(demonstrations: datasets.Dataset, folder: str | os.PathLike[str], fps: int = 10) -> None:
-    """Write demonstrations (of `demos.demonstrations`) to a new folder in version 3.0, which `lerobot` 0.4 opens, and `load` reads.
+    """Write demonstrations (of `demos.demonstrations`) to a new folder in version 3.0; `lerobot` 0.4 opens it, `load` reads it.
 
     `observation.state` holds the 147 numbers of the view and the direction; `fps` is made up, as a grid has no clock. The folder
     appears when all of it is written.

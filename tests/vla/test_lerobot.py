@@ -177,7 +177,10 @@ def with_types(path: Path, change: dict[str, pa.DataType]) -> None:
 
 
 FIXED = {"action": pa.list_(pa.float32(), 6)}
-FEATURES = {"action": {"dtype": "float32", "shape": [6], "names": None}, "task_index": {"dtype": "int64", "shape": [1]}}
+FEATURES = {
+    "action": {"dtype": "float32", "shape": [6], "names": None},
+    "task_index": {"dtype": "int64", "shape": [1]},
+}
 
 
 def features(folder: Path, told: object) -> None:
@@ -185,7 +188,9 @@ def features(folder: Path, told: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), "features": told}))
 
 
-@pytest.mark.parametrize("told", [FEATURES, None, {"action": {"dtype": "hologram", "shape": [6]}}, {"action": 3}, [1]])
+@pytest.mark.parametrize(
+    "told", [FEATURES, None, {"action": {"dtype": "hologram", "shape": [6]}}, {"action": 3}, [1]]
+)
 def test_files_of_two_types_are_brought_to_one(tmp_path, told):
     folder = write(tmp_path / "set", "v3.0")
     features(folder, told)
@@ -263,7 +268,13 @@ def test_the_layout_is_that_of_version_3(tmp_path, ours):
     lerobot.export(ours, tmp_path)  # an empty folder will do
     files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
     place = "chunk-000/file-000.parquet"
-    assert files == {"meta/info.json", "meta/stats.json", "meta/tasks.parquet", f"meta/episodes/{place}", f"data/{place}"}
+    assert files == {
+        "meta/info.json",
+        "meta/stats.json",
+        "meta/tasks.parquet",
+        f"meta/episodes/{place}",
+        f"data/{place}",
+    }
     info = json.loads((tmp_path / "meta/info.json").read_text())
     assert info["codebase_version"] == "v3.0" and info["splits"] == {"train": "0:30"}
     assert info["total_frames"] == len(ours) and info["total_episodes"] == 30

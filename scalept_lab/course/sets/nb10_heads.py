@@ -136,16 +136,20 @@ def _frequency_cases() -> list[tuple[Any, ...]]:
 
 _FREQUENCY_SLIPS = slips(
     frequencies,
-    ("    basis[0] = np.sqrt(1 / steps)\n", "", "frequency 0 has", "frequency 0 has a factor of its own: without it, it counts √2 "
+    ("    basis[0] = np.sqrt(1 / steps)\n", "", "frequency 0 has", "frequency 0 has a factor of its own: without it, it "
+     "counts √2 "
      "times too much, and the cosines are not orthonormal."),
-    ("np.sqrt(2 / steps) * np.cos", "np.cos", "not of length 1", "the cosines are not of length 1: without c_k the way back gives "
+    ("np.sqrt(2 / steps) * np.cos", "np.cos", "not of length 1", "the cosines are not of length 1: without c_k the way back "
+     "gives "
      "another size than the chunk had."),
     ("(s + 0.5)", "s", "half a step", "the cosines are taken at s: half a step is missing, and they are not orthogonal."),
     ("np.round(strength / scale)", "(np.round(strength) / scale)", "rounded before", "the strengths are rounded before they are "
      "divided by the scale: what is smaller than a half is lost, whatever the scale."),
-    ("np.round(strength / scale).astype(int)", "(strength / scale).astype(int)", "cuts towards 0", "astype(int) alone cuts towards 0: "
+    ("np.round(strength / scale).astype(int)", "(strength / scale).astype(int)", "cuts towards 0", "astype(int) alone cuts "
+     "towards 0: "
      "round first."),
-    ("k = np.arange(keep)[:, None]", "k = np.arange(steps - keep, steps)[:, None]", "the highest", "you keep the highest frequencies: "
+    ("k = np.arange(keep)[:, None]", "k = np.arange(steps - keep, steps)[:, None]", "the highest", "you keep the highest "
+     "frequencies: "
      "what is smooth lies in the lowest."),
     (".astype(int).reshape(len(chunk), -1)", ".astype(int).swapaxes(1, 2).reshape(len(chunk), -1)", "one dimension after", "the "
      "order is one dimension after the other: all dimensions of frequency 0 come first. A policy that writes the coarse first "
@@ -217,9 +221,7 @@ def _judge_flow(answer: Callable[..., Any]) -> Verdict:
         ("a gradient gets through", "yes" if learns else "no", learns),
     )
     if all(ok for *_, ok in rows):
-        return Verdict(
-            True, "Where the best field is known, the loss is what it has to be.", rows=rows
-        )
+        return Verdict(True, "Where the best field is known, the loss is what it has to be.", rows=rows)
     return Verdict(False, _what_flow_slip(answer, point, generator, still, learns), rows=rows)
 
 
@@ -280,7 +282,9 @@ def _what_flow_slip(
         return "the noise is not standard normal: torch.rand is even from 0 to 1, torch.randn is normal."
     if abs(still - 1) < 0.05 and not learns:
         return "no gradient gets through to the network: leave out detach, item and no_grad."
-    return "with a field that is known to be right, the loss is not what it has to be: check x, and what the target is at each time."
+    return (
+        "with a field that is known to be right, the loss is not what it has to be: check x, and the target."
+    )
 
 
 def _flow_wrong(right: str, wrong: str) -> Callable:
@@ -328,12 +332,15 @@ _EULER_DIAGNOSES, _EULER_SLIPS = slips(
     euler,
     ("range(steps)", "range(steps + 1)", "one step too many", "that is one step too many: the last one leaves time 1."),
     ("range(steps)", "range(steps - 1)", "one step too few", "that is one step too few: it ends before time 1."),
-    ("step / steps)", "(step + 1) / steps)", "the end of a step", "the velocity is asked for the time at the end of a step; x is where it was at "
+    ("step / steps)", "(step + 1) / steps)", "the end of a step", "the velocity is asked for the time at the end of a step; "
+     "x is where it was at "
      "the beginning."),
-    ("velocity(x, time) / steps", "velocity(x, time)", "too long", "the steps are too long: in one of n equal steps 1/n of the time "
+    ("velocity(x, time) / steps", "velocity(x, time)", "too long", "the steps are too long: in one of n equal steps 1/n of "
+     "the time "
      "passes."),
     ("x + velocity", "x - velocity", "against the velocity", "you go against the velocity."),
-    ("velocity(x, time)", "velocity(noise, time)", "where you are", "the velocity is asked at the start all the time: ask it where you are."),
+    ("velocity(x, time)", "velocity(noise, time)", "where you are", "the velocity is asked at the start all the time: ask "
+     "it where you are."),
 )  # fmt: skip
 
 # --- what a chunk costs ---------------------------------------------------------------------------------------------
@@ -350,7 +357,8 @@ EXERCISES: tuple[Exercise, ...] = (
             "Make the cosines first, as a matrix with a row for each frequency that is kept. Both functions need it.",
             "The matrix times a chunk gives the strengths: (keep, steps) @ (N, steps, D) is (N, keep, D). Because its rows are "
             "orthonormal, its transpose leads back.",
-            "Divide by the scale, then np.round, then astype(int); reshape(len(chunk), -1) puts the numbers in the order asked for. "
+            "Divide by the scale, then np.round, then astype(int); reshape(len(chunk), -1) puts the numbers in the order "
+            "asked for. "
             "Row 0 of the matrix is constant: set it apart.",
         ),
         source(frequencies, NUMPY),
@@ -363,7 +371,8 @@ EXERCISES: tuple[Exercise, ...] = (
     ),
     Exercise(
         f"10.{FIRST + 1}",
-        "Write flow_loss(velocity, chunk, generator): the loss of flow matching. Draw noise and, for each example, a time; go so far "
+        "Write flow_loss(velocity, chunk, generator): the loss of flow matching. Draw noise and, for each example, a time; "
+        "go so far "
         "along the straight line from the noise to the chunk; ask the velocity there, and compare it with the line's own.",
         judged(_judge_flow, wanted="a function; three cases in which the best loss is known"),
         (
@@ -408,7 +417,8 @@ EXERCISES: tuple[Exercise, ...] = (
         (
             "How much time passes in one of n equal steps from 0 to 1? How far does one get in it?",
             "Step number i, from 0 on, begins at time i / steps.",
-            "The time has to be a tensor with an entry for each row: torch.full((len(x),), …). Make a new x in each step, the noise "
+            "The time has to be a tensor with an entry for each row: torch.full((len(x),), …). Make a new x in each step, "
+            "the noise "
             "stays as it is.",
         ),
         source(euler, TORCH),
@@ -433,14 +443,17 @@ EXERCISES: tuple[Exercise, ...] = (
             frequencies=number(
                 _KEPT,
                 rel=1e-3,
-                diagnoses=((8, "each of the 7 joints has its own 8 frequencies."), (400, "the 50 actions are gone: 8 numbers of a "
-                            "joint say how it moves all second long."), (_BINS * 8, "what is kept of a joint does not grow with the "
+                diagnoses=((8, "each of the 7 joints has its own 8 frequencies."), (400, "the 50 actions are gone: 8 "
+                 "numbers of a "
+                            "joint say how it moves all second long."), (_BINS * 8, "what is kept of a joint does not grow "
+                            "with the "
                             "number of actions.")),
             ),
             flow=number(
                 _CHUNK,
                 rel=1e-3,
-                diagnoses=((10 * _BINS, "one pass of a flow moves all numbers at once."), (500, "one pass moves all actions at once."),
+                diagnoses=((10 * _BINS, "one pass of a flow moves all numbers at once."), (500, "one pass moves all actions "
+                 "at once."),
                            (70, "one pass moves all joints at once.")),
             ),
         ),
