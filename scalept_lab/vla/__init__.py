@@ -10,4 +10,7 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "cloning": "CloneConfig Source act_in clone score",
     "rollouts": "blind decider rollout",
     "dagger": "DaggerConfig",
+    "detour": "",
+    "chunks": "",
+    "heads": "",
 })  # fmt: skip

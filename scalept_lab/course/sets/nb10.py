@@ -6,6 +6,7 @@ import math
 
 from scalept_lab.course.answers import build, choice, number, several
 from scalept_lab.course.exercises import Exercise
+from scalept_lab.course.sets import nb10_heads
 from scalept_lab.course.sets.nb10_acting import OPEN_LOOP, ROLL_OUT, TARGETS, VISITED
 
 _LENGTH = (224 // 14) ** 2 + 12 + 4 + 1
@@ -266,4 +267,5 @@ answer = {"alpha": alpha, "loss": 0.4 * 5**-alpha}""",
     VISITED,
     TARGETS,
     OPEN_LOOP,
+    *nb10_heads.EXERCISES,
 )
