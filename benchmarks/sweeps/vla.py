@@ -61,12 +61,13 @@ def demonstrated(level: str, episodes: int, first: int) -> None:
 def vla(seeds: Sequence[int]) -> Rounds:
     """Each imitates the bot in steps of 128 examples, with a rate that falls to zero at the end of its own run.
 
-    At 500 steps the widths and the demonstrations are many; for a few, steps are the third axis, so that a policy that has too few of them is not taken for one that is too small. The last are long.
+    At 500 steps the widths and the demonstrations are many; for a few, steps are the third axis, so that a policy that has too
+    few of them is not taken for one that is too small. The last are long.
     """
     cells = [(WIDTH, episodes, STEPS) for episodes in (25, 50, 100, 200, 400, 1000, 2000, 5000)]
     cells += [(width, 2000, STEPS) for width in (4, 8, 12, 16, 24, 32, 64)]
     cells += [(width, episodes, STEPS) for width in (8, 32) for episodes in (100, 400, 1000, 5000)]
-    cells += [(width, episodes, 250) for width in (8, WIDTH) for episodes in (400, 5000)]
+    cells += [(WIDTH, episodes, 250) for episodes in (400, 5000)]
     cells += [(WIDTH, 5000, 1500), (WIDTH, 1000, 4500), (WIDTH, 5000, 4500)]
     yield [
         job(CloneConfig(policy=PolicyConfig.family(width), sources=(source,), steps=steps, seed=seed))
@@ -145,7 +146,7 @@ def constant(weights: dict[str, float]) -> Mixture:
 )  # fmt: skip
 def vla_acting(seeds: Sequence[int]) -> Rounds:
     """Same steps and, for DAgger, the same number of labelled steps in every arm. `loops`: the share of worlds that end in turns
-    to and fro; `drawn`: actions are drawn by their probabilities instead of taking the likeliest."""
+    to and fro; `drawn`: actions are drawn by their probabilities instead of taking the likeliest; 256 worlds."""
     jobs = [job for seed in seeds[:3] for job in [*forgetting(seed), chunked(seed)]]
     yield jobs + [job for seed in seeds for job in asking(seed)]
 
@@ -171,7 +172,10 @@ def chunked(seed: int) -> Job:
     """A policy that says four actions at once; how often it looks is decided when it acts."""
     config = staged(seed, Source(level=LEVEL), chunk=4)
     return Job(
-        config.described(), partial(looking, config), partial(shown, config), {"experiment": "chunks", "arm": "4"}
+        config.described(),
+        partial(looking, config),
+        partial(shown, config),
+        {"experiment": "chunks", "arm": "4"},
     )
 
 
@@ -213,7 +217,10 @@ def acted(policy: Policy, ahead: int) -> dict[str, float]:
     shape, metrics = policy.config, {}
     for how, greedy in (("", True), (" drawn", False)):
         act = actor(policy, greedy=greedy, ahead=ahead)
-        found = rollout(act, LEVEL, WORLDS, history=shape.history, words=shape.mission)
+        found = rollout(act, LEVEL, WORLDS // 2, history=shape.history, words=shape.mission)
         metrics |= {f"success{how}": found.rate.mean, f"loops{how}": float(loops(found).mean())}
-        metrics |= {f"steps{how}": float(found.length.mean()), f"looks{how}": float(np.ceil(found.length / ahead).mean())}
+        metrics |= {
+            f"steps{how}": float(found.length.mean()),
+            f"looks{how}": float(np.ceil(found.length / ahead).mean()),
+        }
     return metrics

@@ -30,7 +30,7 @@ class Terms:
     misfit: float  # root mean square of the residuals of log L
 
     def parts(self, **x: float | Sequence[float]) -> dict[str, np.ndarray]:
-        """The floor "E" and each term at x. Raises: InputError for other axes than it was fitted to, or values that are not positive."""
+        """The floor "E" and each term at x. Raises: InputError for other axes than it was fitted to, or values not above 0."""
         found = _axes(x, tuple(self.A))
         return {"E": np.asarray(self.E)} | {
             name: self.A[name] * found[name] ** -self.alpha[name] for name in self.A
@@ -67,7 +67,11 @@ def fit_terms(x: Mapping[str, Sequence[float]], L: Sequence[float]) -> Terms:
     high = np.r_[y.min(), np.full(K, 20.0), np.full(K, STEEPEST)]
     found = []
     for _ in range(STARTS):
-        start = np.r_[y.min() * rng.uniform(0.01, 0.9), np.log(np.median(y)) + rng.uniform(-4, 0, K), rng.uniform(0.1, 1.5, K)]
+        start = np.r_[
+            y.min() * rng.uniform(0.01, 0.9),
+            np.log(np.median(y)) + rng.uniform(-4, 0, K),
+            rng.uniform(0.1, 1.5, K),
+        ]
         found.append(optimize.least_squares(off, start, bounds=(low, high), x_scale=0.3))
     best = min(found, key=lambda fit: fit.cost)
     alpha = best.x[K + 1 :]
@@ -93,7 +97,9 @@ def straight_line(
 
 def _axes(x: Mapping[str, float | Sequence[float]], names: tuple[str, ...]) -> dict[str, np.ndarray]:
     if set(x) != set(names):
-        raise InputError(f"terms: expected a value for each of {', '.join(names)}, got {', '.join(x) or 'none'}")
+        raise InputError(
+            f"terms: expected a value for each of {', '.join(names)}, got {', '.join(x) or 'none'}"
+        )
     found = {name: np.asarray(x[name], float) for name in names}
     for name, values in found.items():
         if not (np.isfinite(values) & (values > 0)).all():

@@ -173,12 +173,16 @@ def plot_runs(
     """
     if not panels:
         raise InputError("panels: expected at least one, got none")
-    fig, axes = look.canvas(1, len(panels), size=(4.4 + 3.6 * (len(panels) - 1), 3.9), squeeze=False, sharey=True)
+    fig, axes = look.canvas(
+        1, len(panels), size=(4.4 + 3.6 * (len(panels) - 1), 3.9), squeeze=False, sharey=True
+    )
     names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
     for ax, (xlabel, curves) in zip(axes[0], panels.items(), strict=True):
         for name, (x, values) in curves.items():
             if len(values) != len(x) or not all(map(len, values)):
-                raise InputError(f"{name}: expected some runs at each of {len(x)} places, got {list(map(len, values))}")
+                raise InputError(
+                    f"{name}: expected some runs at each of {len(x)} places, got {list(map(len, values))}"
+                )
             i = names.index(name)
             color, marker = COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)]
             for place, found in zip(x, values, strict=True):
@@ -190,20 +194,28 @@ def plot_runs(
         if logx:
             ax.set_xscale("log")
             ticks = sorted({place for x, _ in curves.values() for place in x})
-            shown = [place for k, place in enumerate(ticks) if not k or k == len(ticks) - 1 or k % -(-len(ticks) // 5) == 0]
+            shown = [
+                place
+                for k, place in enumerate(ticks)
+                if not k or k == len(ticks) - 1 or k % -(-len(ticks) // 5) == 0
+            ]
             ax.set_xticks(shown, [look.short(place) for place in shown])
             ax.set_xticks([], minor=True)
         if logy:
             ax.set_yscale("log")
         label(ax, xlabel, ylabel if ax is axes[0, 0] else "")
         ax.set_ylabel(ylabel if ax is axes[0, 0] else " ", fontsize=10.5)
-    axes[0, -1].legend(fontsize=9, frameon=False, loc="best", title="dots: runs; lines: means", title_fontsize=8.5)
+    axes[0, -1].legend(
+        fontsize=9, frameon=False, loc="best", title="dots: runs; lines: means", title_fontsize=8.5
+    )
     fig.suptitle(title, x=0.02, ha="left", fontsize=11)
     return fig
 
 
 def plot_seeds(
-    arms: Mapping[str, Mapping[str, Sequence[float]]], title: str = "", bars: str = "95 % interval of the mean"
+    arms: Mapping[str, Mapping[str, Sequence[float]]],
+    title: str = "",
+    bars: str = "95 % interval of the mean",
 ) -> Figure:
     """Arms below each other, with a dot for each seed and the mean with its interval: a panel for each quantity.
 

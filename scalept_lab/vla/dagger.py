@@ -1,4 +1,4 @@
-"""DAgger: let the policy act, ask the expert what it would do there, and learn from that too (Ross, Gordon & Bagnell 2011, alg. 3.1).
+"""DAgger: let the policy act, ask the expert what it would do there, learn from that too (Ross et al. 2011, algorithm 3.1).
 
 Cloning shows a policy the states that the expert gets into. One slip, and it stands where it was never shown what to do. So a
 round of DAgger collects the states that the policy itself gets into, with the expert's action for each, and adds them to
@@ -7,7 +7,7 @@ what it learns from. The control has the expert act in the same worlds: as many 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
@@ -68,7 +68,9 @@ def collect(
         if labels is not None and len(rows) >= labels:
             return rows[:labels]
     if labels is not None:
-        raise InputError(f"labels: expected seeds enough for {labels} labelled steps, got {len(rows)}; give more seeds")
+        raise InputError(
+            f"labels: expected seeds enough for {labels} labelled steps, got {len(rows)}; give more seeds"
+        )
     return rows
 
 

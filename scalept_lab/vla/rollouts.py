@@ -47,7 +47,9 @@ def actor(policy: Policy, greedy: bool = True, seed: int = 0, ahead: int | None 
     """
     chunk = policy.config.chunk
     if ahead is not None and not 1 <= ahead <= chunk:
-        raise InputError(f"ahead: expected 1 to {chunk}, the actions that the policy says at once, got {ahead}")
+        raise InputError(
+            f"ahead: expected 1 to {chunk}, the actions that the policy says at once, got {ahead}"
+        )
     rng = torch.Generator().manual_seed(seed)
     device = policy.query.device
 

@@ -123,7 +123,9 @@ def demonstrate(level: str, seed: int, env: Any = None) -> Episode:
     env = env or make(level)
     seen = reset(env, seed)
     images, directions, actions, over, reward = [], [], [], False, 0.0
-    says = expert(env, f"{level}: expected a level that the bot can carry out, but with seed {seed} it gives up")
+    says = expert(
+        env, f"{level}: expected a level that the bot can carry out, but with seed {seed} it gives up"
+    )
     while not over:
         action = says(actions[-1] if actions else None)
         images.append(seen["image"])

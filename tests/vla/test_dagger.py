@@ -31,7 +31,9 @@ def test_where_the_bot_acts_the_rows_are_its_demonstrations(env):
     shown = [worlds.demonstrate(LEVEL, seed) for seed in (5, 6)]
     rows = collect(None, env, (5, 6))
     assert [row.label for row in rows] == np.concatenate([e.action_T for e in shown]).tolist()
-    assert np.array_equal(np.stack([row.image for row in rows]), np.concatenate([e.image_Tx7x7x3 for e in shown]))
+    assert np.array_equal(
+        np.stack([row.image for row in rows]), np.concatenate([e.image_Tx7x7x3 for e in shown])
+    )
     assert rows[len(shown[0])].taken == ()
 
 
@@ -83,7 +85,11 @@ def test_examples_refuse_what_they_cannot_make(env):
 def test_joined_fills_up_the_shorter_missions(env):
     rows = collect(None, env, (5,))
     short = examples(rows, Source(level=LEVEL), PolicyConfig())
-    long = examples([row._replace(mission="go to the red ball and then go to a key") for row in rows], Source(level=LEVEL), PolicyConfig())
+    long = examples(
+        [row._replace(mission="go to the red ball and then go to a key") for row in rows],
+        Source(level=LEVEL),
+        PolicyConfig(),
+    )
     for both in (joined(short, long), joined(long, short)):
         assert both.inputs[1].shape == (2 * len(rows), 11) and len(both.targets) == 2 * len(rows)
     assert torch.equal(joined(short, long).inputs[1][0, :5], short.inputs[1][0, :5])
@@ -113,5 +119,5 @@ def test_a_round_after_the_end_is_refused():
 def test_loops_are_failures_that_end_in_turns_to_and_fro():
     turns = [FORWARD] * 12 + [LEFT, RIGHT] * 4
     found = Rollouts(LEVEL, [1, 2, 3, 4], np.array([False, True, False, False]), np.full(4, 20), [""] * 4,
-                     [turns, turns, [LEFT] * 20, turns + [FORWARD]])  # fmt: skip
+                     [turns, turns, [LEFT] * 20, [*turns, FORWARD]])  # fmt: skip
     assert loops(found).tolist() == [True, False, False, False]

@@ -125,7 +125,12 @@ def interval(successes, trials, z=1.96):
     ...
 ''',
         own=lambda: _wilson,
-        wrong=((_plain, "no width"), (_centred, "pulled towards"), (_halved, "twice as far"), (_pair, "two ends")),
+        wrong=(
+            (_plain, "no width"),
+            (_centred, "pulled towards"),
+            (_halved, "twice as far"),
+            (_pair, "two ends"),
+        ),
         placeholder=lambda successes, trials, z=1.96: ...,
     ),
     ROLL_OUT,
@@ -225,8 +230,8 @@ answer = {"alpha": alpha, "loss": 0.4 * 5**-alpha}""",
     Exercise(
         "10.6",
         "A policy has a held-out loss of 0.36. Three times the demonstrations give 0.24, three times the parameters 0.33, and three "
-        "times the steps 0.41. What is its bottleneck: 'data', 'size' or 'steps'? And what do the further steps do here: 'learn', "
-        "'overfit' or 'nothing'?",
+        "times the steps 0.41. What is its bottleneck: 'data', 'size' or 'steps'? And what do the further steps do here: "
+        "'learn', 'overfit' or 'nothing'?",
         several(
             bottleneck=choice(
                 "data",
@@ -243,8 +248,8 @@ answer = {"alpha": alpha, "loss": 0.4 * 5**-alpha}""",
                     "learn": "a loss that rises on held-out demonstrations is no sign of learning.",
                     "nothing": "0.05 of 0.36 is more than the seeds differ by, in the table above.",
                 },
-                right="Each demonstration is seen more often, and the policy grows sure of what it has learned by heart. No law in "
-                "which every term falls can say that.",
+                right="Each demonstration is seen more often, and the policy grows sure of what it has learned by heart. No law "
+                "in which every term falls can say that.",
             ),
         ),
         (

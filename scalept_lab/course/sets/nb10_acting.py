@@ -1,4 +1,4 @@
-"""Builds of notebook 10: what a policy does in worlds. Rolling it out, asking the expert about its states, and acting in chunks."""
+"""Builds of notebook 10, in which a policy acts: rolling it out, asking the expert about its states, and acting in chunks."""
 
 from __future__ import annotations
 
@@ -178,7 +178,10 @@ def plain(value: Any) -> Any:
 
 
 def played(
-    reference: Callable, plays: Sequence[tuple[str, int, Play]], diagnoses: Sequence[tuple[Callable, str]], right: str
+    reference: Callable,
+    plays: Sequence[tuple[str, int, Play]],
+    diagnoses: Sequence[tuple[Callable, str]],
+    right: str,
 ) -> Callable[[Callable], Verdict]:
     """Judges a function by what it does in corridors: (name, when the world stops, how to call it) for each case."""
 
@@ -203,13 +206,17 @@ def played(
                 return Verdict(False, "it does not return what the docstring says.", rows=tuple(rows))
             value = "a step after the end" if env.late else value
             found.append(value)
-            rows.append((name, "agrees" if value == target else value if env.late else "differs", value == target))
+            rows.append(
+                (name, "agrees" if value == target else value if env.late else "differs", value == target)
+            )
         if found == wanted:
             return Verdict(True, right, rows=tuple(rows))
         for wrong, text in diagnoses:
             if results(wrong) == found:
                 return Verdict(False, text, rows=tuple(rows))
-        return Verdict(False, "look at the first case that differs, and follow it step by step.", rows=tuple(rows))
+        return Verdict(
+            False, "look at the first case that differs, and follow it step by step.", rows=tuple(rows)
+        )
 
     return judge
 
@@ -253,14 +260,18 @@ _TARGET_SLIPS, _TARGET_WRONG = slips(
     ("and episode[s + a] == episode[s]", "", "next episode", "a plan must not run on into the next episode."),
     ("np.full((steps, ahead), -1)", "np.zeros((steps, ahead), int)", "0 is an action",
      "0 is an action (left): mark what is not there with -1, which the loss leaves out."),
-    ("targets[s, a] = actions[s + a]", "targets[s, a] = actions[min(s + a + 1, steps - 1)]", "begins with the action of its own step",
+    ("targets[s, a] = actions[s + a]", "targets[s, a] = actions[min(s + a + 1, steps - 1)]",
+     "begins with the action of its own step",
      "row s begins with the action of its own step, not of the next."),
     ("targets[s, a] = actions[s + a]", "targets[s, -a - 1] = actions[s + a]", "reversed",
      "the order is reversed: the next action stands first."),
 )  # fmt: skip
 
 _ROLLS = [(name, most, lambda f, env, d=d, s=s, c=c: f(d, env, list(s), c)) for name, d, most, s, c in _CASES]
-_VISITS = [(name, most, lambda f, env, d=d, s=s, c=c: f(d, _guide, env, list(s), c)) for name, d, most, s, c in _CASES]
+_VISITS = [
+    (name, most, lambda f, env, d=d, s=s, c=c: f(d, _guide, env, list(s), c))
+    for name, d, most, s, c in _CASES
+]
 _LOOPS = [
     (f"{name}, k = {k}", most, lambda f, env, d=d, s=s, k=k, c=c: [f(d, env, seed, k, c) for seed in s])
     for k in (1, 2, 4)
@@ -284,10 +295,15 @@ ROLL_OUT = Exercise(
     kind="build",
     minutes=20,
     difficulty=3,
-    question="Write roll_out(decide, env, seeds, cap): let a policy act in each world until it is over or the cap is reached, and "
-    "say which worlds succeeded and what was done in each.",
+    question="Write roll_out(decide, env, seeds, cap): let a policy act in each world until it is over or the cap is reached, "
+    "and say which worlds succeeded and what was done in each.",
     check=judged(
-        played(roll_out, _ROLLS, _ROLL_SLIPS, "With it you can measure any policy: the rest of the notebook does."),
+        played(
+            roll_out,
+            _ROLLS,
+            _ROLL_SLIPS,
+            "With it you can measure any policy: the rest of the notebook does.",
+        ),
         wanted="success and actions in five sets of worlds",
     ),
     hints=(
@@ -308,10 +324,15 @@ VISITED = Exercise(
     kind="build",
     minutes=20,
     difficulty=4,
-    question="Write visited(decide, ask, env, seeds, cap), the heart of a DAgger round: the policy acts, and for every state that it "
-    "gets into you write down what the expert would have done.",
+    question="Write visited(decide, ask, env, seeds, cap), the heart of a DAgger round: the policy acts, and for every state that "
+    "it gets into you write down what the expert would have done.",
     check=judged(
-        played(visited, _VISITS, _VISIT_SLIPS, "States of the learner, actions of the teacher: that is all of DAgger."),
+        played(
+            visited,
+            _VISITS,
+            _VISIT_SLIPS,
+            "States of the learner, actions of the teacher: that is all of DAgger.",
+        ),
         wanted="rows of five sets of worlds",
     ),
     hints=(
@@ -331,8 +352,8 @@ TARGETS = Exercise(
     kind="build",
     minutes=10,
     difficulty=2,
-    question="Write chunk_targets(actions, episode, ahead): for each step the expert's next `ahead` actions, and -1 after the end of "
-    "its episode.",
+    question="Write chunk_targets(actions, episode, ahead): for each step the expert's next `ahead` actions, and -1 after the end "
+    "of its episode.",
     check=build(
         chunk_targets, _steps, names=("two episodes", "seven episodes", "one action", "longer than the episode"),
         diagnoses=_TARGET_SLIPS, right="The loss leaves out every -1, so the last steps of an episode teach fewer actions.",
@@ -354,16 +375,18 @@ OPEN_LOOP = Exercise(
     kind="build",
     minutes=15,
     difficulty=3,
-    question="Write open_loop(decide, env, seed, k, cap): look, carry out k actions without looking, look again, until the world is "
-    "over or the cap is reached.",
+    question="Write open_loop(decide, env, seed, k, cap): look, carry out k actions without looking, look again, until the world "
+    "is over or the cap is reached.",
     check=judged(
-        played(open_loop, _LOOPS, _LOOP_SLIPS, "With k = 1 it is the ordinary loop, with one look for each step."),
+        played(
+            open_loop, _LOOPS, _LOOP_SLIPS, "With k = 1 it is the ordinary loop, with one look for each step."
+        ),
         wanted="what happens in nine sets of worlds",
     ),
     hints=(
         "A plan is carried out in a loop inside the loop that looks.",
         "Inside the plan, the world may end at any action, and so may your steps: both have to stop the inner loop.",
-        "Cut the plan to its first k actions, count one look, step through them, and break when it is over or the cap is reached.",
+        "Cut the plan to its first k actions, count one look, step through them, and break at the end or at the cap.",
     ),
     solution=source(open_loop),
     skeleton=skeleton(open_loop),
