@@ -229,8 +229,8 @@ answer = {"alpha": alpha, "loss": 0.4 * 5**-alpha}""",
     ),
     Exercise(
         "10.6",
-        "A policy has a held-out loss of 0.36. Three times the demonstrations give 0.24, three times the parameters 0.33, and three "
-        "times the steps 0.41. What is its bottleneck: 'data', 'size' or 'steps'? And what do the further steps do here: "
+        "A policy has a held-out loss of 0.36. Three times the demonstrations give 0.24, three times the parameters 0.33, and "
+        "three times the steps 0.41. What is its bottleneck: 'data', 'size' or 'steps'? And what do the further steps do: "
         "'learn', 'overfit' or 'nothing'?",
         several(
             bottleneck=choice(

@@ -324,8 +324,8 @@ VISITED = Exercise(
     kind="build",
     minutes=20,
     difficulty=4,
-    question="Write visited(decide, ask, env, seeds, cap), the heart of a DAgger round: the policy acts, and for every state that "
-    "it gets into you write down what the expert would have done.",
+    question="Write visited(decide, ask, env, seeds, cap), the heart of a DAgger round: the policy acts, and for every state "
+    "that it gets into you write down what the expert would have done.",
     check=judged(
         played(
             visited,
@@ -352,8 +352,8 @@ TARGETS = Exercise(
     kind="build",
     minutes=10,
     difficulty=2,
-    question="Write chunk_targets(actions, episode, ahead): for each step the expert's next `ahead` actions, and -1 after the end "
-    "of its episode.",
+    question="Write chunk_targets(actions, episode, ahead): for each step the expert's next `ahead` actions, and -1 after the "
+    "end of its episode.",
     check=build(
         chunk_targets, _steps, names=("two episodes", "seven episodes", "one action", "longer than the episode"),
         diagnoses=_TARGET_SLIPS, right="The loss leaves out every -1, so the last steps of an episode teach fewer actions.",
