@@ -1,5 +1,5 @@
-"""Policies in BabyAI worlds: how success grows with demonstrations, parameters and steps, what to learn first, whom to ask, and
-how often to look (notebook 10).
+"""Policies in BabyAI worlds: how success grows with demonstrations, parameters and steps, what to learn first, and whom to
+ask (notebook 10).
 
 A seed has its own demonstrations. L and the accuracy are those on 250 held-out demonstrations, success that in 512 held-out
 worlds.
@@ -10,12 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import cache, partial
 
-import numpy as np
-
 from scalept_lab.runs import RunRecord
 from scalept_lab.train.curriculum import Adaptive, Mixture, Schedule, Stepwise
 from scalept_lab.vla import worlds
-from scalept_lab.vla.cloning import VALIDATION_EPISODES, CloneConfig, Feed, Source, act_in, clone, feed, score
+from scalept_lab.vla.cloning import VALIDATION_EPISODES, CloneConfig, Source, act_in, clone, score
 from scalept_lab.vla.dagger import DaggerConfig, dagger, loops
 from scalept_lab.vla.demos import VALIDATION, demonstrations
 from scalept_lab.vla.model import Policy, PolicyConfig
@@ -67,7 +65,6 @@ def vla(seeds: Sequence[int]) -> Rounds:
     cells = [(WIDTH, episodes, STEPS) for episodes in (25, 50, 100, 200, 400, 1000, 2000, 5000)]
     cells += [(width, 2000, STEPS) for width in (4, 8, 12, 16, 24, 32, 64)]
     cells += [(width, episodes, STEPS) for width in (8, 32) for episodes in (100, 400, 1000, 5000)]
-    cells += [(WIDTH, episodes, 250) for episodes in (400, 5000)]
     cells += [(WIDTH, 5000, 1500), (WIDTH, 1000, 4500), (WIDTH, 5000, 4500)]
     yield [
         job(CloneConfig(policy=PolicyConfig.family(width), sources=(source,), steps=steps, seed=seed))
@@ -141,14 +138,13 @@ def constant(weights: dict[str, float]) -> Mixture:
 
 
 @sweep(
-    "BabyAI policies: DAgger beside as many labels of the bot's own states, and actions in chunks",
-    minutes=12, seeds=range(5), metrics=("success", "loops", "success drawn", "loops drawn", "success 4", "looks 4"),
+    "BabyAI policies: DAgger beside as many labels of the bot's own states",
+    minutes=5, seeds=range(5), metrics=("success", "loops", "success drawn", "loops drawn"),
 )  # fmt: skip
 def vla_acting(seeds: Sequence[int]) -> Rounds:
-    """Same steps and, for DAgger, the same number of labelled steps in every arm. `loops`: the share of worlds that end in turns
-    to and fro; `drawn`: actions are drawn by their probabilities instead of taking the likeliest; 256 worlds."""
-    jobs = [job for seed in seeds[:3] for job in [*forgetting(seed), chunked(seed)]]
-    yield jobs + [job for seed in seeds for job in asking(seed)]
+    """Same steps and the same number of labelled steps in both arms. `loops`: the share of 256 worlds that end in turns to and
+    fro; `drawn`: actions are drawn by their probabilities instead of taking the likeliest."""
+    yield [job for seed in seeds for job in asking(seed)]
 
 
 def asking(seed: int) -> Iterator[Job]:
@@ -165,62 +161,14 @@ def asking(seed: int) -> Iterator[Job]:
 
 def asked(config: DaggerConfig) -> RunRecord:
     policy, record = dagger(config)
-    return record.model_copy(update={"metrics": record.metrics | acted(policy, 1)})
+    return record.model_copy(update={"metrics": record.metrics | acted(policy)})
 
 
-def chunked(seed: int) -> Job:
-    """A policy that says four actions at once; how often it looks is decided when it acts."""
-    config = staged(seed, Source(level=LEVEL), chunk=4)
-    return Job(
-        config.described(),
-        partial(looking, config),
-        partial(shown, config),
-        {"experiment": "chunks", "arm": "4"},
-    )
-
-
-def forgetting(seed: int) -> Iterator[Job]:
-    """The first 350 steps of arms like those of `grounding` at 25 demonstrations, with pointing measured all the way."""
-    point, act = f"point {LEVEL}", f"act {LEVEL}"
-    config = staged(seed, Source(level=LEVEL, task="point"), Source(level=LEVEL, episodes=25), steps=350)
-    arms = {"first": Stepwise((point, act), (300,)), "beside": constant({point: 0.6, act: 0.4})}
-    for arm, schedule in arms.items():
-        described = config.paced(schedule).described()
-        label = {"experiment": "forgetting", "arm": arm}
-        yield Job(described, partial(remembered, config, schedule), partial(shown, config), label)
-
-
-def remembered(config: CloneConfig, schedule: Schedule) -> RunRecord:
-    """A run whose metrics hold the accuracy of pointing in held-out worlds before each tenth step."""
-    held_out = config.sources[0].replace(episodes=VALIDATION_EPISODES, first=VALIDATION)
-    check, found = feed(held_out, config.policy), {}
-
-    def note(step: int, policy: Policy, examples: Feed) -> Feed:
-        if step % 10 == 0:
-            found[f"pointing {step}"] = check.accuracy(policy)
-        return examples
-
-    record = clone(config, schedule, more=note)[1]
-    return record.model_copy(update={"metrics": record.metrics | found})
-
-
-def looking(config: CloneConfig) -> RunRecord:
-    policy, record = clone(config)
-    found = acted(policy, 1)
-    for ahead in (2, 4):
-        found |= {f"{name} {ahead}": value for name, value in acted(policy, ahead).items()}
-    return record.model_copy(update={"metrics": record.metrics | found})
-
-
-def acted(policy: Policy, ahead: int) -> dict[str, float]:
+def acted(policy: Policy) -> dict[str, float]:
     """What a policy does in the test worlds, by its likeliest actions or by drawing them."""
     shape, metrics = policy.config, {}
     for how, greedy in (("", True), (" drawn", False)):
-        act = actor(policy, greedy=greedy, ahead=ahead)
+        act = actor(policy, greedy=greedy)
         found = rollout(act, LEVEL, WORLDS // 2, history=shape.history, words=shape.mission)
         metrics |= {f"success{how}": found.rate.mean, f"loops{how}": float(loops(found).mean())}
-        metrics |= {
-            f"steps{how}": float(found.length.mean()),
-            f"looks{how}": float(np.ceil(found.length / ahead).mean()),
-        }
     return metrics
