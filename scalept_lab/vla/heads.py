@@ -100,6 +100,9 @@ def euler(velocity: Velocity, noise_BxK: Tensor, steps: int) -> Tensor:
 class Policy(nn.Module):
     """A trained head: from what is seen to a chunk of actions, `act`. `shift` and `scale` are mean and spread of the actions."""
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self, config: HeadConfig, code: Code | None = None):
         super().__init__()
         self.config, self.code = config, code or own_code(config)
@@ -188,7 +191,7 @@ def fit(
     )
     shift, scale = journeys.chunk_NxSx2.mean((0, 1)), journeys.chunk_NxSx2.std((0, 1))
     policy.shift.copy_(torch.as_tensor(shift)), policy.scale.copy_(torch.as_tensor(scale))
-    data = _examples(policy, journeys, shift, scale)
+    seen, chunk = _examples(policy, journeys, shift, scale)
     optimizer = torch.optim.AdamW(policy.parameters(), lr=config.lr, betas=(0.9, 0.99), weight_decay=0.01)
     warm = max(1, config.steps // 30)
     rate = torch.optim.lr_scheduler.LambdaLR(
@@ -198,7 +201,7 @@ def fit(
     watch.start()
     for _ in range(config.steps):
         rows = torch.randint(len(journeys), (config.batch,), generator=generator).to(device)
-        value = _loss(policy, *(part[rows] for part in data), generator, loss)
+        value = _loss(policy, seen[rows], chunk[rows], generator, loss)
         value.backward()
         optimizer.step()
         rate.step()
