@@ -180,11 +180,13 @@ def bert_pretrained() -> None:
     finetuning.attention(judge, tokenizer, *texts[3])
 
 
-def written_in_chunks(head: str) -> None:
-    shape = heads.HeadConfig(head=head, chunk=4, width=8, steps=3, batch=4, demonstrations=10)
-    policy, record = heads.fit(shape)
-    trained(policy, record)
-    assert heads.score(policy, record, count=3)[0].shape == (3, 4, 2)
+def written_in_chunks() -> None:
+    shape = heads.HeadConfig(chunk=4, width=8, steps=3, batch=4, demonstrations=10)
+    for head in ("mean", "bins", "frequencies", "flow"):
+        policy, record = heads.fit(shape.replace(head=head))
+        trained(policy, record)
+        assert heads.score(policy, record, count=3)[0].shape == (3, 4, 2)
+        assert heads.passes(policy) > 0
 
 
 def mixed() -> None:
@@ -225,10 +227,7 @@ CASES: dict[str, Callable[[], None]] = {
     "variants": looked_at,
     "questions": asked,
     "clone": cloned,
-    **{
-        f"heads, {head}": lambda head=head: written_in_chunks(head)
-        for head in ("mean", "bins", "frequencies", "flow")
-    },
+    "heads": written_in_chunks,
     "BERT": bert_pretrained,
     **{
         f"fit_delayed, {method}": lambda method=method: trained(
