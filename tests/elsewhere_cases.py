@@ -21,7 +21,7 @@ from scalept_lab.model.transformer import Transformer, device_of
 from scalept_lab.parallel import ring
 from scalept_lab.train import delayed, growth, loop, questions, step, stepwise, timing
 from scalept_lab.transfer import bert, finetuning
-from scalept_lab.vla import cloning
+from scalept_lab.vla import cloning, heads
 from scalept_lab.vla import model as policy_model
 
 WHERE = "elsewhere"
@@ -180,6 +180,15 @@ def bert_pretrained() -> None:
     finetuning.attention(judge, tokenizer, *texts[3])
 
 
+def written_in_chunks() -> None:
+    shape = heads.HeadConfig(chunk=4, width=8, steps=3, batch=4, demonstrations=10)
+    for head in ("mean", "bins", "frequencies", "flow"):
+        policy, record = heads.fit(shape.replace(head=head))
+        trained(policy, record)
+        assert heads.score(policy, record, count=3)[0].shape == (3, 4, 2)
+        assert heads.passes(policy) > 0
+
+
 def mixed() -> None:
     made = model(MIXTURE)
     text = torch.randint(256, (2, 16))  # on the CPU, as windows of a corpus are
@@ -218,6 +227,7 @@ CASES: dict[str, Callable[[], None]] = {
     "variants": looked_at,
     "questions": asked,
     "clone": cloned,
+    "heads": written_in_chunks,
     "BERT": bert_pretrained,
     **{
         f"fit_delayed, {method}": lambda method=method: trained(

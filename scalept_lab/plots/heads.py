@@ -29,7 +29,7 @@ def plot_journeys(scene: Sequence[float], chunks: Mapping[str, np.ndarray], titl
         )
     columns = min(3, len(chunks))
     rows = -(-len(chunks) // columns)
-    fig, axes = look.canvas(rows, columns, size=(2.75 * columns + 0.5, 2.15 * rows + 0.9), squeeze=False,
+    fig, axes = look.canvas(rows, columns, size=(2.75 * columns + 0.5, 1.95 * rows + 0.9), squeeze=False,
                             sharex=True, sharey=True)  # fmt: skip
     for ax in axes.ravel()[len(chunks) :]:
         ax.set_visible(False)
@@ -45,7 +45,7 @@ def plot_journeys(scene: Sequence[float], chunks: Mapping[str, np.ndarray], titl
         ax.set_title(f"{name}: {arrived.sum()} of {len(chunk)} arrive", loc="left", fontsize=10)
         ax.set_aspect("equal")
         ax.set_xlim(-1.15, 1.15)
-        ax.set_ylim(-1.05, 1.05)
+        ax.set_ylim(-0.85, 0.85)
         if i + columns >= len(chunks):
             ax.tick_params(labelbottom=True)
             ax.set_xlabel("place along the way (half widths)", fontsize=9.5)

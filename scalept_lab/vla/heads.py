@@ -100,6 +100,9 @@ def euler(velocity: Velocity, noise_BxK: Tensor, steps: int) -> Tensor:
 class Policy(nn.Module):
     """A trained head: from what is seen to a chunk of actions, `act`. `shift` and `scale` are mean and spread of the actions."""
 
+    shift: Tensor
+    scale: Tensor
+
     def __init__(self, config: HeadConfig, code: Code | None = None):
         super().__init__()
         self.config, self.code = config, code or own_code(config)
@@ -139,7 +142,8 @@ class Policy(nn.Module):
             noise = torch.randn(nothing.shape, generator=generator).to(device)
             chunk = sampler(lambda x, time: self.net(seen, x, time), noise, passes)
         else:
-            chunk = torch.as_tensor(self.code[1](self._written(seen, generator).cpu().numpy() - LEVELS // 2))
+            numbers = self._written(seen, generator).cpu().numpy() - LEVELS // 2
+            chunk = torch.as_tensor(self.code[1](numbers), dtype=torch.float32)
         chunk = chunk.reshape(len(seen), self.config.chunk, 2).to(device) * self.scale + self.shift
         return chunk.cpu().double().numpy()
 
@@ -180,15 +184,16 @@ def fit(
     `code` and `loss` stand in for the kit's own, of tokens and of a flow. In the record, D counts examples.
     """
     torch.manual_seed(config.seed)
-    policy = Policy(config, code).to(machine.device())
+    where = machine.device()
+    policy = Policy(config, code).to(where)
     device, generator = device_of(policy), torch.Generator().manual_seed(config.seed)
     journeys, held_out = (
         detour.demonstrate(config.demonstrations, seed, config.sides, config.chunk)
         for seed in (config.seed, 10_000 + config.seed)
     )
     shift, scale = journeys.chunk_NxSx2.mean((0, 1)), journeys.chunk_NxSx2.std((0, 1))
-    policy.shift.copy_(torch.as_tensor(shift)), policy.scale.copy_(torch.as_tensor(scale))
-    data = _examples(policy, journeys, shift, scale)
+    policy.shift, policy.scale = (torch.as_tensor(part, dtype=torch.float32).to(device) for part in (shift, scale))
+    seen, chunk = _examples(policy, journeys, shift, scale)
     optimizer = torch.optim.AdamW(policy.parameters(), lr=config.lr, betas=(0.9, 0.99), weight_decay=0.01)
     warm = max(1, config.steps // 30)
     rate = torch.optim.lr_scheduler.LambdaLR(
@@ -198,7 +203,7 @@ def fit(
     watch.start()
     for _ in range(config.steps):
         rows = torch.randint(len(journeys), (config.batch,), generator=generator).to(device)
-        value = _loss(policy, *(part[rows] for part in data), generator, loss)
+        value = _loss(policy, seen[rows], chunk[rows], generator, loss)
         value.backward()
         optimizer.step()
         rate.step()
@@ -211,7 +216,7 @@ def fit(
     N, D = sum(weight.numel() for weight in policy.parameters()), watch.step * config.batch
     return policy, outcome.record(
         config.described(), math.nan if watch.diverged else L, why=watch.why(), curve=watch.curve, seconds=watch.seconds,
-        N=N, N_total=N, D=D, C=6.0 * N * D, metrics={"passes": passes(policy)}, provenance=outcome.provenance(str(device)),
+        N=N, N_total=N, D=D, C=6.0 * N * D, metrics={"passes": passes(policy)}, provenance=outcome.provenance(where),
     )  # fmt: skip
 
 
