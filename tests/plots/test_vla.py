@@ -11,6 +11,7 @@ import torch
 from refusals import one_line
 
 from scalept_lab import plots
+from scalept_lab.errors import InputError
 from scalept_lab.laws.compare import wilson
 from scalept_lab.model.transformer import norm
 from scalept_lab.plots import explorers, style, vla
