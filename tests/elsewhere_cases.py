@@ -21,7 +21,7 @@ from scalept_lab.model.transformer import Transformer, device_of
 from scalept_lab.parallel import ring
 from scalept_lab.train import delayed, growth, loop, questions, step, stepwise, timing
 from scalept_lab.transfer import bert, finetuning
-from scalept_lab.vla import cloning, heads
+from scalept_lab.vla import cloning, dagger, heads
 from scalept_lab.vla import model as policy_model
 
 WHERE = "elsewhere"
@@ -163,6 +163,8 @@ def cloned() -> None:
     cloning.score(policy, record, episodes=4, cap=3)
     cloning.act_in(policy, LEVEL, 2, cap=2)
     policy_model.attention(policy, np.zeros((7, 7, 3), np.uint8), "go to the red ball")
+    asking = dagger.DaggerConfig(policy=POLICY, sources=sources[-1:], steps=4, batch=8, rounds=(2,), labels=6)
+    assert dagger.dagger(asking)[1].provenance["device"] == WHERE
 
 
 def bert_pretrained() -> None:

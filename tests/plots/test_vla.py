@@ -201,7 +201,8 @@ def test_the_explorer_steps_through_both(episode, frames):
 
 def test_runs_have_a_dot_each_and_a_line_through_the_means():
     curves = {"success": ([10, 100], [[0.2, 0.4], [0.8, 0.8]])}
-    fig = plots.plot_runs({"demonstrations": curves, "steps": curves}, "share", title="More of both helps here", lines={"floor": 0.1})
+    panels = {"demonstrations": curves, "steps": curves}
+    fig = plots.plot_runs(panels, "share", title="More of both helps here", lines={"floor": 0.1})
     left, right = fig.axes
     assert left.get_ylabel() == "share" and right.get_xlabel() == "steps"
     (line,) = [line for line in left.lines if line.get_label() == "success"]
