@@ -1,5 +1,8 @@
 """Builds of notebook 10, in which a policy acts: rolling it out, asking the expert about its states, and acting in chunks."""
 
+# mypy: disable-error-code="var-annotated"
+# (the pieces are shown to learners as they stand, without types)
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
