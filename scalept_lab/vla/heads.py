@@ -192,7 +192,9 @@ def fit(
         for seed in (config.seed, 10_000 + config.seed)
     )
     shift, scale = journeys.chunk_NxSx2.mean((0, 1)), journeys.chunk_NxSx2.std((0, 1))
-    policy.shift, policy.scale = (torch.as_tensor(part, dtype=torch.float32).to(device) for part in (shift, scale))
+    policy.shift, policy.scale = (
+        torch.as_tensor(part, dtype=torch.float32).to(device) for part in (shift, scale)
+    )
     seen, chunk = _examples(policy, journeys, shift, scale)
     optimizer = torch.optim.AdamW(policy.parameters(), lr=config.lr, betas=(0.9, 0.99), weight_decay=0.01)
     warm = max(1, config.steps // 30)
