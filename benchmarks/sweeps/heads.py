@@ -34,7 +34,8 @@ def made(config: HeadConfig) -> RunRecord:
        seeds=range(5), metrics=("success", "over", "roughness", "passes"))  # fmt: skip
 def heads(seeds: Sequence[int]) -> Rounds:
     """All take the same steps on as many examples, and one pass of the network for each."""
-    jobs = [job("long", head=head, chunk=LONG, seed=seed) for head in OF_LONG for seed in seeds]
+    jobs = [job("longer training", head="flow", chunk=LONG, steps=4500, seed=seed) for seed in seeds[:3]]
+    jobs += [job("long", head=head, chunk=LONG, seed=seed) for head in OF_LONG for seed in seeds]
     yield jobs + [
         job(sides, head=head, sides=sides, seed=seed)
         for seed in seeds
