@@ -97,5 +97,7 @@ def plot_heads(found: Mapping[str, Mapping[str, Sequence[float]]], title: str = 
     fig.legend(
         handles, [*names, "one seed; large marks: mean"], loc="outside lower center", ncols=2, **look.LEGEND
     )
-    label(ax, "share of journeys that arrive", "head", title)
+    label(ax, "share of journeys that arrive", "head")
+    if title:  # above the names of the heads, too: a long one would not fit above the axes
+        fig.suptitle(title, x=0.02, ha="left", fontsize=11)
     return fig

@@ -42,7 +42,7 @@ def test_shares_have_a_row_for_each_head_and_a_mark_for_each_kind():
     assert np.allclose(marks["two modes"].get_xdata(), [0.01, 0.95]) and np.allclose(
         marks["one mode"].get_xdata(), [1]
     )
-    assert ax.get_xlabel() and ax.get_ylabel() and ax.get_title(loc="left") == "Means fail"
+    assert ax.get_xlabel() and ax.get_ylabel() and fig.get_suptitle() == "Means fail"
 
 
 def test_what_cannot_be_drawn():
