@@ -60,12 +60,12 @@ def plot_side_by_side(
         raise InputError(f"step: expected 0 or more, got {step}")
     fig, axes = look.canvas(1, 2, size=(7.0, 4.1))
     both = ((frames_a, actions_a, titles[0]), (frames_b, actions_b, titles[1]))
-    for ax, (frames, actions, title) in zip(axes, both, strict=True):
+    for ax, (frames, actions, name) in zip(axes, both, strict=True):
         if len(actions):
             _fits(frames, actions)
         at = min(step, len(frames) - 1)
         _picture(ax, frames[at])
-        ax.set_title(f"{title}: step {at} of {len(frames) - 1}", loc="left", fontsize=11)
+        ax.set_title(f"{name}: step {at} of {len(frames) - 1}", loc="left", fontsize=11)
         ax.set_xlabel(f"next: {_next(actions, at)}" if len(actions) else "", fontsize=10.5)
         ax.set_ylabel("the room", fontsize=10.5)
     _above(fig, mission, "", title)
@@ -174,7 +174,7 @@ def plot_runs(
     if not panels:
         raise InputError("panels: expected at least one, got none")
     fig, axes = look.canvas(
-        1, len(panels), size=(4.4 + 3.6 * (len(panels) - 1), 3.9), squeeze=False, sharey=True
+        1, len(panels), size=(max(7.0, 4.0 * len(panels)), 3.9), squeeze=False, sharey=True
     )
     names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
     for ax, (xlabel, curves) in zip(axes[0], panels.items(), strict=True):
@@ -215,21 +215,22 @@ def plot_runs(
 def plot_seeds(
     arms: Mapping[str, Mapping[str, Sequence[float]]],
     title: str = "",
-    bars: str = "95 % interval of the mean",
+    bars: str = "95 % interval of the mean, cut at 0 and 1",
 ) -> Figure:
-    """Arms below each other, with a dot for each seed and the mean with its interval: a panel for each quantity.
+    """Arms below each other, with a dot for each seed and the mean with its interval: a panel for each share.
 
     `arms`: quantity -> arm -> a value for each seed, two or more. Raises: InputError for fewer values.
     """
-    fig, axes = look.canvas(1, len(arms), size=(2.2 + 2.6 * len(arms), 2.9), squeeze=False, sharey=True)
+    fig, axes = look.canvas(1, len(arms), size=(2.4 + 3.1 * len(arms), 2.9), squeeze=False, sharey=True)
     for ax, (quantity, found) in zip(axes[0], arms.items(), strict=True):
         for row, (name, values) in enumerate(reversed(list(found.items()))):
             if len(values) < 2:
                 raise InputError(f"{name}: expected two or more seeds, got {len(values)}")
             around = paired(values, np.zeros(len(values)))
+            low, high = max(0.0, around.low), min(1.0, around.high)  # shares
             color = COLORS[row % len(COLORS)]
             ax.plot(values, np.full(len(values), row + 0.16), ".", color=color, markersize=6, alpha=0.7)
-            ax.errorbar(around.mean, row - 0.1, xerr=[[around.mean - around.low], [around.high - around.mean]], fmt="o",
+            ax.errorbar(around.mean, row - 0.1, xerr=[[around.mean - low], [high - around.mean]], fmt="o",
                         color=color, capsize=3)  # fmt: skip
         ax.set_yticks(range(len(found)), list(reversed(list(found))))
         ax.set_ylim(-0.6, len(found) - 0.4)
