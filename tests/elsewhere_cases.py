@@ -21,7 +21,8 @@ from scalept_lab.model.transformer import Transformer, device_of
 from scalept_lab.parallel import ring
 from scalept_lab.train import curriculum, delayed, growth, live, loop, questions, step, stepwise, timing
 from scalept_lab.transfer import bert, finetuning, heads, lora, membership
-from scalept_lab.vla import cloning
+from scalept_lab.vla import cloning, dagger
+from scalept_lab.vla import heads as action_heads
 from scalept_lab.vla import model as policy_model
 
 WHERE = "elsewhere"
@@ -173,6 +174,8 @@ def cloned() -> None:
     cloning.score(policy, record, episodes=4, cap=3)
     cloning.act_in(policy, LEVEL, 2, cap=2)
     policy_model.attention(policy, np.zeros((7, 7, 3), np.uint8), "go to the red ball")
+    asking = dagger.DaggerConfig(policy=POLICY, sources=sources[-1:], steps=4, batch=8, rounds=(2,), labels=6)
+    assert dagger.dagger(asking)[1].provenance["device"] == WHERE
 
 
 def bert_pretrained() -> None:
@@ -193,6 +196,15 @@ def bert_pretrained() -> None:
     lora.adapt(judge, 2)
     finetuning.evaluate(lora.merge(judge), tokenizer, pairs, chunk=10)
     heads.same_word(judge, tokenizer, pairs)
+
+
+def written_in_chunks() -> None:
+    shape = action_heads.HeadConfig(chunk=4, width=8, steps=3, batch=4, demonstrations=10)
+    for head in ("mean", "bins", "frequencies", "flow"):
+        policy, record = action_heads.fit(shape.replace(head=head))
+        trained(policy, record)
+        assert action_heads.score(policy, record, count=3)[0].shape == (3, 4, 2)
+        assert action_heads.passes(policy) > 0
 
 
 def mixed() -> None:
@@ -234,6 +246,7 @@ CASES: dict[str, Callable[[], None]] = {
     "variants": looked_at,
     "questions": asked,
     "clone": cloned,
+    "heads": written_in_chunks,
     "BERT": bert_pretrained,
     **{
         f"fit_delayed, {method}": lambda method=method: trained(

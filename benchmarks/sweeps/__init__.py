@@ -7,6 +7,7 @@ from sweeps import (  # noqa: F401
     experts,
     formats,
     grids,
+    heads,
     laws,
     lengths,
     precision,

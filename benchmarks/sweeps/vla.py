@@ -1,4 +1,5 @@
-"""Policies in BabyAI worlds: how success grows with demonstrations and parameters, and what to learn first (notebook 10).
+"""Policies in BabyAI worlds: how success grows with demonstrations, parameters and steps, what to learn first, and whom to
+ask (notebook 10).
 
 A seed has its own demonstrations. L and the accuracy are those on 250 held-out demonstrations, success that in 512 held-out
 worlds.
@@ -13,9 +14,10 @@ from scalept_lab.runs import RunRecord
 from scalept_lab.train.curriculum import Adaptive, Mixture, Schedule, Stepwise
 from scalept_lab.vla import worlds
 from scalept_lab.vla.cloning import VALIDATION_EPISODES, CloneConfig, Source, act_in, clone, score
+from scalept_lab.vla.dagger import DaggerConfig, dagger, loops
 from scalept_lab.vla.demos import VALIDATION, demonstrations
-from scalept_lab.vla.model import PolicyConfig
-from scalept_lab.vla.rollouts import worlds_naming
+from scalept_lab.vla.model import Policy, PolicyConfig
+from scalept_lab.vla.rollouts import actor, rollout, worlds_naming
 from sweeps.jobs import Job, Rounds, sweep
 
 WIDTH, STEPS, WORLDS = 16, 500, 512
@@ -53,15 +55,20 @@ def demonstrated(level: str, episodes: int, first: int) -> None:
     demonstrations(level, episodes, first)
 
 
-@sweep("BabyAI policies: demonstrations × width", minutes=40, metrics=("accuracy", "success"))
+@sweep("BabyAI policies: demonstrations × width × steps", minutes=75, metrics=("accuracy", "success"))
 def vla(seeds: Sequence[int]) -> Rounds:
-    """Each imitates the bot for 500 steps of 128 examples, so that runs of one size cost the same whatever their data."""
-    pairs = [(WIDTH, episodes) for episodes in (25, 50, 100, 200, 400, 1000, 2000, 5000)]
-    pairs += [(width, 2000) for width in (4, 8, 12, 16, 24, 32, 64)]
-    pairs += [(width, episodes) for width in (8, 32) for episodes in (100, 400, 1000, 5000)]
+    """Each imitates the bot in steps of 128 examples, with a rate that falls to zero at the end of its own run.
+
+    At 500 steps the widths and the demonstrations are many; for a few, steps are the third axis, so that a policy that has too
+    few of them is not taken for one that is too small. The last are long.
+    """
+    cells = [(WIDTH, episodes, STEPS) for episodes in (25, 50, 100, 200, 400, 1000, 2000, 5000)]
+    cells += [(width, 2000, STEPS) for width in (4, 8, 12, 16, 24, 32, 64)]
+    cells += [(width, episodes, STEPS) for width in (8, 32) for episodes in (100, 400, 1000, 5000)]
+    cells += [(WIDTH, 5000, 1500), (WIDTH, 1000, 4500), (WIDTH, 5000, 4500)]
     yield [
-        job(CloneConfig(policy=PolicyConfig.family(width), sources=(source,), seed=seed))
-        for width, episodes in dict.fromkeys(pairs)
+        job(CloneConfig(policy=PolicyConfig.family(width), sources=(source,), steps=steps, seed=seed))
+        for width, episodes, steps in dict.fromkeys(cells)
         for seed in seeds
         for source in [Source(level=LEVEL, episodes=episodes, first=seed * APART)]
     ]
@@ -128,3 +135,40 @@ def staged(seed: int, *sources: Source, steps: int = STEPS, **shape) -> CloneCon
 
 def constant(weights: dict[str, float]) -> Mixture:
     return Mixture(weights, weights, 0)
+
+
+@sweep(
+    "BabyAI policies: DAgger beside as many labels of the bot's own states",
+    minutes=5, seeds=range(5), metrics=("success", "loops", "success drawn", "loops drawn"),
+)  # fmt: skip
+def vla_acting(seeds: Sequence[int]) -> Rounds:
+    """Same steps and the same number of labelled steps in both arms. `loops`: the share of 256 worlds that end in turns to and
+    fro; `drawn`: actions are drawn by their probabilities instead of taking the likeliest."""
+    yield [job for seed in seeds for job in asking(seed)]
+
+
+def asking(seed: int) -> Iterator[Job]:
+    """About 500 labelled steps of the bot, and 1,500 more: of the policy's states, or of the bot's own."""
+    sources = (Source(level=LEVEL, episodes=100, first=seed * APART),)
+    for acting in ("policy", "bot"):
+        config = DaggerConfig(
+            policy=PolicyConfig.family(WIDTH), sources=sources, steps=STEPS, seed=seed, rounds=(200, 275, 350), labels=500,
+            acting=acting,
+        )  # fmt: skip
+        label = {"experiment": "dagger", "arm": f"{acting} acts"}
+        yield Job(config.described(), partial(asked, config), partial(shown, config), label)
+
+
+def asked(config: DaggerConfig) -> RunRecord:
+    policy, record = dagger(config)
+    return record.model_copy(update={"metrics": record.metrics | acted(policy)})
+
+
+def acted(policy: Policy) -> dict[str, float]:
+    """What a policy does in the test worlds, by its likeliest actions or by drawing them."""
+    shape, metrics = policy.config, {}
+    for how, greedy in (("", True), (" drawn", False)):
+        act = actor(policy, greedy=greedy)
+        found = rollout(act, LEVEL, WORLDS // 2, history=shape.history, words=shape.mission)
+        metrics |= {f"success{how}": found.rate.mean, f"loops{how}": float(loops(found).mean())}
+    return metrics

@@ -16,4 +16,5 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "compare": "Interval paired wilson",
     "noise": "noise_scale",
     "skill": "forecast_skill",
+    "terms": "fit_terms straight_line",
 })  # fmt: skip

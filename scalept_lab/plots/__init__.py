@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "experts": "plot_load plot_mixtures",
     "explorers": "explorer",
     "frontier": "plot_frontier",
+    "heads": "plot_heads plot_journeys",
     "laws": "plot_bootstrap plot_law_surface plot_optimal plot_parameters plot_power_fit plot_residuals",
     "planning": "plot_overlap plot_plan plot_sent plot_timeline",
     "numbers": "plot_footprint plot_format_losses plot_formats plot_gradients plot_memory_parts plot_rounding "
@@ -21,5 +22,5 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "training": "plot_descent plot_goodput plot_interrupted plot_left_out plot_noise_scale plot_schedules "
         "plot_tradeoff",
     "transfer": "plot_attention plot_disturbed plot_events plot_forgetting plot_heads plot_reliability plot_scores",
-    "vla": "plot_episode plot_gaze plot_side_by_side plot_success",
+    "vla": "plot_episode plot_gaze plot_runs plot_seeds plot_side_by_side plot_success",
 })  # fmt: skip

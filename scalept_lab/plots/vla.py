@@ -12,7 +12,7 @@ from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 
 from scalept_lab.errors import InputError
-from scalept_lab.laws.compare import Interval
+from scalept_lab.laws.compare import Interval, paired
 from scalept_lab.plots import style as look
 from scalept_lab.plots.style import BLACK, COLORS, GREY, MARKERS, label, log_axis
 from scalept_lab.vla.worlds import ACTIONS
@@ -22,8 +22,9 @@ ONE_HUE = LinearSegmentedColormap.from_list("one hue", ["#3a3a3a", look.ORANGE, 
 
 
 def plot_episode(
-    frames: Sequence[np.ndarray], actions: Sequence[int], mission: str = "", success: bool | None = None
-) -> Figure:
+    frames: Sequence[np.ndarray], actions: Sequence[int], mission: str = "", success: bool | None = None,
+    title: str = "",
+) -> Figure:  # fmt: skip
     """An episode as a strip of at most 8 pictures, the action that follows under each, its mission above.
 
     `frames`: of `vla.worlds.replay`, one before each action and one after the last. Raises: InputError if their numbers differ.
@@ -39,15 +40,16 @@ def plot_episode(
     for ax, step in zip(axes.ravel(), shown, strict=False):
         _picture(ax, frames[step])
         ax.set_xlabel(f"{step}: {_next(actions, step, success)}", fontsize=9.5)
+    axes[0, 0].set_ylabel("the room", fontsize=9.5)
     ends = {True: f", carried out in {steps} steps", False: f", not carried out in {steps} steps", None: ""}
-    _above(fig, mission, ends[success])
+    _above(fig, mission, ends[success], title)
     return fig
 
 
 def plot_side_by_side(
     frames_a: Sequence[np.ndarray], frames_b: Sequence[np.ndarray], step: int = 0,
     titles: Sequence[str] = ("a small policy", "a large policy"), actions_a: Sequence[int] = (),
-    actions_b: Sequence[int] = (), mission: str = "",
+    actions_b: Sequence[int] = (), mission: str = "", title: str = "",
 ) -> Figure:  # fmt: skip
     """Two episodes of one world at the same step, side by side; one that is over stays at its last picture.
 
@@ -58,14 +60,15 @@ def plot_side_by_side(
         raise InputError(f"step: expected 0 or more, got {step}")
     fig, axes = look.canvas(1, 2, size=(7.0, 4.1))
     both = ((frames_a, actions_a, titles[0]), (frames_b, actions_b, titles[1]))
-    for ax, (frames, actions, title) in zip(axes, both, strict=True):
+    for ax, (frames, actions, name) in zip(axes, both, strict=True):
         if len(actions):
             _fits(frames, actions)
         at = min(step, len(frames) - 1)
         _picture(ax, frames[at])
-        ax.set_title(f"{title}: step {at} of {len(frames) - 1}", loc="left", fontsize=11)
+        ax.set_title(f"{name}: step {at} of {len(frames) - 1}", loc="left", fontsize=11)
         ax.set_xlabel(f"next: {_next(actions, at)}" if len(actions) else "", fontsize=10.5)
-    _above(fig, mission)
+        ax.set_ylabel("the room", fontsize=10.5)
+    _above(fig, mission, "", title)
     return fig
 
 
@@ -73,6 +76,7 @@ def plot_gaze(
     picture_HxWx3: np.ndarray,
     weights: Mapping[str, np.ndarray] | Sequence[tuple[str, np.ndarray]],
     mission: str = "",
+    title: str = "",
 ) -> Figure:
     """A view, and over it the attention that each word of the mission, or the query, gives to each cell.
 
@@ -106,7 +110,8 @@ def plot_gaze(
         ax.set_xlabel(name, fontsize=9.5)
     bar = fig.colorbar(ScalarMappable(Normalize(0, highest), ONE_HUE), ax=axes, shrink=0.8)
     bar.set_label("share of attention", fontsize=9.5)
-    _above(fig, mission)
+    bar.ax.set_xlabel("mean of heads", fontsize=9.5)
+    _above(fig, mission, "", title)
     return fig
 
 
@@ -156,6 +161,85 @@ def plot_success(
     return fig
 
 
+def plot_runs(
+    panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[Sequence[float]]]]], ylabel: str, title: str = "",
+    lines: Mapping[str, float] | None = None, logx: bool = True, logy: bool = False,
+) -> Figure:  # fmt: skip
+    """What runs reached against what they had, one panel for each thing that they can have more of: a dot for each run, lines
+    through the means.
+
+    `panels`: what stands on the x axis -> name of a curve -> (x, the values of the runs at each x). `lines`: level ones, by name.
+    Raises: InputError for no panel, or a curve that has not some runs at each x.
+    """
+    if not panels:
+        raise InputError("panels: expected at least one, got none")
+    fig, axes = look.canvas(
+        1, len(panels), size=(max(7.0, 4.0 * len(panels)), 3.9), squeeze=False, sharey=True
+    )
+    names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
+    for ax, (xlabel, curves) in zip(axes[0], panels.items(), strict=True):
+        for name, (x, values) in curves.items():
+            if len(values) != len(x) or not all(map(len, values)):
+                raise InputError(
+                    f"{name}: expected some runs at each of {len(x)} places, got {list(map(len, values))}"
+                )
+            i = names.index(name)
+            color, marker = COLORS[i % len(COLORS)], MARKERS[i % len(MARKERS)]
+            for place, found in zip(x, values, strict=True):
+                ax.plot([place] * len(found), found, ".", color=color, markersize=4, alpha=0.6)
+            ax.plot(x, [float(np.mean(found)) for found in values], color=color, linewidth=1.6, marker=marker,
+                    markersize=5, label=name)  # fmt: skip
+        for k, (name, value) in enumerate((lines or {}).items()):
+            ax.axhline(value, color=(BLACK, GREY)[k % 2], linestyle="--", linewidth=1.2, label=name)
+        if logx:
+            ax.set_xscale("log")
+            ticks = sorted({place for x, _ in curves.values() for place in x})
+            shown = [
+                place
+                for k, place in enumerate(ticks)
+                if not k or k == len(ticks) - 1 or k % -(-len(ticks) // 5) == 0
+            ]
+            ax.set_xticks(shown, [look.short(place) for place in shown])
+            ax.set_xticks([], minor=True)
+        if logy:
+            ax.set_yscale("log")
+        label(ax, xlabel, ylabel if ax is axes[0, 0] else "")
+        ax.set_ylabel(ylabel if ax is axes[0, 0] else " ", fontsize=10.5)
+    axes[0, -1].legend(
+        fontsize=9, frameon=False, loc="best", title="dots: runs; lines: means", title_fontsize=8.5
+    )
+    fig.suptitle(title, x=0.02, ha="left", fontsize=11)
+    return fig
+
+
+def plot_seeds(
+    arms: Mapping[str, Mapping[str, Sequence[float]]],
+    title: str = "",
+    bars: str = "95 % interval of the mean, cut at 0 and 1",
+) -> Figure:
+    """Arms below each other, with a dot for each seed and the mean with its interval: a panel for each share.
+
+    `arms`: quantity -> arm -> a value for each seed, two or more. Raises: InputError for fewer values.
+    """
+    fig, axes = look.canvas(1, len(arms), size=(2.4 + 3.1 * len(arms), 2.9), squeeze=False, sharey=True)
+    for ax, (quantity, found) in zip(axes[0], arms.items(), strict=True):
+        for row, (name, values) in enumerate(reversed(list(found.items()))):
+            if len(values) < 2:
+                raise InputError(f"{name}: expected two or more seeds, got {len(values)}")
+            around = paired(values, np.zeros(len(values)))
+            low, high = max(0.0, around.low), min(1.0, around.high)  # shares
+            color = COLORS[row % len(COLORS)]
+            ax.plot(values, np.full(len(values), row + 0.16), ".", color=color, markersize=6, alpha=0.7)
+            ax.errorbar(around.mean, row - 0.1, xerr=[[around.mean - low], [high - around.mean]], fmt="o",
+                        color=color, capsize=3)  # fmt: skip
+        ax.set_yticks(range(len(found)), list(reversed(list(found))))
+        ax.set_ylim(-0.6, len(found) - 0.4)
+        label(ax, quantity, "arm" if ax is axes[0, 0] else "")
+    axes[0, 0].set_xlabel(f"{next(iter(arms))}\n(dots: seeds; bars: {bars})", fontsize=10)
+    fig.suptitle(title, x=0.02, ha="left", fontsize=11)
+    return fig
+
+
 def _fits(frames: Sequence[Any], actions: Sequence[int]) -> None:
     if len(frames) != len(actions) + 1:
         raise InputError(
@@ -178,7 +262,8 @@ def _picture(ax: Axes, frame: np.ndarray) -> None:
     ax.spines[:].set_visible(False)
 
 
-def _above(fig: Figure, mission: str, rest: str = "") -> None:
-    if mission or rest:
+def _above(fig: Figure, mission: str, rest: str = "", title: str = "") -> None:
+    said = f"“{mission}”{rest}" if mission else rest.lstrip(", ")
+    if said or title:
         fig.get_layout_engine().set(h_pad=0.09)  # type: ignore[union-attr, call-arg]
-        fig.suptitle(f"“{mission}”{rest}" if mission else rest.lstrip(", "), x=0.02, ha="left", fontsize=11)
+        fig.suptitle("\n".join(filter(None, (title, said))), x=0.02, ha="left", fontsize=11)

@@ -8,5 +8,9 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "lerobot": "",
     "model": "Policy PolicyConfig attention parameters",
     "cloning": "CloneConfig Source act_in clone score",
-    "rollouts": "blind rollout",
+    "rollouts": "blind decider rollout",
+    "dagger": "DaggerConfig",
+    "detour": "",
+    "chunks": "",
+    "heads": "",
 })  # fmt: skip

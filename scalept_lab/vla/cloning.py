@@ -155,12 +155,13 @@ def _steps(level: str, episodes: int, first: int) -> Steps:
 
 def clone(
     config: CloneConfig, schedule: Schedule | None = None, *, progress: Callable[[int], None] | None = None,
-    view: Callable | None = None,
+    view: Callable | None = None, more: Callable[[int, Policy, Feed], Feed] | None = None,
 ) -> tuple[Policy, RunRecord]:  # fmt: skip
     """Train a policy and record it: L and the accuracy on held-out demonstrations of the target. No rollouts yet: `score`.
 
     `schedule(step, performance)` names the source of a step's batch, or gives a weight to each name, by which one is drawn. The
     performance: every 25 steps the accuracy on held-out demonstrations of the source that is then in turn (the heaviest).
+    `more(step, policy, feed)`, asked before each step, gives the target's examples from then on (DAgger adds some).
     In the record, D counts examples, and C the floating-point operations on them (not those of the looks).
     Raises: InputError for unknown levels, a schedule that never ends, or one that names other sources.
     """
@@ -180,6 +181,8 @@ def clone(
 
     watch.start()
     for step in range(config.steps):
+        if more:
+            feeds[target] = more(step, policy, feeds[target])
         weights = _weights(schedule(step, performance) if schedule else target, feeds)
         batch = feeds[draw_source(weights, rng)]
         rows = torch.from_numpy(rng.integers(0, len(batch.targets), config.batch)).to(device)

@@ -1,4 +1,4 @@
-"""Robot demonstrations in LeRobot's format: read as a `datasets` dataset, and BabyAI's written (version 2.1).
+"""Robot demonstrations in LeRobot's format: versions 2.0 to 3.0 are read as a `datasets` dataset, BabyAI's are written in 3.0.
 
 A folder has `meta/` (info.json, the episodes, the tasks in words) and `data/` (Parquet: one file per episode in version 2,
 many episodes per file in version 3). Videos lie beside them and are left where they are. The package `lerobot` itself is
@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scalept_lab.checks import one_of
+from scalept_lab.checks import one_of, whole
 from scalept_lab.data.sources import hub_reachable, is_path
 from scalept_lab.errors import InputError
 from scalept_lab.folders import writing
@@ -31,9 +34,10 @@ VERSIONS = ("v2.0", "v2.1", "v3.0")
 def load(name: str | os.PathLike[str]) -> datasets.Dataset:
     """A dataset in LeRobot's format, from a folder or the hub (`lerobot/pusht`): its columns, and `task` in words.
 
-    One row is one step, ordered by episode and step. What lies in videos is not loaded.
-    Raises: InputError for a hub out of reach, a missing or damaged file, an unknown version, episodes whose steps are not
-    as many as `meta` says, or a step whose task has no words.
+    One row is one step, ordered by episode and step. What lies in videos is not loaded. Files that store a column in different
+    types are brought to the type that `meta` says. Hidden files, such as macOS leaves, are passed over.
+    Raises: InputError for a hub out of reach, a missing or damaged file, an unknown version, files that do not fit together,
+    episodes whose steps are not as many as `meta` says, or a step whose task has no words.
     """
     import datasets
     import pyarrow as pa
@@ -43,9 +47,9 @@ def load(name: str | os.PathLike[str]) -> datasets.Dataset:
     version = info.get("codebase_version")
     one_of(f"{name}: version of LeRobot's format", version, VERSIONS, "convert it")
     words, lengths = (_meta_3 if version == "v3.0" else _meta_2)(folder)
-    tables = [_parquet(path) for path in sorted((folder / "data").glob("*/*.parquet"))]
+    tables = [_parquet(path) for path in _files(folder / "data")]
     try:
-        table = pa.concat_tables(tables).sort_by(
+        table = pa.concat_tables(_alike(tables, info.get("features"))).sort_by(
             [("episode_index", "ascending"), ("frame_index", "ascending")]
         )
         episode_S, task_S = (table.column(key).to_numpy() for key in ("episode_index", "task_index"))
@@ -62,7 +66,7 @@ def load(name: str | os.PathLike[str]) -> datasets.Dataset:
     if nameless := sorted(set(task_S.tolist()) - words.keys()):
         raise InputError(f"{name}: expected words for every task in meta/, got none for task {nameless[0]}")
     spoken = [words[task] for task in task_S.tolist()]
-    return datasets.Dataset(table).add_column("task", spoken)
+    return datasets.Dataset(_known(table)).add_column("task", spoken)
 
 
 def _download(name: str) -> Path:
@@ -87,7 +91,7 @@ def _meta_3(folder: Path) -> tuple[dict[int, str], dict[int, int]]:
     """The same of version 3, which keeps them in tables; the words may be the index of theirs."""
     tasks = _parquet(folder / "meta" / "tasks.parquet")
     rows = [{"task": row.get("__index_level_0__"), **row} for row in tasks.to_pylist()]
-    parts = sorted((folder / "meta" / "episodes").glob("*/*.parquet"))
+    parts = _files(folder / "meta" / "episodes")
     episodes = [row for path in parts for row in _parquet(path, ["episode_index", "length"]).to_pylist()]
     return _two(folder, rows, "task"), _two(folder, episodes, "length")
 
@@ -101,10 +105,76 @@ def _two(folder: Path, rows: list[dict[str, Any]], what: str) -> dict[int, Any]:
     return {row[index]: row[what] for row in rows}
 
 
+def _files(folder: Path) -> list[Path]:
+    """The tables of all chunks, without hidden files: `._file-000.parquet` holds what macOS adds to a file."""
+    parts = sorted(folder.glob("*/*.parquet"))
+    return [path for path in parts if not path.name.startswith(".") and not path.parent.name.startswith(".")]
+
+
+def _alike(tables: list[pa.Table], features: Any) -> list[pa.Table]:
+    """The tables with one type for each column: that of the feature where the files differ, else their own.
+
+    Raises: ValueError or KeyError (pyarrow's own errors are such) where a table lacks a column, or a value does not fit.
+    """
+    import pyarrow as pa
+
+    if not tables:
+        raise ValueError("no Parquet file is there")
+    names = tables[0].column_names
+    if other := next((set(table.column_names) ^ set(names) for table in tables
+                      if set(table.column_names) != set(names)), None):  # fmt: skip
+        raise ValueError(f"not every file has a column {min(other)}")
+    types = {}
+    for name in names:
+        found = list(dict.fromkeys(table.schema.field(name).type for table in tables))
+        types[name] = found[0] if len(found) == 1 else _type(features, name) or found[0]
+    schema = pa.schema(types.items(), metadata=tables[0].schema.metadata)
+    return [table.select(names).cast(schema) for table in tables]
+
+
+def _type(features: Any, name: str) -> pa.DataType | None:
+    """Of a feature of info.json: a number, or a list of so many; None for pictures, grids, and what is not known."""
+    import pyarrow as pa
+
+    feature = features.get(name) if isinstance(features, Mapping) else None
+    if not isinstance(feature, Mapping):
+        return None
+    try:
+        each, shape = pa.type_for_alias(str(feature.get("dtype"))), list(feature.get("shape") or [])
+    except (ValueError, TypeError):
+        return None
+    if shape == [1]:
+        return each
+    return pa.list_(each, shape[0]) if len(shape) == 1 and isinstance(shape[0], int) else None
+
+
+def _known(table: pa.Table) -> pa.Table:
+    """The table without what is said in it of types that `datasets` does not know here (`VideoFrame`).
+
+    Their columns stay as Parquet has them.
+    """
+    import datasets
+
+    metadata = dict(table.schema.metadata or {})
+    try:
+        told = json.loads(metadata.pop(b"huggingface", b"{}"))
+        kept = {}
+        for name, feature in told["info"]["features"].items():
+            try:
+                datasets.Features.from_dict({name: feature}).arrow_schema  # noqa: B018  # builds the type, which may fail, too
+            except (ValueError, TypeError, KeyError, AttributeError):
+                continue
+            kept[name] = feature
+        metadata[b"huggingface"] = json.dumps({"info": {"features": kept}}).encode()
+    except (ValueError, TypeError, KeyError, AttributeError):
+        pass  # nothing is said, or nothing that can be read: the types of the columns say enough
+    return table.replace_schema_metadata(metadata or None)
+
+
 def _json(path: Path) -> list[dict[str, Any]]:
     """The objects of a JSON or JSONL file."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # with or without a byte-order mark
         found = (
             [json.loads(line) for line in text.splitlines() if line.strip()]
             if path.suffix == ".jsonl"
@@ -140,62 +210,114 @@ def _parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
         ) from None
 
 
-CHUNK = 1000  # episodes in one folder
+PLACE = "chunk-000/file-000.parquet"  # all episodes in one file, as LeRobot does up to 100 MB: some 150,000 steps of BabyAI
+QUANTILES = (0.01, 0.1, 0.5, 0.9, 0.99)
 
 
 def export(demonstrations: datasets.Dataset, folder: str | os.PathLike[str], fps: int = 10) -> None:
-    """Write demonstrations (of `demos.demonstrations`) in version 2.1, as LeRobot had it, which `lerobot.load` reads.
+    """Write demonstrations (of `demos.demonstrations`) to a new folder in version 3.0; `lerobot` 0.4 opens it, `load` reads it.
 
-    `observation.state` holds the 147 numbers of the view and the direction; `fps` is made up, as a grid has no clock.
-    Raises: InputError where `folder` cannot be written to.
+    `observation.state` holds the 147 numbers of the view and the direction; `fps` is made up, as a grid has no clock. The folder
+    appears when all of it is written.
+    Raises: InputError for no demonstrations, a rate below 1, a folder that holds something, or one that cannot be written to.
     """
+    whole("fps", fps, 1)
+    if not len(demonstrations):
+        raise InputError("demonstrations: expected at least one step, got none")
+    root = Path(os.path.expanduser(folder))
     with writing(folder):
-        _export(demonstrations, Path(folder), fps)
+        if root.is_dir() and any(root.iterdir()):
+            raise InputError(
+                f"{folder}: expected a new or an empty folder, got one that holds something; name another"
+            )
+        root.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=".export-", dir=root.parent))
+        try:
+            _export(demonstrations, draft, fps)
+            if root.is_dir():
+                root.rmdir()  # empty; not everywhere may a folder take the place of another
+            draft.chmod(0o777 & ~_umask())
+            os.rename(draft, root)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
 
 
 def _export(demonstrations: datasets.Dataset, root: Path, fps: int) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    import datasets
+    import pandas as pd
 
     rows = demonstrations.with_format("numpy")[:]
-    state_SxF = np.c_[rows["image"].reshape(len(demonstrations), -1), rows["direction"]].astype(np.float32)
     missions = [worlds.decode(np.asarray(tokens)) for tokens in rows["mission"]]
-    tasks = list(dict.fromkeys(missions))
+    tasks = {task: index for index, task in enumerate(dict.fromkeys(missions))}
     starts = np.flatnonzero(np.r_[True, np.diff(rows["seed"]) != 0])
-    episodes, statistics = [], []
-    for number, index in enumerate(np.split(np.arange(len(demonstrations)), starts[1:])):
-        columns: dict[str, Any] = {
-            "observation.state": state_SxF[index],
-            "action": rows["action"][index].astype(np.int64),
-            "timestamp": (np.arange(len(index)) / fps).astype(np.float32),
-            "frame_index": np.arange(len(index)),
-            "episode_index": np.full(len(index), number),
-            "index": index,
-            "task_index": np.array([tasks.index(missions[i]) for i in index]),
-        }
-        path = root / f"data/chunk-{number // CHUNK:03d}/episode_{number:06d}.parquet"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(pa.table({key: list(values) for key, values in columns.items()}), path)
-        episodes.append({"episode_index": number, "tasks": [missions[index[0]]], "length": len(index)})
-        statistics.append({"episode_index": number, "stats": {k: _statistics(v) for k, v in columns.items()}})
-    types = {key: (values.dtype.name, [*values.shape[1:]] or [1]) for key, values in columns.items()}
+    ends = np.r_[starts[1:], len(missions)]
+    episode_S = np.repeat(np.arange(len(starts)), ends - starts)
+    frame_S = np.arange(len(missions)) - starts[episode_S]
+    columns = {
+        "observation.state": np.c_[rows["image"].reshape(len(missions), -1), rows["direction"]].astype(
+            np.float32
+        ),
+        "action": rows["action"].astype(np.int64),
+        "timestamp": (frame_S / fps).astype(np.float32),
+        "frame_index": frame_S,
+        "episode_index": episode_S,
+        "index": np.arange(len(missions)),
+        "task_index": np.array([tasks[mission] for mission in missions]),
+    }
+    shapes = {key: [*values.shape[1:]] or [1] for key, values in columns.items()}
     info = {
-        "codebase_version": "v2.1", "robot_type": "minigrid", "total_episodes": len(episodes),
-        "total_frames": len(demonstrations), "total_tasks": len(tasks), "total_videos": 0,
-        "total_chunks": (len(episodes) - 1) // CHUNK + 1, "chunks_size": CHUNK, "fps": fps,
-        "splits": {"train": f"0:{len(episodes)}"}, "video_path": None,
-        "data_path": "data/chunk-{episode_chunk:03d}/episode_{episode_index:06d}.parquet",
-        "features": {key: {"dtype": kind, "shape": shape, "names": None} for key, (kind, shape) in types.items()},
+        "codebase_version": "v3.0", "robot_type": "minigrid", "total_episodes": len(starts), "total_frames": len(missions),
+        "total_tasks": len(tasks), "chunks_size": 1000, "data_files_size_in_mb": 100, "video_files_size_in_mb": 200,
+        "fps": fps, "splits": {"train": f"0:{len(starts)}"}, "video_path": None,
+        "data_path": "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet",
+        "features": {
+            key: {"dtype": values.dtype.name, "shape": shapes[key], "names": None} for key, values in columns.items()
+        },
     }  # fmt: skip
-    (root / "meta").mkdir(exist_ok=True)
-    (root / "meta/info.json").write_text(json.dumps(info, indent=4), encoding="utf-8")
-    lines = {"tasks": [{"task_index": i, "task": task} for i, task in enumerate(tasks)], "episodes": episodes,
-             "episodes_stats": statistics}  # fmt: skip
-    for name, items in lines.items():
-        text = "".join(json.dumps(item) + "\n" for item in items)
-        (root / "meta" / f"{name}.jsonl").write_text(text, encoding="utf-8")
+    episodes = [
+        {
+            "episode_index": number, "tasks": [missions[start]], "length": int(end - start), "dataset_from_index": int(start),
+            "dataset_to_index": int(end), "data/chunk_index": 0, "data/file_index": 0, "meta/episodes/chunk_index": 0,
+            "meta/episodes/file_index": 0,
+        } | {
+            f"stats/{key}/{name}": value for key, values in columns.items()
+            for name, value in _statistics(values[start:end]).items()
+        }
+        for number, (start, end) in enumerate(zip(starts, ends, strict=True))
+    ]  # fmt: skip
+    for part in ("data", "meta/episodes"):
+        (root / part / PLACE).parent.mkdir(parents=True)
+    features = datasets.Features({
+        key: datasets.Value(values.dtype.name) if values.ndim == 1
+        else datasets.Sequence(datasets.Value(values.dtype.name), length=values.shape[1])
+        for key, values in columns.items()
+    })  # fmt: skip
+    table = datasets.Dataset.from_dict(columns, features=features).with_format("arrow")[:]
+    _write(table, root / "data" / PLACE)
+    _write(datasets.Dataset.from_list(episodes).with_format("arrow")[:], root / "meta/episodes" / PLACE)
+    # the reader takes the words from the index, and their number from their place
+    pd.DataFrame({"task_index": [*tasks.values()]}, index=[*tasks]).to_parquet(root / "meta/tasks.parquet")
+    statistics = {key: _statistics(values) for key, values in columns.items()}
+    for name, content in (("info", info), ("stats", statistics)):
+        text = json.dumps(content, indent=4, ensure_ascii=False)
+        (root / "meta" / f"{name}.json").write_text(text, encoding="utf-8")
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    pq.write_table(table, path)
 
 
 def _statistics(values: np.ndarray) -> dict[str, list[float]]:
     each = {"min": values.min(0), "max": values.max(0), "mean": values.mean(0), "std": values.std(0)}
+    names = (f"q{round(100 * share):02d}" for share in QUANTILES)
+    each |= dict(zip(names, np.quantile(values, QUANTILES, axis=0), strict=True))
     return {key: np.atleast_1d(value).tolist() for key, value in each.items()} | {"count": [len(values)]}
+
+
+def _umask() -> int:
+    """What this user's files are kept from others by; it can be read only by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

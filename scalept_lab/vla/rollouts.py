@@ -39,21 +39,48 @@ class Rollouts:
         return wilson(int(self.success.sum()), len(self.success))
 
 
-def actor(policy: Policy, greedy: bool = True, seed: int = 0) -> Actor:
-    """The policy as something that acts: by its likeliest actions, or (`greedy=False`) by drawing one."""
+def actor(policy: Policy, greedy: bool = True, seed: int = 0, ahead: int | None = None) -> Actor:
+    """The policy as something that acts: by its likeliest actions, or (`greedy=False`) by drawing one.
+
+    `ahead`: how many of the actions that it says at once are carried out before it looks again (default: all).
+    Raises: InputError for more actions ahead than it says, or none.
+    """
+    chunk = policy.config.chunk
+    if ahead is not None and not 1 <= ahead <= chunk:
+        raise InputError(
+            f"ahead: expected 1 to {chunk}, the actions that the policy says at once, got {ahead}"
+        )
     rng = torch.Generator().manual_seed(seed)
     device = policy.query.device
 
     @torch.no_grad()
     def act(image: np.ndarray, mission: np.ndarray, history: np.ndarray) -> np.ndarray:
         inputs = (torch.from_numpy(array).to(device) for array in (image, mission, history))
-        logits_BxAxV = policy(*inputs).float().cpu()
+        logits_BxAxV = policy(*inputs)[:, :ahead].float().cpu()
         if greedy:
             return logits_BxAxV.argmax(-1).numpy()
         flat = torch.multinomial(logits_BxAxV.flatten(0, 1).softmax(-1), 1, generator=rng)
         return flat.view(logits_BxAxV.shape[:2]).numpy()
 
     return act
+
+
+Decider = Callable[[np.ndarray, str, Sequence[int]], list[int]]
+"""From an image (7, 7, 3), a mission in words and the actions so far to the next action, or several."""
+
+
+def decider(policy: Policy, see: Callable[[np.ndarray], np.ndarray] | None = None) -> Decider:
+    """The policy in one world at a time, greedily: image, mission and the actions so far in, its next actions out, the first
+    first. `see` turns symbols into what it sees, such as a noise.
+    """
+    act, shape = actor(policy), policy.config
+
+    def decide(image: np.ndarray, mission: str, taken: Sequence[int]) -> list[int]:
+        past = np.array([recent(taken, shape.history)], np.uint8).reshape(1, -1)
+        seen = see(image) if see else image
+        return [int(action) for action in act(seen[None], babyai.encode(mission)[None], past)[0]]
+
+    return decide
 
 
 def blind(shares: Sequence[float], seed: int = 0) -> Actor:
@@ -140,7 +167,7 @@ def _together(
                 hidden = rng.random((len(asking), VIEW, VIEW)) < noise
                 tile = images.shape[1] // VIEW  # a cell of a picture is a square of pixels
                 images[hidden.repeat(tile, 1).repeat(tile, 2)] = 0
-            past = np.array([_last(taken[i], history) for i in asking], np.uint8).reshape(
+            past = np.array([recent(taken[i], history) for i in asking], np.uint8).reshape(
                 len(asking), history
             )
             for i, plan in zip(asking, act(images, mission_BxM[asking], past), strict=True):
@@ -158,7 +185,7 @@ def _together(
     return success, missions, taken
 
 
-def _last(actions: list[int], history: int) -> list[int]:
+def recent(actions: Sequence[int], history: int) -> list[int]:
     """The last actions as `Steps.history_SxK` gives them."""
-    recent = actions[-history:] if history else []
-    return [len(ACTIONS)] * (history - len(recent)) + recent
+    latest = list(actions[-history:]) if history else []
+    return [len(ACTIONS)] * (history - len(latest)) + latest

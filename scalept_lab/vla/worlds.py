@@ -16,7 +16,7 @@ import difflib
 import io
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -120,20 +120,14 @@ def demonstrate(level: str, seed: int, env: Any = None) -> Episode:
 
     Raises: InputError for an unknown level, or one whose missions the bot does not understand (`KeyInBox`).
     """
-    from minigrid.utils.baby_ai_bot import BabyAIBot
-
     env = env or make(level)
     seen = reset(env, seed)
-    bot = BabyAIBot(env)
     images, directions, actions, over, reward = [], [], [], False, 0.0
+    says = expert(
+        env, f"{level}: expected a level that the bot can carry out, but with seed {seed} it gives up"
+    )
     while not over:
-        try:
-            action = int(bot.replan())
-        except AssertionError as error:
-            raise InputError(
-                f"{level}: expected a level that the bot can carry out, but it gives up with seed {seed} "
-                f"({str(error) or 'a mission unknown to it'}); take another level"
-            ) from None
+        action = says(actions[-1] if actions else None)
         images.append(seen["image"])
         directions.append(seen["direction"])
         actions.append(action)
@@ -143,6 +137,29 @@ def demonstrate(level: str, seed: int, env: Any = None) -> Episode:
         level, seed, seen["mission"], np.stack(images), np.array(directions, np.uint8), np.array(actions, np.uint8),
         success=reward > 0,
     )  # fmt: skip
+
+
+GIVES_UP = "bot: expected a mission and a state from which it knows the way, but it gives up"
+
+
+def expert(env: Any, complaint: str = GIVES_UP) -> Callable[[int | None], int]:
+    """The bot beside an episode that has just begun, whoever acts in it: told the last action (None at first), it says
+    what it would do now. To be asked before each step, since it remembers what it has seen.
+
+    Raises: InputError for a mission that the bot does not understand, now or when it is asked for a state from which it
+    knows no way on, such as after a box was opened.
+    """
+    from minigrid.utils.baby_ai_bot import BabyAIBot, DisappearedBoxError
+
+    def asked(what: Callable[[], Any]) -> Any:
+        try:
+            return what()
+        except (AssertionError, DisappearedBoxError) as error:
+            reason = str(error) or "a mission unknown to it"
+            raise InputError(f"{complaint} ({reason}); take another level") from None
+
+    bot = asked(lambda: BabyAIBot(env))
+    return lambda taken=None: int(asked(lambda: bot.replan(taken)))
 
 
 def encode(mission: str, length: int | None = None) -> np.ndarray:

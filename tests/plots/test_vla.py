@@ -11,6 +11,7 @@ import torch
 from refusals import one_line
 
 from scalept_lab import plots
+from scalept_lab.errors import InputError
 from scalept_lab.laws.compare import wilson
 from scalept_lab.model.transformer import norm
 from scalept_lab.plots import explorers, style, vla
@@ -196,3 +197,27 @@ def test_the_explorer_steps_through_both(episode, frames):
         seen.add(box.picture.value)
         assert f"step = {step}" in box.picture.value and box.message.value == ""
     assert len(seen) == 3
+
+
+def test_runs_have_a_dot_each_and_a_line_through_the_means():
+    curves = {"success": ([10, 100], [[0.2, 0.4], [0.8, 0.8]])}
+    panels = {"demonstrations": curves, "steps": curves}
+    fig = plots.plot_runs(panels, "share", title="More of both helps here", lines={"floor": 0.1})
+    left, right = fig.axes
+    assert left.get_ylabel() == "share" and right.get_xlabel() == "steps"
+    (line,) = [line for line in left.lines if line.get_label() == "success"]
+    assert list(line.get_ydata()) == pytest.approx([0.3, 0.8])
+    assert fig.get_suptitle() == "More of both helps here"
+    with pytest.raises(InputError, match="panels: expected at least one"):
+        plots.plot_runs({}, "share")
+    with pytest.raises(InputError, match="success: expected some runs at each of 2 places"):
+        plots.plot_runs({"steps": {"success": ([1, 2], [[0.1], []])}}, "share")
+
+
+def test_seeds_have_a_dot_each_and_the_interval_of_their_mean():
+    fig = plots.plot_seeds({"success": {"a": [0.1, 0.2, 0.3], "b": [0.5, 0.6]}}, title="b is above a")
+    (ax,) = fig.axes
+    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["b", "a"]
+    assert "95 % interval" in ax.get_xlabel()
+    with pytest.raises(InputError, match="a: expected two or more seeds, got 1"):
+        plots.plot_seeds({"success": {"a": [0.1]}})

@@ -1,13 +1,17 @@
-"""LeRobot's format, on small sets that this file writes: versions 2.1 and 3.0, whole and damaged."""
+"""LeRobot's format, on small sets that this file writes: versions 2.0 to 3.0, whole and damaged; and read by LeRobot itself,
+where it is installed."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from refusals import one_line
 
@@ -165,24 +169,192 @@ def test_from_the_hub_only_meta_and_data_are_fetched(tmp_path, monkeypatch):
     refused("lerobot/no-such", "expected a dataset on the hub (no such)")
 
 
-def test_our_demonstrations_go_there_and_come_back(tmp_path):
-    ours = demos.demonstrations("GoToLocalS8N4", 30, progress=False)
-    (tmp_path / "file").touch()
-    one_line(lambda: lerobot.export(ours, tmp_path / "file"), "file cannot be written: ")
-    lerobot.export(ours, tmp_path / "out")
-    found = lerobot.load(tmp_path / "out")
+def with_types(path: Path, change: dict[str, pa.DataType]) -> None:
+    """The same file with other types of columns."""
+    table = pq.read_table(path)
+    fields = [field.with_type(change.get(field.name, field.type)) for field in table.schema]
+    pq.write_table(table.cast(pa.schema(fields)), path)
+
+
+FIXED = {"action": pa.list_(pa.float32(), 6)}
+FEATURES = {
+    "action": {"dtype": "float32", "shape": [6], "names": None},
+    "task_index": {"dtype": "int64", "shape": [1]},
+}
+
+
+def features(folder: Path, told: object) -> None:
+    path = folder / "meta" / "info.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "features": told}))
+
+
+@pytest.mark.parametrize(
+    "told", [FEATURES, None, {"action": {"dtype": "hologram", "shape": [6]}}, {"action": 3}, [1]]
+)
+def test_files_of_two_types_are_brought_to_one(tmp_path, told):
+    folder = write(tmp_path / "set", "v3.0")
+    features(folder, told)
+    first, second = sorted(folder.glob("data/*/*.parquet"))
+    with_types(first, {"task_index": pa.int32()})
+    with_types(second, FIXED)
+    found = lerobot.load(folder)
+    actions = np.stack([row for e in range(3) for row in frames(e)["action"]])
+    assert np.array_equal(np.array(found["action"], np.float32), actions)
+    if told == FEATURES:
+        assert found.data.schema.field("action").type == FIXED["action"]
+        assert found.data.schema.field("task_index").type == pa.int64()
+
+
+def test_files_that_do_not_fit_together(tmp_path):
+    folder = write(tmp_path / "set", "v3.0")
+    features(folder, FEATURES)
+    first, second = sorted(folder.glob("data/*/*.parquet"))
+    whole = pd.read_parquet(second)
+    whole.assign(action=[np.zeros(4, np.float32)] * 5).to_parquet(second, index=False)
+    with_types(first, FIXED)
+    refused(folder, "LeRobot's columns")
+    whole.drop(columns="timestamp").to_parquet(second, index=False)
+    refused(folder, "not every file has a column timestamp")
+
+
+def test_a_type_that_only_its_writer_knew_is_left_as_parquet_has_it(folder):
+    known = {"_type": "Value", "dtype": "int64"}
+    told = {"info": {"features": {"task_index": known, "action": {"_type": "VideoFrame"}, "timestamp": None}}}
+    for path in folder.glob("data/*/*.parquet"):
+        table = pq.read_table(path)
+        pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps(told)}), path)
+    assert lerobot.load(folder)["task"][0] == TASKS[0]
+    for path in folder.glob("data/*/*.parquet"):
+        pq.write_table(pq.read_table(path).replace_schema_metadata({"huggingface": "{"}), path)
+    assert len(lerobot.load(folder)) == 12
+
+
+def test_what_a_mac_leaves_beside_is_passed_over(folder):
+    for path in list(folder.glob("**/*")):
+        if path.is_file():
+            (path.parent / f"._{path.name}").write_bytes(b"\0\5\26\7 not Parquet")
+            (path.parent / ".DS_Store").write_bytes(b"\0")
+    shutil.copytree(folder / "data" / "chunk-000", folder / "data" / ".ipynb_checkpoints")
+    assert len(lerobot.load(folder)) == 12
+
+
+def test_a_byte_order_mark(folder):
+    path = folder / "meta" / "info.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert len(lerobot.load(folder)) == 12
+
+
+@pytest.fixture(scope="module")
+def ours():
+    return demos.demonstrations("GoToLocalS8N4", 30, progress=False)
+
+
+def test_our_demonstrations_go_there_and_come_back(tmp_path, ours):
+    lerobot.export(ours, tmp_path / "new" / "out")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["out"]
+    found = lerobot.load(tmp_path / "new" / "out")
     assert len(found) == len(ours) and found["action"] == ours["action"]
     assert found["task"] == [worlds.decode(np.array(words)) for words in ours["mission"]]
     assert found["episode_index"] == ours["episode"] and found["index"] == list(range(len(ours)))
     state = np.array(found["observation.state"], np.uint8)
     assert np.array_equal(state[:, :147].reshape(-1, 7, 7, 3), np.array(ours["image"]))
     assert state[:, 147].tolist() == ours["direction"]
-    info = json.loads((tmp_path / "out" / "meta" / "info.json").read_text())
+    first = [row for row in found if row["episode_index"] == 1]
+    assert [row["frame_index"] for row in first] == list(range(len(first)))
+    assert [row["timestamp"] for row in first] == pytest.approx([i / 10 for i in range(len(first))])
+
+
+def test_the_layout_is_that_of_version_3(tmp_path, ours):
+    lerobot.export(ours, tmp_path)  # an empty folder will do
+    files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+    place = "chunk-000/file-000.parquet"
+    assert files == {
+        "meta/info.json",
+        "meta/stats.json",
+        "meta/tasks.parquet",
+        f"meta/episodes/{place}",
+        f"data/{place}",
+    }
+    info = json.loads((tmp_path / "meta/info.json").read_text())
+    assert info["codebase_version"] == "v3.0" and info["splits"] == {"train": "0:30"}
     assert info["total_frames"] == len(ours) and info["total_episodes"] == 30
+    assert info["data_path"].format(chunk_index=0, file_index=0) == f"data/{place}"
+    data = pq.read_table(tmp_path / "data" / place)
     for key, feature in info["features"].items():
-        values = np.array(found[key])
+        values = np.array(data[key].to_pylist())
         assert list(values.shape[1:] or (1,)) == feature["shape"]
-    first = info["data_path"].format(episode_chunk=0, episode_index=0)
-    assert (tmp_path / "out" / first).exists()
-    lines = (tmp_path / "out" / "meta" / "episodes_stats.jsonl").read_text().splitlines()
-    assert len(lines) == 30 and set(json.loads(lines[0])["stats"]) == set(info["features"])
+    episodes = pq.read_table(tmp_path / "meta/episodes" / place).to_pylist()
+    ends = [row["dataset_to_index"] for row in episodes]
+    assert [row["dataset_from_index"] for row in episodes] == [0, *ends[:-1]] and ends[-1] == len(ours)
+    assert all(row["dataset_to_index"] - row["dataset_from_index"] == row["length"] for row in episodes)
+    tasks = pd.read_parquet(tmp_path / "meta/tasks.parquet")
+    assert [tasks.iloc[i].name for i in data["task_index"].to_pylist()] == lerobot.load(tmp_path)["task"]
+    statistics = json.loads((tmp_path / "meta/stats.json").read_text())
+    assert set(statistics) == set(info["features"])
+    actions = np.array(ours["action"])
+    assert statistics["action"]["mean"] == pytest.approx([actions.mean()])
+    assert statistics["action"]["q90"] == pytest.approx([np.quantile(actions, 0.9)])
+    assert statistics["action"]["count"] == [len(ours)]
+
+
+def test_an_export_is_whole_or_not_there(tmp_path, ours, monkeypatch):
+    (tmp_path / "file").touch()
+    one_line(lambda: lerobot.export(ours, tmp_path / "file" / "in"), "cannot be written: ")
+    one_line(lambda: lerobot.export(ours, tmp_path / "file"), "file cannot be written: ")
+    one_line(lambda: lerobot.export(ours, tmp_path), "a new or an empty folder", "name another")
+    one_line(lambda: lerobot.export(ours, tmp_path / "out", fps=0), "fps: expected a whole number")
+    one_line(lambda: lerobot.export(ours.select([]), tmp_path / "out"), "at least one step")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(lerobot, "_write", full)
+    one_line(lambda: lerobot.export(ours, tmp_path / "out"), "No space left on device")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+# --- LeRobot itself: pip install --no-deps lerobot==0.4.4, and what its datasets import ------------------------------
+
+itself = pytest.mark.skipif(importlib.util.find_spec("lerobot") is None, reason="lerobot is not installed")
+
+
+@itself
+def test_lerobot_opens_what_we_write(tmp_path, ours, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    lerobot.export(ours, tmp_path / "out")
+    ahead = {"action": [0.0, 0.1, 0.2]}
+    opened = LeRobotDataset("here/babyai", root=tmp_path / "out", delta_timestamps=ahead)
+    assert len(opened) == len(ours) and opened.num_episodes == 30 and opened.fps == 10
+    read = lerobot.load(tmp_path / "out")
+    assert set(opened.features) == set(read.column_names) - {"task"}
+    for index in (0, 7, len(ours) - 1):
+        item, row = opened[index], read[index]
+        assert item["task"] == row["task"] and item["action"][0] == row["action"]
+        assert item["observation.state"].tolist() == row["observation.state"]
+    assert opened[len(ours) - 1]["action_is_pad"].tolist() == [False, True, True]
+    assert opened.meta.stats["action"]["mean"] == pytest.approx(np.mean(ours["action"]))
+    fifth = LeRobotDataset("here/babyai", root=tmp_path / "out", episodes=[5])
+    assert len(fifth) == opened.meta.episodes[5]["length"] == ours["episode"].count(5)
+
+
+@itself
+def test_we_read_what_lerobot_writes(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    shape = {"dtype": "float32", "shape": (6,), "names": None}
+    written = LeRobotDataset.create(
+        "here/arm", fps=30, root=tmp_path / "arm", use_videos=False,
+        features={"observation.state": shape, "action": shape},
+    )  # fmt: skip
+    for episode in range(3):
+        for row in frames(episode).to_dict("records"):
+            values = {key: row[key] for key in ("observation.state", "action")}
+            written.add_frame({**values, "task": TASKS[episode % 2]})
+        written.save_episode()
+    written.finalize()
+    found = lerobot.load(tmp_path / "arm")
+    assert len(found) == 12 and found["task"] == [TASKS[0]] * 4 + [TASKS[1]] * 3 + [TASKS[0]] * 5
+    assert np.array_equal(np.array(found["action"][4:7], np.float32), np.stack(frames(1)["action"].tolist()))

@@ -177,3 +177,31 @@ def test_bad_input_is_one_line(call, words):
     with pytest.raises(InputError) as error:
         call()
     assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_the_learners_loops_do_what_the_kits_rollout_does():
+    """Scripted by what is seen, so that all three play the same game."""
+    from scalept_lab.course.sets.nb10_acting import open_loop, roll_out
+    from scalept_lab.vla.rollouts import decider, rollout
+
+    torch.manual_seed(0)
+    policy = Policy(PolicyConfig.family(8, chunk=3))
+    env, seeds = babyai.make("GoToLocalS5N2"), list(range(12))
+    decide = decider(policy)
+    for ahead in (1, 2, 3):
+        kits = rollout(actor(policy, ahead=ahead), "GoToLocalS5N2", seeds, cap=9)
+        mine = [open_loop(decide, env, seed, ahead, cap=9) for seed in seeds]
+        assert [found[0] for found in mine] == kits.success.tolist()
+        assert [found[1] for found in mine] == kits.actions
+        assert [found[2] for found in mine] == [-(-len(taken) // ahead) for taken in kits.actions]
+    success, actions = roll_out(decide, env, seeds, cap=9)
+    kits = rollout(actor(policy, ahead=1), "GoToLocalS5N2", seeds, cap=9)
+    assert success == kits.success.tolist() and actions == kits.actions
+
+
+def test_no_more_actions_ahead_than_the_policy_says():
+    policy = Policy(PolicyConfig.family(8, chunk=2))
+    for ahead in (0, 3):
+        with pytest.raises(InputError, match="ahead: expected 1 to 2") as error:
+            actor(policy, ahead=ahead)
+        assert "\n" not in str(error.value)

@@ -170,3 +170,28 @@ def test_other_views_are_refused_in_one_line():
             worlds.render_steps(image, tile)
         assert "\n" not in str(error.value)
     assert worlds.render_steps(np.zeros((0, 7, 7, 3), np.uint8)).shape == (0, 56, 56, 3)
+
+
+def test_the_expert_can_be_asked_whoever_acts():
+    env = worlds.make("GoToLocalS5N2")
+    shown = worlds.demonstrate("GoToLocalS5N2", 3)
+    worlds.reset(env, 3)
+    says, said = worlds.expert(env), []
+    for action in shown.action_T:
+        said.append(says(said[-1] if said else None))
+        env.step(action)
+    assert said == shown.action_T.tolist()
+
+
+def test_the_expert_gives_up_in_one_line_where_a_box_was_opened():
+    from minigrid.core.world_object import Box
+
+    env = worlds.make("GoToLocalS5N2")
+    worlds.reset(env, 3)
+    says, toggle = worlds.expert(env), worlds.ACTIONS.index("toggle")
+    env.grid.set(*env.front_pos, Box("grey"))
+    says(None)
+    env.step(toggle)
+    with pytest.raises(InputError, match="bot: expected a mission and a state") as error:
+        says(toggle)
+    assert "\n" not in str(error.value)

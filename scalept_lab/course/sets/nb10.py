@@ -1,16 +1,18 @@
-"""Exercises of notebook 10, scaling of vision-language-action policies."""
+"""Exercises of notebook 10, scaling of vision-language-action policies. The builds that act in worlds are in `nb10_acting`."""
 
 from __future__ import annotations
 
 import math
 
-from scalept_lab.course.answers import choice, function, number, several
+from scalept_lab.course.answers import build, choice, number, several
 from scalept_lab.course.exercises import Exercise
+from scalept_lab.course.sets import nb10_heads
+from scalept_lab.course.sets.nb10_acting import OPEN_LOOP, ROLL_OUT, TARGETS, VISITED
 
 _LENGTH = (224 // 14) ** 2 + 12 + 4 + 1
 
 
-def _wilson(successes, trials, z):
+def _wilson(successes, trials, z=1.96):
     share = successes / trials
     middle = (share + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z / (1 + z * z / trials) * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
@@ -27,6 +29,18 @@ def _centred(successes, trials, z):
     low, high = _wilson(successes, trials, z)
     share = successes / trials
     return share - (high - low) / 2, share + (high - low) / 2
+
+
+def _halved(successes, trials, z):
+    share = successes / trials
+    middle = (share + z * z / trials) / (1 + z * z / trials)
+    half = z / (1 + z * z / trials) * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    return middle - half, middle + half
+
+
+def _pair(successes, trials, z):
+    low, high = _wilson(successes, trials, z)
+    return (low + high) / 2, (high - low) / 2
 
 
 _ALPHA = math.log(1.6 / 0.4) / math.log(10)
@@ -56,6 +70,9 @@ EXERCISES = (
             "256 patches, and then words, last actions and the query: one token each.",
         ),
         "answer = (224 // 14) ** 2 + 12 + 4 + 1",
+        kind="compute",
+        minutes=4,
+        difficulty=1,
         wrong=(
             (224 // 14 + 17, "two sides"),
             (224 * 224 + 17, "not a pixel"),
@@ -65,11 +82,11 @@ EXERCISES = (
     ),
     Exercise(
         "10.2",
-        "Write Wilson's interval: `interval(successes, trials, z)` returns its low and high end. It should agree with the "
-        "formula above, also where all trials succeed.",
-        function(
+        "Write interval(successes, trials, z): Wilson's interval for the true rate, its low and its high end.",
+        build(
             _wilson,
             [(240, 256, 1.96), (256, 256, 1.96), (0, 20, 1.96), (9, 30, 1.0)],
+            names=("240 of 256", "all of them", "none of 20", "9 of 30, z = 1"),
             diagnoses=[
                 (
                     _plain,
@@ -80,26 +97,45 @@ EXERCISES = (
                     "the width is right, but the interval stands around the share, and so leaves [0, 1]; its middle is pulled "
                     "towards one half.",
                 ),
+                (_halved, "the middle is pulled twice as far as it should be: look at the 2 in z²/2n."),
+                (_pair, "those are the middle and half the width; the two ends are asked for."),
             ],
             right="With 256 of 256 it still allows for failures in about 1.5 % of the worlds.",
         ),
         (
             "Compute the middle and half the width apart. Both are divided by 1 + z²/n.",
             "The middle is (p + z²/2n)/(1 + z²/n), with p = successes/trials: not p itself.",
-            "Half the width: z · √(p(1 − p)/n + z²/4n²)/(1 + z²/n).",
+            "Half the width has z times a root above the same 1 + z²/n; the root holds two terms, both divided by n.",
         ),
-        """def interval(successes, trials, z):
+        """def interval(successes, trials, z=1.96):
     share, n = successes / trials, trials
-    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z * (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5 / (1 + z**2 / n)
+    scale = 1 + z**2 / n
+    middle = (share + z**2 / (2 * n)) / scale
+    root = (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5
+    half = z * root / scale
     return middle - half, middle + half
 
 answer = interval""",
-        wrong=((_plain, "no width"), (_centred, "pulled")),
-        placeholder=lambda successes, trials, z: ...,
+        kind="build",
+        minutes=8,
+        difficulty=2,
+        skeleton='''
+def interval(successes, trials, z=1.96):
+    """successes, trials: whole numbers; z: standard errors, 1.96 for 95 %. Returns (low, high), the ends of Wilson's interval."""
+    ...
+''',
+        own=lambda: _wilson,
+        wrong=(
+            (_plain, "no width"),
+            (_centred, "pulled towards"),
+            (_halved, "twice as far"),
+            (_pair, "two ends"),
+        ),
+        placeholder=lambda successes, trials, z=1.96: ...,
     ),
+    ROLL_OUT,
     Exercise(
-        "10.3",
+        "10.4",
         "A policy does what the bot would do in 95 % of the steps, and an episode has 6 steps. If every other action were fatal, "
         "and slips came independently, which success rate would it have? And what does it say if 0.93 is measured: "
         "'luck', 'recovers' or 'leaks'?",
@@ -131,6 +167,9 @@ answer = interval""",
             "It does better than if every slip were fatal. What can an agent do after a turn in the wrong direction?",
         ),
         """answer = {"success": 0.95**6, "says": "recovers"}""",
+        kind="compute",
+        minutes=5,
+        difficulty=2,
         wrong=(
             ({"success": 0.7, "says": "recovers"}, "twice"),
             ({"success": 0.95, "says": "recovers"}, "one step"),
@@ -140,7 +179,7 @@ answer = interval""",
         placeholder={"success": ..., "says": ...},
     ),
     Exercise(
-        "10.4",
+        "10.5",
         "With 100 demonstrations a policy has a loss of 1.6, with 1,000 one of 0.4. If the loss is a power law of the "
         "demonstrations without a floor, what is its exponent, and which loss does it forecast for 5,000?",
         several(
@@ -177,6 +216,9 @@ answer = interval""",
 
 alpha = math.log(1.6 / 0.4) / math.log(1000 / 100)
 answer = {"alpha": alpha, "loss": 0.4 * 5**-alpha}""",
+        kind="compute",
+        minutes=5,
+        difficulty=2,
         wrong=(
             ({"alpha": -_ALPHA, "loss": _NEXT}, "positive"),
             ({"alpha": math.log(4), "loss": _NEXT}, "logarithm"),
@@ -185,4 +227,50 @@ answer = {"alpha": alpha, "loss": 0.4 * 5**-alpha}""",
         ),
         placeholder={"alpha": ..., "loss": ...},
     ),
+    Exercise(
+        "10.6",
+        "A policy has a held-out loss of 0.36. Three times the demonstrations give 0.24, three times the parameters 0.33, and "
+        "three times the steps 0.41. What is its bottleneck: 'data', 'size' or 'steps'? And what do the further steps do: "
+        "'learn', 'overfit' or 'nothing'?",
+        several(
+            bottleneck=choice(
+                "data",
+                {
+                    "data": "",
+                    "size": "the larger policy gains 0.03 of 0.36; is there something that gains more?",
+                    "steps": "with more steps the loss is higher, so steps are not what is missing.",
+                },
+            ),
+            steps=choice(
+                "overfit",
+                {
+                    "overfit": "",
+                    "learn": "a loss that rises on held-out demonstrations is no sign of learning.",
+                    "nothing": "0.05 of 0.36 is more than the seeds differ by, in the table above.",
+                },
+                right="Each demonstration is seen more often, and the policy grows sure of what it has learned by heart. No law "
+                "in which every term falls can say that.",
+            ),
+        ),
+        (
+            "Compare the three losses with 0.36, one by one.",
+            "The bottleneck is the thing of which three times as much lowers the loss most.",
+            "With three times the steps each demonstration is seen three times as often. Which loss would go down, and which up?",
+        ),
+        """answer = {"bottleneck": "data", "steps": "overfit"}""",
+        kind="read",
+        minutes=4,
+        difficulty=2,
+        wrong=(
+            ({"bottleneck": "size", "steps": "overfit"}, "gains 0.03"),
+            ({"bottleneck": "steps", "steps": "overfit"}, "is higher"),
+            ({"bottleneck": "data", "steps": "learn"}, "no sign of learning"),
+            ({"bottleneck": "data", "steps": "nothing"}, "seeds differ"),
+        ),
+        placeholder={"bottleneck": ..., "steps": ...},
+    ),
+    VISITED,
+    TARGETS,
+    OPEN_LOOP,
+    *nb10_heads.EXERCISES,
 )
