@@ -7,7 +7,6 @@ is what torch 2.13 points to, or by torch's older built-in quantization, which i
 
 from __future__ import annotations
 
-import copy
 import io
 import warnings
 
@@ -15,6 +14,7 @@ import torch
 from torch import nn
 
 from scalept_lab.checks import one_of
+from scalept_lab.compress.copies import plain_copy
 from scalept_lab.costs import numbers
 from scalept_lab.errors import InputError
 
@@ -35,7 +35,7 @@ def rounded(
     Everything that is not quantized counts with the bytes that it has. Raises: InputError as `costs.numbers.quantize`.
     """
     numbers.check(bits, granularity)
-    made, stored = copy.deepcopy(model), 0
+    made, stored = plain_copy(model, "quantization"), 0
     chosen = (nn.Linear, nn.Embedding) if embeddings else (nn.Linear,)
     matrices = {id(module.weight) for module in made.modules() if isinstance(module, chosen)}
     for parameter in made.parameters():
@@ -54,7 +54,7 @@ def int8(model: nn.Module, method: str = "weights") -> nn.Module:
     Raises: InputError for an unknown method, or where torchao is not installed.
     """
     one_of("method", method, METHODS)
-    made = copy.deepcopy(model).cpu().eval()
+    made = plain_copy(model, "quantization").cpu().eval()
     if method == "builtin":
         return _builtin(made)
     ao = _torchao()

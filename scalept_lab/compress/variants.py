@@ -91,6 +91,12 @@ def window_losses(
     return torch.stack(parts)
 
 
+def calibration(corpus: Prepared, windows: int = 256, context: int = 64) -> Tensor:
+    """Tokens of the training text, (windows, context), spread over it: what a method may look at. Never the held-out text."""
+    x_WxL, _ = eval_windows(corpus.train, context, windows)
+    return torch.from_numpy(x_WxL)
+
+
 @dataclass(frozen=True)
 class Variant:
     """One way to serve the model: held-out loss (nats per token), bytes of its file, time of a pass over the baseline's."""
