@@ -1,8 +1,8 @@
 """Rounding to nearest against GPTQ and AWQ, and 2:4 pruning, of three teachers (the seeds): notebook 11.
 
 A record is a variant of a teacher, as in `compress`; the metric `error` is the standard error of its gap over the held-out
-windows, paired with the teacher's. `calibration` says what the method was given: "text", "identity" or "shuffled" (the channels of
-the text's H in another order): the nulls.
+windows, paired with the teacher's. `calibration` says what the method was given: "text", "identity" or "shuffled" (the channels
+of the text's H in another order): the nulls.
 """
 
 from __future__ import annotations

@@ -79,18 +79,15 @@ def latencies(records: list[RunRecord]) -> list[RunRecord]:
     return [records[0].model_copy(update={"metrics": {**records[0].metrics, **found}}), *records[1:]]
 
 
-@sweep("pruned and distilled models beside models trained from scratch for the same FLOPs (a teacher's included), stored in 32 to 3 bits",
+@sweep("pruned and distilled models beside models trained alone for the same FLOPs (a teacher's included), in 32 to 3 bits",
        minutes=15, metrics=("bytes", "4 bits", "3 bits"), timed=latencies)  # fmt: skip
 def equal_compute(seeds: Sequence[int]) -> Rounds:
-    arms = [
-        *SHAPES,
-        *TUNED,
-        "width 32, taught",
-        *(f"{name}, alone, after" for name in SHAPES if name != "full"),
-    ]
+    # the teacher, tuned, is the full model of this budget
+    shapes = [name for name in SHAPES if name != "full"]
+    arms = [*(f"{name}, alone, after" for name in shapes), "width 32, taught", *TUNED, *shapes]
     yield [
         Job(named(seed, what), partial(arm, seed, what["arm"]), partial(taught, seed))
-        for seed in seeds for what in ({"kind": "equal compute", "arm": name} for name in arms)
+        for what in ({"kind": "equal compute", "arm": name} for name in arms) for seed in seeds
     ]  # fmt: skip
 
 

@@ -92,7 +92,7 @@ def _factor(hessian_IxI: Tensor, damping: float) -> Tensor:
 
 
 def nearest(bits: int, group: int) -> Rule:
-    """The rule of quantization: the nearest mark. Every `group` columns a row gets a new grid, of its weights as they are then."""
+    """The rule of quantization: the nearest mark. Every `group` columns a row gets a new grid, of its weights by then."""
     grid: list[Tensor] = []
 
     def rule(W_OxI: Tensor, j: int) -> Tensor:

@@ -63,7 +63,7 @@ def two_of_four(model: Transformer, hessians: Mapping[str, Tensor] | None = None
 
 
 def sparse_bytes(model: nn.Module) -> int:
-    """Bytes in a format that leaves zeros out: for each weight of the blocks a bit says whether it is there, then come the others.
+    """Bytes in a format that leaves zeros out: for each weight of the blocks a bit says whether it is there.
 
     (2:4 on a GPU stores two positions of two bits for four weights, which is as much.) All else counts as it is.
     """

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from scalept_lab import folders
+from scalept_lab.compress.copies import plain_copy
 from scalept_lab.compress.quantize import saved_bytes
 from scalept_lab.config import ModelConfig, TrainConfig, recommend
 from scalept_lab.data.corpora import Prepared
 from scalept_lab.data.tokens import eval_windows
 from scalept_lab.errors import InputError
-from scalept_lab.model.transformer import Transformer, cross_entropy, device_of
+from scalept_lab.model.transformer import Transformer, cross_entropy, device_of, rotary_table
 from scalept_lab.runs import RunRecord, Store, write_atomically
 from scalept_lab.train.loop import fit_model, prepared
 from scalept_lab.train.step import to
@@ -61,15 +62,17 @@ def trained(
 def longer(model: Transformer, context: int) -> Transformer:
     """The same weights with room for `context` positions (rotary positions have no weights: only their table grows).
 
-    Raises: InputError for learned positions, of which there are no more than were trained.
+    Raises: InputError for learned positions, of which there are no more than were trained, and for a model in a library's 8 bits.
     """
     if model.config.positions == "learned":
         raise InputError(
             f"positions: expected rotary ones, got {model.config.context} learned ones, which do not reach further"
         )
     config: ModelConfig = model.config.replace(context=context)
-    made = Transformer(config)
-    made.load_state_dict(model.state_dict())
+    made = plain_copy(model, "a longer context")  # a copy: units or heads may have been cut out of it
+    made.config = config
+    for name, table_LxK in zip(("cos", "sin"), rotary_table(context, model.cos.shape[1]), strict=True):
+        setattr(made, name, table_LxK.to(device_of(model)))
     return made.eval()
 
 
