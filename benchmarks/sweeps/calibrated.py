@@ -37,7 +37,7 @@ def calibrated(seeds: Sequence[int]) -> Rounds:
 
 
 def variants() -> Iterator[dict[str, Any]]:
-    for bits in (4, 3, 2):
+    for bits in (4, 3):
         for granularity in ("channel", "group"):
             grid = {"bits": bits, "granularity": granularity}
             yield {"kind": "nearest", **grid}
