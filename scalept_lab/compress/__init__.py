@@ -8,5 +8,5 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "gptq": "ALPHAS awq compensated gptq hessians largest_of nearest output_error scaled two_smallest",
     "distill": "fit_student soft_loss",
     "decode": "Cache cache_bytes generate",
-    "variants": "Variant calibration gaps longer measured teacher_config trained window_losses",
+    "variants": "Variant calibration gaps longer measured stored teacher_config trained window_losses",
 })  # fmt: skip

@@ -52,8 +52,8 @@ def fit_student(
 
     The teacher's fingerprint, the weight and the temperature stand in the record's config. Its curve is the loss on the text
     alone, and its compute counts the teacher's forward passes (a third of a training step's FLOPs) as well.
-    Raises: InputError if the teacher is smaller, has another vocabulary or a shorter context or is in a library's 8 bits, or T or w
-    make no sense.
+    Raises: InputError if the teacher is smaller, has another vocabulary or a shorter context or is in a library's 8 bits, or T
+    or w make no sense.
     """
     check(config, teacher, temperature, weight)
     if not weight:

@@ -157,3 +157,28 @@ def gaps(records: Sequence[RunRecord], **what: object) -> list[float]:
             f"expected one recorded variant for each seed with {what}, got {several}; give more of its fields"
         )
     return [found[seed] for seed in sorted(found)]
+
+
+FORMS = {"fp32": "", "8 bits": "8 bits ", "4 bits": "4 bits ", "3 bits": "3 bits "}
+
+
+def stored(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
+    """Rows `model`, `form`, `losses` (in the order of the seeds) and `bytes` of the recorded sweep `equal_compute`.
+
+    Raises: InputError for records of another sweep.
+    """
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for record in sorted(records, key=lambda record: record.config["seed"]):
+        model = record.config.get("compress", {}).get("arm")
+        if model is None:
+            raise InputError(
+                'records: expected those of "equal_compute", got others; sl.recorded("equal_compute")'
+            )
+        for form, prefix in FORMS.items():
+            if f"{prefix}bytes" in record.metrics:
+                row = rows.setdefault(
+                    (model, form), {"model": model, "form": form, "losses": [], "bytes": 0.0}
+                )
+                row["losses"].append(record.L if form == "fp32" else record.metrics[form])
+                row["bytes"] = record.metrics[f"{prefix}bytes"]
+    return list(rows.values())
