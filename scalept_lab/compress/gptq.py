@@ -194,7 +194,7 @@ def scaled(
 
 def output_error(weight_OxI: Tensor, made_OxI: Tensor, hessian_IxI: Tensor) -> float:
     """Mean over the calibration tokens of ‖(W − Ŵ) x‖² = trace of (W − Ŵ) H (W − Ŵ)ᵀ."""
-    off_OxI = weight_OxI.double() - made_OxI.double()
+    off_OxI = weight_OxI.detach().double() - made_OxI.detach().double()
     return float((off_OxI @ hessian_IxI * off_OxI).sum())
 
 

@@ -426,7 +426,7 @@ EXERCISES = (
         several(
             linear=number(
                 _LINEAR,
-                rel=0.004,
+                rel=0.016,
                 diagnoses=[
                     (
                         0.25,
@@ -441,7 +441,7 @@ EXERCISES = (
             ),
             all=number(
                 _ALL,
-                rel=0.004,
+                rel=0.016,
                 diagnoses=[
                     (0.25, "a quarter is the 8-bit numbers alone: each row also has a scale of 4 bytes."),
                     (_LINEAR, "that is with the embedding table still in fp32."),
