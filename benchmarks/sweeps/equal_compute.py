@@ -83,9 +83,8 @@ def latencies(records: list[RunRecord]) -> list[RunRecord]:
        minutes=15, metrics=("bytes", "4 bits", "3 bits"), timed=latencies)  # fmt: skip
 def equal_compute(seeds: Sequence[int]) -> Rounds:
     # the teacher, tuned, is the full model of this budget
-    shapes = [name for name in SHAPES if name != "full"]
-    scratch = shapes[:-1]  # the smallest takes five million tokens for it; `compress` has it with one
-    arms = [*(f"{name}, alone, after" for name in shapes), "width 32, taught", *TUNED, *scratch]
+    after = [f"{name}, alone, after" for name in ("half the units", "width 32")]
+    arms = ["width 32", *after, "width 32, taught", *TUNED, "half the units", "width 64"]
     yield [
         Job(named(seed, what), partial(arm, seed, what["arm"]), partial(taught, seed))
         for what in ({"kind": "equal compute", "arm": name} for name in arms) for seed in seeds
@@ -117,7 +116,7 @@ def arm(seed: int, name: str) -> RunRecord:
         before = 0.0
         model, run = trained(alone(SHAPES[name.split(",")[0]], extra(), seed), corpus)
         spent = run.C
-    found, values = served(model, corpus), named(seed, {"kind": "equal compute", "arm": name})
+    found, values = served(model, corpus, name), named(seed, {"kind": "equal compute", "arm": name})
     changes = {
         "id": run_id(values), "config": values, "C": before + spent, "L": found.pop("fp32"), "curve": [],
         "seconds": time.perf_counter() - started, "metrics": {"base": base.L, **found},
@@ -126,11 +125,11 @@ def arm(seed: int, name: str) -> RunRecord:
     return RunRecord.model_validate({**base.model_dump(), **changes})
 
 
-def served(model: Transformer, corpus: Any) -> dict[str, float]:
+def served(model: Transformer, corpus: Any, name: str) -> dict[str, float]:
     """Loss of the model as it is stored, and the bytes: `fp32` and `bytes`, `4 bits` and `4 bits bytes`, …"""
     found = {"fp32": model, "8 bits": None, "4 bits": None, "3 bits": None}
     stored = {"": sparse_bytes(model) if zeros(model) else sum(p.nbytes for p in model.parameters())}
-    if zeros(model):  # on a grid, zeros would take bits like all others
+    if zeros(model) or name.endswith("after"):  # on a grid, zeros would take bits like all others
         return {"fp32": loss(model, corpus), "bytes": stored[""]}
     H = gptq.hessians(model, calibration(corpus))
     found["8 bits"], stored["8 bits "] = quantize.rounded(model, 8)
