@@ -3,6 +3,7 @@
 from sweeps import (  # noqa: F401
     compress,
     curriculum,
+    decoding,
     delayed,
     experts,
     formats,
