@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "quantize": "METHODS int8 rounded saved_bytes",
     "prune": "fewer_heads fewer_units fine_tune made_permanent sparsity unstructured",
     "distill": "fit_student soft_loss",
-    "decode": "Cache cache_bytes generate",
+    "decode": "Cache attend cache_bytes generate",
+    "speculative": "Ngrams accept alone overlaps speculate speedup tokens_per_pass",
     "variants": "Variant gaps longer measured teacher_config trained window_losses",
 })  # fmt: skip
