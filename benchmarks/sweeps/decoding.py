@@ -11,7 +11,7 @@ from sweeps.jobs import Rounds, plain, sweep
 WIDTH, TOKENS, SHARED = 32, 200_000, (2, 1)
 
 
-@sweep("4, 2 or 1 heads of keys and values at equal tokens and at equal FLOPs; width 16 with its own, at equal FLOPs",
+@sweep("4, 2 or 1 heads of keys and values at equal tokens and at equal FLOPs; width 16 with its own, at both",
        minutes=4, seeds=range(5))  # fmt: skip
 def grouped(seeds: Sequence[int]) -> Rounds:
     yield [plain(config, experiment="grouped", arm=arm) for seed in seeds for arm, config in arms(seed)]
@@ -29,4 +29,5 @@ def arms(seed: int) -> Iterator[tuple[str, TrainConfig]]:
         yield f"{heads} shared", config(shared, TOKENS)
         yield f"{heads} shared, equal FLOPs", config(shared, flops / counts.flops_per_token(shared))
     narrow = ModelConfig.family(WIDTH // 2)  # its cache is that of 2 shared heads
+    yield "narrow", config(narrow, TOKENS)
     yield "narrow, equal FLOPs", config(narrow, flops / counts.flops_per_token(narrow))
