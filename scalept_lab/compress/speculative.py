@@ -44,10 +44,11 @@ def tokens_per_pass(acceptance: float, ahead: int) -> float:
     return float(sum(alpha**k for k in range(whole("ahead", ahead, 0) + 1)))
 
 
-def speedup(acceptance: float, ahead: int, cost: float) -> float:
-    """Tokens per pass / (γc + 1): how many times faster, if a guess takes the share `cost` of a pass, and a pass over all guesses
-    no longer than over one token (their theorem 3.8). Raises: InputError."""
-    return tokens_per_pass(acceptance, ahead) / (ahead * positive("cost", cost, zero=True) + 1)
+def speedup(acceptance: float, ahead: int, cost: float, judging: float = 1.0) -> float:
+    """Tokens per pass / (γc + judging): how many times faster, if a guess takes `cost` times as long as a token of the target alone,
+    and judging all guesses `judging` times as long. By their theorem 3.8 that is 1. Raises: InputError."""
+    seconds = ahead * positive("cost", cost, zero=True) + positive("judging", judging)
+    return tokens_per_pass(acceptance, ahead) / seconds
 
 
 class Ngrams:
@@ -91,12 +92,13 @@ class Reader:
     """A model that reads a growing text with a cache, and again from where the text has changed."""
 
     def __init__(self, model: Transformer, length: int):
-        self.model, self.cache = model, decode.Cache(model, 1, length)
+        self.model, self.cache, self.device = model, decode.Cache(model, 1, length), device_of(model)
 
+    @torch.inference_mode()
     def __call__(self, tokens_1xL: Tensor, end: int, count: int = 1) -> Tensor:
         """Logits after the last `count` of `end` tokens, (count, V); these are read anew, all before them have not changed."""
         self.cache.used = min(self.cache.used, end - count)
-        new = tokens_1xL[:, self.cache.used : end].to(device_of(self.model))
+        new = tokens_1xL[:, self.cache.used : end].to(self.device)
         return decode.forward(self.model, new, self.cache)[0, -count:]
 
 
@@ -190,11 +192,11 @@ def reads(model: Transformer | Ngrams, length: int) -> Callable[..., Tensor]:
 
 def chances(logits_KxV: Tensor, temperature: float) -> np.ndarray:
     """Probabilities at this temperature, (K, V), in 64 bits; at 0 all of it on the most probable token."""
-    logits = logits_KxV.float().cpu().numpy().astype(np.float64)  # numpy: of so few numbers its calls take less time
     if temperature == 0:
-        made = np.zeros_like(logits)
-        made[np.arange(len(logits)), logits.argmax(-1)] = 1
+        made = np.zeros(logits_KxV.shape)
+        made[range(len(made)), logits_KxV.argmax(-1).tolist()] = 1
         return made
+    logits = logits_KxV.float().cpu().numpy().astype(np.float64)  # of so few numbers numpy's calls take less time
     made = np.exp((logits - logits.max(-1, keepdims=True)) / temperature)
     return made / made.sum(-1, keepdims=True)
 
