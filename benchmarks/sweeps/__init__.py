@@ -4,6 +4,7 @@ from sweeps import (  # noqa: F401
     calibrated,
     compress,
     curriculum,
+    decoding,
     delayed,
     equal_compute,
     experts,

@@ -115,11 +115,16 @@ def fewer_units(model: Transformer, share: float) -> Transformer:
 def fewer_heads(model: Transformer, share: float) -> Transformer:
     """A copy whose attention layers have lost the `share` of their heads with the smallest norm of outgoing weights.
 
-    Raises: InputError unless 0 <= share < 1 and a head is left.
+    Raises: InputError unless 0 <= share < 1, a head is left and no heads share their keys and values.
     """
     _check_share("share", share)
     made = plain_copy(model, "pruning")
     for layer in (module for module in made.modules() if isinstance(module, Attention)):
+        if layer.shared_by > 1:
+            raise InputError(
+                f"heads: expected keys and values of their own, got heads that share them by {layer.shared_by}; "
+                "prune units instead"
+            )
         out_DxHxK = layer.out.weight.unflatten(1, (-1, layer.head_dim))
         heads = out_DxHxK.shape[1]
         keep = heads - round(share * heads)

@@ -12,6 +12,7 @@ import numpy as np
 
 from scalept_lab.course.answers import build, choice, number, several
 from scalept_lab.course.exercises import Exercise
+from scalept_lab.course.sets import nb11_decoding
 from scalept_lab.course.sets.pieces import NUMPY, skeleton, slips, source
 
 if TYPE_CHECKING:
@@ -335,8 +336,6 @@ _FP32 = 4 * (_MATRICES + _TABLE)
 _LINEAR = (_MATRICES + 4 * _ROWS + 4 * _TABLE) / _FP32
 _ALL = (_MATRICES + 4 * _ROWS + _TABLE + 4 * _VOCABULARY) / _FP32
 
-_CACHE = 2 * 96 * 32 * 2048 * 12288 * 2 / 1e9
-
 EXERCISES = (
     Exercise(
         "11.1",
@@ -632,8 +631,9 @@ answer = {
         skeleton=skeleton(distillation),
         own=lambda: distillation,
     ),
+    *nb11_decoding.EXERCISES,
     Exercise(
-        "11.9",
+        "11.14",
         "Write front(points): which of the points are on the Pareto front. Mind points that share a number with another.",
         build(
             front,
@@ -654,39 +654,5 @@ answer = {
         wrong=_FRONT_SLIPS,
         skeleton=skeleton(front),
         own=lambda: front,
-    ),
-    Exercise(
-        "11.10",
-        "GPT-3 has 96 blocks of width 12,288. How many GB (10^9 bytes) does the cache of keys and values take for 32 "
-        "sequences of "
-        "2,048 tokens in fp16?",
-        number(
-            _CACHE,
-            rel=0.01,
-            diagnoses=[
-                (_CACHE / 2, "half of it: keys and values are kept, two vectors per token and block."),
-                (_CACHE / 96, "that is one block; each of the 96 has keys and values of its own."),
-                (_CACHE / 32, "that is one sequence; there are 32."),
-                (2 * _CACHE, "fp16 has 2 bytes a number, not 4."),
-                (_CACHE * 1e9 / 2**30, "this is in GiB, of 2^30 bytes; a GB has 10^9."),
-            ],
-            right="About as much as the 350 GB of its weights in fp16: long contexts and large batches are paid for in memory.",
-        ),
-        (
-            "Per token and block: a key and a value, each as wide as the model.",
-            "2 · blocks · width · 2 bytes for each token.",
-            "Times 2,048 tokens, times 32 sequences.",
-        ),
-        "answer = 2 * 96 * 12288 * 2 * 2048 * 32 / 1e9",
-        kind="compute",
-        minutes=4,
-        difficulty=2,
-        wrong=(
-            (_CACHE / 2, "half of it"),
-            (_CACHE / 96, "one block"),
-            (_CACHE / 32, "one sequence"),
-            (2 * _CACHE, "not 4"),
-            (_CACHE * 1e9 / 2**30, "GiB"),
-        ),
     ),
 )
