@@ -12,7 +12,7 @@ import torch
 from transformers import BertForPreTraining, BertForSequenceClassification
 
 import scalept_lab as sl
-from scalept_lab.compress import decode, distill, prune, quantize, variants
+from scalept_lab.compress import decode, distill, prune, quantize, speculative, variants
 from scalept_lab.config import Curriculum, Delayed, ModelConfig, TrainConfig
 from scalept_lab.course.sets.nb03 import adamw_step
 from scalept_lab.data.corpora import Prepared
@@ -116,6 +116,17 @@ def decoded() -> None:
         decode.forward(made, prompt.to(WHERE), decode.Cache(made, 2, 4))
 
 
+def guessed_ahead() -> None:
+    target, prompt = model(), torch.randint(256, (1, 4))
+    counts = speculative.Ngrams(corpus().train, 256, 1)
+    for draft in (model(), counts):
+        made = speculative.speculate(target, draft, prompt, 6, 2).tokens_1xL
+        assert torch.equal(made, decode.generate(target, prompt, 6))
+        assert torch.equal(made, speculative.alone(target, prompt, 6))
+        assert len(speculative.overlaps(target, draft, made)) == 10
+    assert speculative.Reader(target, 4)(prompt, 4).device.type == WHERE
+
+
 def pruned() -> None:
     made = model()
     for smaller in (
@@ -214,6 +225,8 @@ CASES: dict[str, Callable[[], None]] = {
     "activations": kept_for_the_backward_pass,
     "blocks": block_scaled,
     "generate": decoded,
+    "speculate": guessed_ahead,
+    "fit_model, shared heads": lambda: fit(model=TINY.replace(kv_heads=1)),
     "prune": pruned,
     "variants": looked_at,
     "questions": asked,

@@ -1,8 +1,8 @@
 """Speculative decoding: a cheap draft guesses a few tokens ahead, and the target judges all of them in one pass.
 
-Leviathan, Kalman & Matias 2023 (algorithm 1) and Chen et al. 2023. What is written has exactly the target's distribution: a guess x
-is kept with probability min(1, p(x) / q(x)), and in place of the first that is not, a token is drawn from max(0, p − q), made to
-sum to 1. Greedy decoding is the same with all probability on one token. V vocabulary, K guesses, P tokens of the prompt.
+Leviathan, Kalman & Matias 2023 (algorithm 1) and Chen et al. 2023. What is written has exactly the target's distribution: a guess
+x is kept with probability min(1, p(x) / q(x)), and in place of the first that is not, a token is drawn from max(0, p − q), made
+to sum to 1. Greedy decoding is the same with all probability on one token. V vocabulary, K guesses, P tokens of the prompt.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from scalept_lab.errors import InputError
 from scalept_lab.model.transformer import Transformer, device_of
 
 
-def accept(p_K1xV: np.ndarray, q_KxV: np.ndarray, guesses_K: Sequence[int], u_K1: Sequence[float]) -> list[int]:
+def accept(
+    p_K1xV: np.ndarray, q_KxV: np.ndarray, guesses_K: Sequence[int], u_K1: Sequence[float] | np.ndarray
+) -> list[int]:
     """The tokens to write: the guesses that are kept, and one more from the target.
 
     `p_K1xV` are the target's probabilities where each guess stands, and where the one after them would; `q_KxV` those that the
@@ -45,8 +47,8 @@ def tokens_per_pass(acceptance: float, ahead: int) -> float:
 
 
 def speedup(acceptance: float, ahead: int, cost: float, judging: float = 1.0) -> float:
-    """Tokens per pass / (γc + judging): how many times faster, if a guess takes `cost` times as long as a token of the target alone,
-    and judging all guesses `judging` times as long. By their theorem 3.8 that is 1. Raises: InputError."""
+    """Tokens per pass / (γc + judging): how many times faster, if a guess takes `cost` times as long as a token of the target
+    alone, and judging all guesses `judging` times as long. By their theorem 3.8 that is 1. Raises: InputError."""
     seconds = ahead * positive("cost", cost, zero=True) + positive("judging", judging)
     return tokens_per_pass(acceptance, ahead) / seconds
 
@@ -70,7 +72,9 @@ class Ngrams:
         for n in range(order + 1):
             place = sum(text[k : len(text) - n + k] * vocab_size ** (n - k) for k in range(n + 1))
             seen = np.bincount(place, minlength=vocab_size ** (n + 1)).astype(np.float32)
-            seen = seen.reshape(-1, len(table), vocab_size)  # contexts that end alike stand at the same second place
+            seen = seen.reshape(
+                -1, len(table), vocab_size
+            )  # contexts that end alike stand at the same second place
             total = seen.sum(-1, keepdims=True) + 4
             seen += 4 * table
             seen /= total
@@ -196,13 +200,19 @@ def chances(logits_KxV: Tensor, temperature: float) -> np.ndarray:
         made = np.zeros(logits_KxV.shape)
         made[range(len(made)), logits_KxV.argmax(-1).tolist()] = 1
         return made
-    logits = logits_KxV.float().cpu().numpy().astype(np.float64)  # of so few numbers numpy's calls take less time
+    logits = (
+        logits_KxV.float().cpu().numpy().astype(np.float64)
+    )  # of so few numbers numpy's calls take less time
     made = np.exp((logits - logits.max(-1, keepdims=True)) / temperature)
     return made / made.sum(-1, keepdims=True)
 
 
 def _check(
-    target: Transformer | Ngrams, draft: Transformer | Ngrams, tokens_1xL: Tensor, new: int, temperature: float
+    target: Transformer | Ngrams,
+    draft: Transformer | Ngrams,
+    tokens_1xL: Tensor,
+    new: int,
+    temperature: float,
 ) -> None:
     positive("temperature", temperature, zero=True, hint="0 is greedy")
     if tokens_1xL.ndim != 2 or len(tokens_1xL) != 1:

@@ -43,7 +43,9 @@ def activations(model: Any, batch: int, dtype: str = "float32", recompute: bool 
     weights = 0  # autocast's 16-bit copies of the matrices, which the backward pass reads
     if w < 4:
         weights = w * (blocks * _matrices(model) + V * D)
-    pieces = 6.0 if model.positions == "rotary" else 4.0  # of D numbers: the piece, rotated queries and keys, the result
+    pieces = (
+        6.0 if model.positions == "rotary" else 4.0
+    )  # of D numbers: the piece, rotated queries and keys, the result
     if model.kv_width < D:
         pieces = 4.0 if model.positions == "rotary" else 4.0 + 2 * model.kv_width / D
     return {

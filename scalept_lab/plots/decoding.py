@@ -16,7 +16,7 @@ Points = Sequence[tuple[float, float]]
 
 
 def plot_token_time(series: Mapping[str, Points], bandwidth: float, title: str = "") -> Figure:
-    """Time of a token against the bytes of the weights that it reads, and the line of reading alone, at `bandwidth` bytes a second.
+    """Time of a token against the bytes of the weights that it reads, and the line of reading alone (bandwidth: bytes a second).
 
     `series`: name -> (bytes, seconds) of each model. Raises: InputError without a point, or for what is not positive.
     """

@@ -233,9 +233,7 @@ def _cancelling(shape: torch.Size, k: int, generator: torch.Generator) -> Tensor
 def _pad(name: str, weight: Tensor, shape: torch.Size) -> Tensor:
     """Zeros for new rows and columns; in queries, keys and values each by themselves."""
     if "qkv" in name:
-        pairs = zip(
-            _parts(weight, weight.shape[1]), _parts(weight.new_zeros(shape), shape[1]), strict=True
-        )
+        pairs = zip(_parts(weight, weight.shape[1]), _parts(weight.new_zeros(shape), shape[1]), strict=True)
         return torch.cat([_pad("", old, new.shape) for old, new in pairs])
     padded = weight.new_zeros(shape)
     padded[: weight.shape[0], : weight.shape[1]] = weight

@@ -11,7 +11,15 @@ import untrained
 from refusals import one_line
 
 from scalept_lab.compress import decode, speculative
-from scalept_lab.compress.speculative import Ngrams, accept, alone, overlaps, speculate, speedup, tokens_per_pass
+from scalept_lab.compress.speculative import (
+    Ngrams,
+    accept,
+    alone,
+    overlaps,
+    speculate,
+    speedup,
+    tokens_per_pass,
+)
 
 P, Q = np.array([0.05, 0.15, 0.3, 0.5]), np.array([0.4, 0.3, 0.2, 0.1])
 TINY = untrained.SMALL.replace(vocab_size=5, width=16, heads=2)
@@ -111,8 +119,13 @@ def test_what_cannot_be_a_draft_is_said_in_one_line():
     other = untrained.model(TINY.replace(vocab_size=7))
     short = untrained.model(TINY.replace(context=16))
     encoder = untrained.model(TINY.replace(causal=False))
-    one_line(lambda: speculate(target, other, prompt, 8), "draft: expected the target's vocabulary of 5 tokens, got 7")
-    one_line(lambda: speculate(target, Ngrams(np.arange(6), 6, 1), prompt, 8), "vocabulary of 5 tokens, got 6")
+    one_line(
+        lambda: speculate(target, other, prompt, 8),
+        "draft: expected the target's vocabulary of 5 tokens, got 7",
+    )
+    one_line(
+        lambda: speculate(target, Ngrams(np.arange(6), 6, 1), prompt, 8), "vocabulary of 5 tokens, got 6"
+    )
     one_line(lambda: speculate(target, short, prompt, 20), "draft: new: expected 0 to 12")
     one_line(lambda: speculate(target, encoder, prompt, 8), "draft: model: expected a decoder")
     one_line(lambda: speculate(short, target, prompt, 20), "target: new: expected 0 to 12")
