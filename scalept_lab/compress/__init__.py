@@ -7,6 +7,6 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "prune": "fewer_heads fewer_units fine_tune made_permanent sparsity unstructured",
     "distill": "fit_student soft_loss",
     "decode": "Cache attend cache_bytes generate",
-    "speculative": "Ngrams Reader accept alone chances overlaps pick speculate speedup tokens_per_pass",
+    "speculative": "Ngrams Reader accept alone chances overlaps passes pick speculate speedup tokens_per_pass",
     "variants": "Variant gaps longer measured teacher_config trained window_losses",
 })  # fmt: skip

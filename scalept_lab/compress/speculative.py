@@ -46,11 +46,28 @@ def tokens_per_pass(acceptance: float, ahead: int) -> float:
     return float(sum(alpha**k for k in range(whole("ahead", ahead, 0) + 1)))
 
 
-def speedup(acceptance: float, ahead: int, cost: float, judging: float = 1.0) -> float:
-    """Tokens per pass / (γc + judging): how many times faster, if a guess takes `cost` times as long as a token of the target
-    alone, and judging all guesses `judging` times as long. By their theorem 3.8 that is 1. Raises: InputError."""
-    seconds = ahead * positive("cost", cost, zero=True) + positive("judging", judging)
-    return tokens_per_pass(acceptance, ahead) / seconds
+def passes(agrees_L: Sequence[float], ahead: int) -> int:
+    """How many passes a greedy text takes, if at each of its places it is known whether the draft's guess would be kept.
+
+    No independence is supposed: `overlaps` at temperature 0 says it for a text that the target wrote alone. Raises: InputError.
+    """
+    at, count, ahead = 0, 0, whole("ahead", ahead, 0)
+    while at < len(agrees_L):
+        last = at + min(ahead, len(agrees_L) - at - 1)
+        while at < last and agrees_L[at]:
+            at += 1
+        at, count = at + 1, count + 1
+    return count
+
+
+def speedup(tokens: float, ahead: int, cost: float, judging: float = 1.0) -> float:
+    """How many times faster decoding gets if a pass writes so many `tokens`: tokens / (γc + judging).
+
+    A guess takes `cost` times as long as a token of the target alone, and judging all of them `judging` times as long. With
+    `tokens_per_pass` and a judging of 1 it is their theorem 3.8. Raises: InputError.
+    """
+    seconds = whole("ahead", ahead, 0) * positive("cost", cost, zero=True) + positive("judging", judging)
+    return positive("tokens", tokens) / seconds
 
 
 class Ngrams:

@@ -30,7 +30,7 @@ def test_forecasts_are_lines_and_measurements_have_quartiles():
     assert bar.lines[0].get_ydata() == pytest.approx(np.array([1.4]))
     (ends,) = bar.lines[2][0].get_segments()
     assert ends[:, 1] == pytest.approx(np.array([1.2, 1.6]))
-    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    labels = [text.get_text() for text in fig.legends[0].get_texts()]
     assert labels == ["a: forecast", "a: measured (bars: quartiles of rounds)"]
 
 

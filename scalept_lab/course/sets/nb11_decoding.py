@@ -437,8 +437,8 @@ EXERCISES: tuple[Exercise, ...] = (
     Exercise(
         f"11.{FIRST + 4}",
         "A draft is accepted with probability 0.8, and a guess costs a tenth of a pass of the target. How many guesses ahead "
-        "give the largest speed-up by the formula? And with a dearer draft, accepted as often: from which cost ratio c on does no "
-        "number of guesses pay?",
+        "give the largest speed-up by the formula? And with a dearer draft, accepted as often: from which cost ratio c on does "
+        "no number of guesses pay?",
         several(
             ahead=number(
                 float(_BEST),
