@@ -75,7 +75,7 @@ class ModelConfig(Frozen):
 
     @model_serializer(mode="wrap")
     def _plain_as_before(self, handler: Any) -> dict[str, Any]:
-        """A field that changes nothing is left out: a plain model is written, and its runs are named, as before there were any."""
+        """A field that changes nothing is left out: a plain model is written and its runs are named as before there were any."""
         unused = {"experts": not self.experts, "kv_heads": self.kv_heads in (None, self.heads)}
         return {key: value for key, value in handler(self).items() if not unused.get(key)}
 

@@ -12,7 +12,11 @@ import torch
 from transformers import BertForPreTraining, BertForSequenceClassification
 
 import scalept_lab as sl
+<<<<<<< HEAD
 from scalept_lab.compress import decode, distill, gptq, prune, quantize, variants
+=======
+from scalept_lab.compress import decode, distill, prune, quantize, speculative, variants
+>>>>>>> nb11b
 from scalept_lab.config import Curriculum, Delayed, ModelConfig, TrainConfig
 from scalept_lab.course.sets.nb03 import adamw_step
 from scalept_lab.data.corpora import Prepared
@@ -114,6 +118,17 @@ def decoded() -> None:
     assert torch.equal(slow, fast) and torch.equal(slow[:, :4], prompt)
     with torch.no_grad():
         decode.forward(made, prompt.to(WHERE), decode.Cache(made, 2, 4))
+
+
+def guessed_ahead() -> None:
+    target, prompt = model(), torch.randint(256, (1, 4))
+    counts = speculative.Ngrams(corpus().train, 256, 1)
+    for draft in (model(), counts):
+        made = speculative.speculate(target, draft, prompt, 6, 2).tokens_1xL
+        assert torch.equal(made, decode.generate(target, prompt, 6))
+        assert torch.equal(made, speculative.alone(target, prompt, 6))
+        assert len(speculative.overlaps(target, draft, made)) == 10
+    assert speculative.Reader(target, 4)(prompt, 4).device.type == WHERE
 
 
 def pruned() -> None:
@@ -231,6 +246,8 @@ CASES: dict[str, Callable[[], None]] = {
     "activations": kept_for_the_backward_pass,
     "blocks": block_scaled,
     "generate": decoded,
+    "speculate": guessed_ahead,
+    "fit_model, shared heads": lambda: fit(model=TINY.replace(kv_heads=1)),
     "prune": pruned,
     "GPTQ": with_activations,
     "variants": looked_at,

@@ -1,4 +1,4 @@
-"""Heads that share keys and values against heads with their own, and against a narrower model with as small a cache (notebook 11)."""
+"""Heads that share keys and values against heads with their own, and against a narrower model with as small a cache (nb 11)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Speculative decoding: a cheap draft guesses a few tokens ahead, and the target judges all of them in one pass.
 
-Leviathan, Kalman & Matias 2023 (algorithm 1) and Chen et al. 2023. What is written has exactly the target's distribution: a guess x
-is kept with probability min(1, p(x) / q(x)), and in place of the first that is not, a token is drawn from max(0, p − q), made to
-sum to 1. Greedy decoding is the same with all probability on one token. V vocabulary, K guesses, P tokens of the prompt.
+Leviathan, Kalman & Matias 2023 (algorithm 1) and Chen et al. 2023. What is written has exactly the target's distribution: a guess
+x is kept with probability min(1, p(x) / q(x)), and in place of the first that is not, a token is drawn from max(0, p − q), made
+to sum to 1. Greedy decoding is the same with all probability on one token. V vocabulary, K guesses, P tokens of the prompt.
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ from scalept_lab.model.transformer import Transformer, device_of
 
 
 def accept(
+<<<<<<< HEAD
     p_K1xV: np.ndarray, q_KxV: np.ndarray, guesses_K: Sequence[int], u_K1: Sequence[float]
+=======
+    p_K1xV: np.ndarray, q_KxV: np.ndarray, guesses_K: Sequence[int], u_K1: Sequence[float] | np.ndarray
+>>>>>>> nb11b
 ) -> list[int]:
     """The tokens to write: the guesses that are kept, and one more from the target.
 
@@ -46,11 +50,28 @@ def tokens_per_pass(acceptance: float, ahead: int) -> float:
     return float(sum(alpha**k for k in range(whole("ahead", ahead, 0) + 1)))
 
 
-def speedup(acceptance: float, ahead: int, cost: float, judging: float = 1.0) -> float:
-    """Tokens per pass / (γc + judging): how many times faster, if a guess takes `cost` times as long as a token of the target alone,
-    and judging all guesses `judging` times as long. By their theorem 3.8 that is 1. Raises: InputError."""
-    seconds = ahead * positive("cost", cost, zero=True) + positive("judging", judging)
-    return tokens_per_pass(acceptance, ahead) / seconds
+def passes(agrees_L: Sequence[float], ahead: int) -> int:
+    """How many passes a greedy text takes, if at each of its places it is known whether the draft's guess would be kept.
+
+    No independence is supposed: `overlaps` at temperature 0 says it for a text that the target wrote alone. Raises: InputError.
+    """
+    at, count, ahead = 0, 0, whole("ahead", ahead, 0)
+    while at < len(agrees_L):
+        last = at + min(ahead, len(agrees_L) - at - 1)
+        while at < last and agrees_L[at]:
+            at += 1
+        at, count = at + 1, count + 1
+    return count
+
+
+def speedup(tokens: float, ahead: int, cost: float, judging: float = 1.0) -> float:
+    """How many times faster decoding gets if a pass writes so many `tokens`: tokens / (γc + judging).
+
+    A guess takes `cost` times as long as a token of the target alone, and judging all of them `judging` times as long. With
+    `tokens_per_pass` and a judging of 1 it is their theorem 3.8. Raises: InputError.
+    """
+    seconds = whole("ahead", ahead, 0) * positive("cost", cost, zero=True) + positive("judging", judging)
+    return positive("tokens", tokens) / seconds
 
 
 class Ngrams:

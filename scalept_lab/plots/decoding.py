@@ -16,7 +16,7 @@ Points = Sequence[tuple[float, float]]
 
 
 def plot_token_time(series: Mapping[str, Points], bandwidth: float, title: str = "") -> Figure:
-    """Time of a token against the bytes of the weights that it reads, and the line of reading alone, at `bandwidth` bytes a second.
+    """Time of a token against the bytes of the weights that it reads, and the line of reading alone (bandwidth: bytes a second).
 
     `series`: name -> (bytes, seconds) of each model. Raises: InputError without a point, or for what is not positive.
     """
@@ -29,11 +29,17 @@ def plot_token_time(series: Mapping[str, Points], bandwidth: float, title: str =
         sizes, times = np.array(pairs).T
         ax.plot(sizes / 1e6, 1e6 * times, marker=marker, color=color, markersize=7, label=name)
     ends = np.array([min(size for size, _ in points), max(size for size, _ in points)])
-    ax.plot(ends / 1e6, 1e6 * ends / bandwidth, color=GREY, linestyle="--", label="reading the weights alone")
+    ax.plot(
+        ends / 1e6,
+        1e6 * ends / bandwidth,
+        color=GREY,
+        linestyle="--",
+        label="reading the weights in fp32 alone",
+    )
     log_axis(ax.xaxis, "{:g}".format)
     log_axis(ax.yaxis, "{:g}".format)
     ax.legend(loc="best", **look.LEGEND)
-    label(ax, "bytes of the weights (MB)", "time of a token (µs)", title)
+    label(ax, "bytes of the weights in fp32 (MB)", "time of a token (µs)", title)
     return fig
 
 
@@ -55,6 +61,6 @@ def plot_speedups(
             ax.errorbar(ahead, middle, [[middle - low], [high - middle]], color=color, marker=marker, markersize=7, capsize=3,
                         linestyle="", label=None if place else f"{name}: measured (bars: quartiles of rounds)")  # fmt: skip
     ax.axhline(1, color=GREY, linewidth=1, linestyle="--")
-    ax.legend(loc="best", **look.LEGEND)
+    fig.legend(loc="outside lower center", ncols=2, **look.LEGEND)
     label(ax, "guesses ahead γ", "speed-up (times)", title)
     return fig

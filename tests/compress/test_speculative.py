@@ -109,9 +109,31 @@ def test_counts_by_hand():
 
 def test_the_formula_by_hand():
     assert tokens_per_pass(0.5, 3) == 1.875 and tokens_per_pass(1, 4) == 5 and tokens_per_pass(0, 4) == 1
-    assert speedup(0.5, 3, 0.1) == pytest.approx(1.875 / 1.3)
-    assert speedup(0.5, 3, 0.1, judging=1.5) == pytest.approx(1.875 / 1.8)
-    assert speedup(0.7, 1, 0.7) == pytest.approx(1)  # one guess pays if it is kept more often than it costs
+    assert speedup(1.875, 3, 0.1) == pytest.approx(1.875 / 1.3)
+    assert speedup(1.875, 3, 0.1, judging=1.5) == pytest.approx(1.875 / 1.8)
+    assert speedup(tokens_per_pass(0.7, 1), 1, 0.7) == pytest.approx(
+        1
+    )  # a guess pays if it is kept more often than it costs
+
+
+def test_passes_by_hand():
+    """With two or more ahead: kept, kept, refused; kept, refused; kept, refused; the last alone. With one: five pairs or less."""
+    agrees = [1, 1, 0, 1, 0, 1, 0, 1]
+    assert [speculative.passes(agrees, ahead) for ahead in (0, 1, 2, 5)] == [8, 5, 4, 4]
+    assert (
+        speculative.passes([1] * 10, 4) == 2
+        and speculative.passes([0] * 10, 4) == 10
+        and speculative.passes([], 2) == 0
+    )
+
+
+@pytest.mark.parametrize("ahead", [1, 4])
+def test_a_text_of_the_target_alone_says_how_many_passes_it_would_take(ahead):
+    target, prompt = untrained.model(TINY), untrained.tokens(1, 7) % 5
+    text = decode.generate(target, prompt, 30)
+    for draft in drafts().values():
+        agrees = overlaps(target, draft, text, temperature=0)[6:-1]
+        assert speculative.passes(agrees, ahead) == speculate(target, draft, prompt, 30, ahead).passes
 
 
 def test_what_cannot_be_a_draft_is_said_in_one_line():
@@ -136,8 +158,10 @@ def test_what_cannot_be_a_draft_is_said_in_one_line():
     one_line(lambda: alone(target, prompt, 60), "expected 0 to 44")
     one_line(lambda: Ngrams(np.arange(9), 256, 3), "order: expected a table of at most")
     one_line(lambda: tokens_per_pass(1.2, 3), "acceptance: ")
-    one_line(lambda: speedup(0.5, 3, -1), "cost: ")
-    one_line(lambda: speedup(0.5, 3, 0.1, 0), "judging: ")
+    one_line(lambda: speedup(2, 3, -1), "cost: ")
+    one_line(lambda: speedup(2, 3, 0.1, 0), "judging: ")
+    one_line(lambda: speedup(0, 3, 0.1), "tokens: ")
+    one_line(lambda: speculative.passes([1], -1), "ahead: ")
 
 
 def test_draws_by_hand():

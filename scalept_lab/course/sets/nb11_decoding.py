@@ -44,7 +44,7 @@ def attend(q, k, v, keys, values, used, table=None):
 
     from scalept_lab.model.transformer import rotate
 
-    B, H, L, K = q.shape
+    H, L, K = q.shape[1:]
     G, end = k.shape[1], used + L
     if table is not None:
         cos, sin = table[0][used:end], table[1][used:end]
@@ -72,7 +72,8 @@ _ATTEND, _ATTEND_WRONG = slips(
      "the mask counts from the start of the piece, so that it hides the past: row i is position used + i."),
     ("torch.arange(end) > position", "torch.arange(end) > position - 1", "itself",
      "a position does not see itself: its own key is one of those it meets."),
-    (_WRITE, "    at = max(used - 1, 0)\n    keys[:, :, at : at + L] = k\n    values[:, :, at : at + L] = v\n", "one place too early",
+    (_WRITE, "    at = max(used - 1, 0)\n    keys[:, :, at : at + L] = k\n    values[:, :, at : at + L] = v\n",
+     "one place too early",
      "new keys go one place too early into the cache: `used` are filled, and places count from 0."),
     ("every_k = keys[:, :, :end].repeat_interleave(H // G, dim=1)", "every_k = keys[:, :, :end].repeat(1, H // G, 1, 1)",
      "neighbouring", "query heads are given the wrong keys: neighbouring ones share, head h meets h // (H/G), not h % G."),
@@ -208,8 +209,8 @@ _ACCEPT, _ACCEPT_WRONG = slips(
      "you keep a guess only where the target finds it at least as probable as the draft; below that it is still kept with "
      "probability p/q."),
     ("rest = np.maximum(p[i] - q[i], 0)", "rest = p[i]", "twice over",
-     "after a refusal you draw from p itself: tokens that the draft likes were already written when a guess was kept, and now come "
-     "twice over. Draw from what p has more than q."),
+     "after a refusal you draw from p itself: tokens that the draft likes were already written when a guess was kept, and now "
+     "come twice over. Draw from what p has more than q."),
     ("    return [*kept, last]", "    return [*kept, last] if len(kept) < len(guesses) else kept", "one token more",
      "where all guesses are kept the target's pass yields one token more, from its last row."),
     ("np.maximum(p[i] - q[i], 0)", "np.maximum(q[i] - p[i], 0)", "the other way round",
@@ -218,8 +219,8 @@ _ACCEPT, _ACCEPT_WRONG = slips(
     ("if u[i] >=", "if u[0] >=", "number of its own", "each guess has a uniform number of its own, u[i]."),
     ("            break\n", "            continue\n", "no later guess",
      "after the first refusal no later guess may be kept: they were guessed after a token that is not there."),
-    ("last = int(passed.sum())", "last = int(chances.argmax())", "is drawn", "the last token is drawn with u[-1]; yours is always "
-     "the most probable one."),
+    ("last = int(passed.sum())", "last = int(chances.argmax())", "is drawn", "the last token is drawn with u[-1]; yours is "
+     "always the most probable one."),
 )  # fmt: skip
 
 
@@ -236,15 +237,16 @@ def speculate(target, draft, text, new, ahead, seed):
     target, draft  functions of a list of L tokens that return (L, V): row i, the probabilities of the token after the i-th
     random         numpy's default_rng(seed).random(): one number to draw each guess with pick(q, u), and then, in this order, one
                    for each guess and one more for accept(p, q, guesses, u)
-    Returns (the text with its new tokens, the number of times the target was called). The text grows by `new`, not by more: a pass
-    yields a token more than it has guesses. accept and pick are `sl.compress.accept` and `sl.compress.pick`.
+    Returns (the text with its new tokens, the number of times the target was called). The text grows by `new`, not by more: a
+    pass yields a token more than it has guesses. accept and pick are `sl.compress.accept` and `sl.compress.pick`.
     """
     from scalept_lab.compress.speculative import accept, pick
 
     random = np.random.default_rng(seed)
     text, end, passes = list(text), len(text) + new, 0
     while len(text) < end:
-        guesses, q = [], []
+        guesses: list[int] = []
+        q = []
         for _ in range(min(ahead, end - len(text) - 1)):
             q.append(draft(text + guesses)[-1])
             guesses.append(pick(q[-1], random.random()))
@@ -328,8 +330,8 @@ EXERCISES: tuple[Exercise, ...] = (
         (
             "Three steps: turn queries and keys by their positions, put keys and values into the cache, attend over all that is "
             "filled. Which positions of the text are the new ones?",
-            "A piece of several tokens needs a mask of L rows and used + L columns. What may row i see? And what does the mask look "
-            "like for L = 1?",
+            "A piece of several tokens needs a mask of L rows and used + L columns. What may row i see? And what does the mask "
+            "look like for L = 1?",
             "Row i is position used + i: hide the columns above that. Heads that share: repeat_interleave(H // G, dim=1) brings "
             "keys and values to H heads.",
         ),
@@ -344,8 +346,8 @@ EXERCISES: tuple[Exercise, ...] = (
     ),
     Exercise(
         f"11.{FIRST + 1}",
-        "GPT-3 has 96 blocks of width 12,288, with 96 heads. How many GB (10^9 bytes) does the cache take for 32 sequences of 2,048 "
-        "tokens in fp16? And how many if all heads share 8 heads of keys and values?",
+        "GPT-3 has 96 blocks of width 12,288, with 96 heads. How many GB (10^9 bytes) does the cache take for 32 sequences of "
+        "2,048 tokens in fp16? And how many if all heads share 8 heads of keys and values?",
         several(
             own=number(
                 _CACHE,
@@ -395,8 +397,8 @@ EXERCISES: tuple[Exercise, ...] = (
             right="The kit's speculative decoding can use it as it is.",
         ),
         (
-            "Go through the guesses in order, and stop at the first that is refused. What is left to draw from depends on whether "
-            "there was one.",
+            "Go through the guesses in order, and stop at the first that is refused. What is left to draw from depends on "
+            "whether there was one.",
             "Refused: what the target has more than the draft at that place. None refused: the target's last row.",
             "To draw with one uniform number: add the chances up (cumsum), and count how many of the sums it has passed.",
         ),
@@ -420,7 +422,8 @@ EXERCISES: tuple[Exercise, ...] = (
         ),
         (
             "A round: guess one token after the other, ask the target once about text and guesses together, accept.",
-            "A round of K guesses writes at most K + 1 tokens. How many guesses may it have, so that the text does not grow too long?",
+            "A round of K guesses writes at most K + 1 tokens. How many guesses may it have, so that the text does not "
+            "grow too long?",
             "The target's rows that are needed are its last K + 1: the first of them follows the text's last token.",
         ),
         source(speculate, NUMPY),
@@ -433,9 +436,9 @@ EXERCISES: tuple[Exercise, ...] = (
     ),
     Exercise(
         f"11.{FIRST + 4}",
-        "A draft is accepted with probability 0.8, and a guess costs a tenth of a pass of the target. How many guesses ahead give the "
-        "largest speed-up by the formula? And with a dearer draft, accepted as often: from which cost ratio c on does no number of "
-        "guesses pay?",
+        "A draft is accepted with probability 0.8, and a guess costs a tenth of a pass of the target. How many guesses ahead "
+        "give the largest speed-up by the formula? And with a dearer draft, accepted as often: from which cost ratio c on does "
+        "no number of guesses pay?",
         several(
             ahead=number(
                 float(_BEST),
