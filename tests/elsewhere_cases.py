@@ -12,11 +12,7 @@ import torch
 from transformers import BertForPreTraining, BertForSequenceClassification
 
 import scalept_lab as sl
-<<<<<<< HEAD
-from scalept_lab.compress import decode, distill, gptq, prune, quantize, variants
-=======
-from scalept_lab.compress import decode, distill, prune, quantize, speculative, variants
->>>>>>> nb11b
+from scalept_lab.compress import decode, distill, gptq, prune, quantize, speculative, variants
 from scalept_lab.config import Curriculum, Delayed, ModelConfig, TrainConfig
 from scalept_lab.course.sets.nb03 import adamw_step
 from scalept_lab.data.corpora import Prepared

@@ -8,11 +8,6 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "gptq": "ALPHAS awq compensated gptq hessians largest_of nearest output_error scaled two_smallest",
     "distill": "fit_student soft_loss",
     "decode": "Cache attend cache_bytes generate",
-<<<<<<< HEAD
-    "speculative": "Ngrams Reader accept alone chances overlaps pick speculate speedup tokens_per_pass",
-    "variants": "Variant calibration gaps longer measured stored teacher_config trained window_losses",
-=======
     "speculative": "Ngrams Reader accept alone chances overlaps passes pick speculate speedup tokens_per_pass",
-    "variants": "Variant gaps longer measured teacher_config trained window_losses",
->>>>>>> nb11b
+    "variants": "Variant calibration gaps longer measured stored teacher_config trained window_losses",
 })  # fmt: skip

@@ -21,11 +21,7 @@ from scalept_lab.model.transformer import Transformer, device_of
 
 
 def accept(
-<<<<<<< HEAD
-    p_K1xV: np.ndarray, q_KxV: np.ndarray, guesses_K: Sequence[int], u_K1: Sequence[float]
-=======
     p_K1xV: np.ndarray, q_KxV: np.ndarray, guesses_K: Sequence[int], u_K1: Sequence[float] | np.ndarray
->>>>>>> nb11b
 ) -> list[int]:
     """The tokens to write: the guesses that are kept, and one more from the target.
 

@@ -19,8 +19,8 @@ Series = Sequence[tuple[float, Sequence[float]]]  # x, and y of each seed
 
 
 def plot_quantization(
-    bits: int = 4, granularity: str = "channel", outlier: float = 1.0, weights: np.ndarray | None = None
-) -> Figure:
+    bits: int = 4, granularity: str = "channel", outlier: float = 1.0, weights: np.ndarray | None = None, title: str = "",
+) -> Figure:  # fmt: skip
     """The levels that quantization leaves of a row of weights, and the error by bits for each granularity.
 
     `weights`: a matrix whose rows are channels; by default 64 rows of very different size. `outlier` multiplies the largest
@@ -38,6 +38,8 @@ def plot_quantization(
     for level in levels:
         left.axvline(level, color=VERMILLION, linewidth=0.9, alpha=0.8)
     keys = [Line2D([], [], color=look.SKY, linewidth=7), Line2D([], [], color=VERMILLION)]
+    if title:
+        fig.suptitle(title, x=0.01, ha="left", fontsize=11)
     left.legend(keys, ["weights", f"{len(levels)} level{'s' * (len(levels) > 1)} in use"], loc="lower center", ncols=2,
                 bbox_to_anchor=(0.5, -0.36), **look.LEGEND)  # fmt: skip
     label(left, "weight", "how many weights", f"second row; {bits} bits, a scale per {granularity}")
