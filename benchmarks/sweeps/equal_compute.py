@@ -14,8 +14,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import torch
-
 from scalept_lab import machine
 from scalept_lab.compress import gptq, quantize
 from scalept_lab.compress.distill import fit_student
@@ -33,7 +31,6 @@ from scalept_lab.costs import counts
 from scalept_lab.data.corpora import prepare
 from scalept_lab.model.transformer import Transformer
 from scalept_lab.runs import RunRecord
-from scalept_lab.train.timing import against, forward_pass
 from sweeps.compress import named, taught, taught_by
 from sweeps.jobs import Job, Rounds, sweep
 
@@ -67,20 +64,8 @@ def alone(shape: ModelConfig, budget: float, seed: int) -> TrainConfig:
     return recommend(shape.width, budget / flops(shape), model=shape, seed=seed, eval_windows=256)
 
 
-def latencies(records: list[RunRecord]) -> list[RunRecord]:
-    """Into the first record: `latency SHAPE`, a forward pass of 8 × 64 tokens on one thread over the full model's; quartiles."""
-    x_BxL = torch.randint(256, (8, 64), generator=torch.Generator().manual_seed(0))
-    arms = {name: forward_pass(Transformer(shape).eval(), x_BxL) for name, shape in SHAPES.items()}
-    found: dict[str, float] = {}
-    for name, ratio in against(arms, "full", 15).items():
-        print(f"{name:<15} {ratio}", flush=True)
-        said = f"latency {name}"
-        found |= {said: ratio.median, f"{said} low": ratio.low, f"{said} high": ratio.high}
-    return [records[0].model_copy(update={"metrics": {**records[0].metrics, **found}}), *records[1:]]
-
-
 @sweep("pruned and distilled models beside models trained alone for the same FLOPs (a teacher's included), in 32 to 3 bits",
-       minutes=15, metrics=("bytes", "4 bits", "3 bits"), timed=latencies)  # fmt: skip
+       minutes=15, metrics=("bytes", "4 bits", "3 bits"))  # fmt: skip
 def equal_compute(seeds: Sequence[int]) -> Rounds:
     # the teacher, tuned, is the full model of this budget
     after = [f"{name}, alone, after" for name in ("half the units", "width 32")]
