@@ -34,7 +34,7 @@ def test_each_slip_is_named(id):
 
 
 def test_an_empty_body_is_no_answer():
-    for id in ("11.20", "11.22"):
+    for id in ("11.9", "11.11"):
         assert (
             EXERCISES[id].check(lambda *arguments: None) == answers.UNANSWERED
             or not EXERCISES[id].check(lambda *arguments: None).ok
