@@ -115,7 +115,7 @@ def plot_gaps(gaps: Mapping[str, Sequence[float]], x: str, title: str = "") -> F
     ax.set_yticks(range(len(gaps)), list(gaps), fontsize=10)
     ax.set_ylim(len(gaps) - 0.4, -0.6)
     ax.margins(x=0.08)
-    label(ax, x, "", title)
+    label(ax, x, "variant", title)
     return fig
 
 
