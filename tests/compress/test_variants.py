@@ -142,7 +142,9 @@ def test_calibration_text_is_of_the_training_text(tiny_corpus):
 
 def test_stored_models_come_with_their_seeds_in_order():
     rows = variants.stored(recorded("equal_compute"))
-    assert all(len(row["losses"]) == (1 if row["model"] == "width 32" else 3) and row["bytes"] > 0 for row in rows)
+    assert all(
+        len(row["losses"]) == (1 if row["model"] == "width 32" else 3) and row["bytes"] > 0 for row in rows
+    )
     by_name = {(row["model"], row["form"]): row for row in rows}
     assert by_name["width 64", "4 bits"]["bytes"] < by_name["width 64", "8 bits"]["bytes"] / 1.5
     assert ("80 % zeros, tuned", "4 bits") not in by_name
