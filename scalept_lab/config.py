@@ -58,6 +58,8 @@ class ModelConfig(Frozen):
 
     `width` is the residual stream (d_model), `depth` the number of blocks, `context` the window in tokens.
     `causal=True` is a decoder (GPT), `False` an encoder (BERT). With `experts`, `mlp_ratio` is the size of each of them.
+    `kv_heads`: heads of keys and values, each shared by heads / kv_heads heads of queries (grouped-query attention, Ainslie et
+    al. 2023); None: as many as there are heads.
     """
 
     vocab_size: int = Field(256, ge=2)
@@ -69,12 +71,13 @@ class ModelConfig(Frozen):
     positions: Literal["rotary", "learned"] = "rotary"
     causal: bool = True
     experts: Experts | None = None
+    kv_heads: int | None = Field(None, ge=1)
 
     @model_serializer(mode="wrap")
-    def _dense_as_before(self, handler: Any) -> dict[str, Any]:
-        """Without experts the field is left out: a dense model is written, and its runs are named, as before there were any."""
-        values = handler(self)
-        return values if self.experts else {key: value for key, value in values.items() if key != "experts"}
+    def _plain_as_before(self, handler: Any) -> dict[str, Any]:
+        """A field that changes nothing is left out: a plain model is written and its runs are named as before there were any."""
+        unused = {"experts": not self.experts, "kv_heads": self.kv_heads in (None, self.heads)}
+        return {key: value for key, value in handler(self).items() if not unused.get(key)}
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> ModelConfig:
@@ -82,7 +85,16 @@ class ModelConfig(Frozen):
             raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
         if self.positions == "rotary" and (self.width // self.heads) % 2:
             raise ValueError(f"rotary positions need an even head size, got {self.width // self.heads}")
+        if self.kv_heads and self.heads % self.kv_heads:
+            raise ValueError(
+                f"heads {self.heads} cannot share {self.kv_heads} kv_heads equally; take a divisor of {self.heads}"
+            )
         return self
+
+    @property
+    def kv_width(self) -> int:
+        """Numbers of all keys of one position: the width, unless heads share them."""
+        return self.width // self.heads * (self.kv_heads or self.heads)
 
     @classmethod
     def family(cls, width: int, **changes: Any) -> ModelConfig:

@@ -12,7 +12,7 @@ import torch
 from transformers import BertForPreTraining, BertForSequenceClassification
 
 import scalept_lab as sl
-from scalept_lab.compress import decode, distill, prune, quantize, variants
+from scalept_lab.compress import decode, distill, gptq, prune, quantize, speculative, variants
 from scalept_lab.config import Curriculum, Delayed, ModelConfig, TrainConfig
 from scalept_lab.course.sets.nb03 import adamw_step
 from scalept_lab.data.corpora import Prepared
@@ -127,6 +127,17 @@ def decoded() -> None:
         decode.forward(made, prompt.to(WHERE), decode.Cache(made, 2, 4))
 
 
+def guessed_ahead() -> None:
+    target, prompt = model(), torch.randint(256, (1, 4))
+    counts = speculative.Ngrams(corpus().train, 256, 1)
+    for draft in (model(), counts):
+        made = speculative.speculate(target, draft, prompt, 6, 2).tokens_1xL
+        assert torch.equal(made, decode.generate(target, prompt, 6))
+        assert torch.equal(made, speculative.alone(target, prompt, 6))
+        assert len(speculative.overlaps(target, draft, made)) == 10
+    assert speculative.Reader(target, 4)(prompt, 4).device.type == WHERE
+
+
 def pruned() -> None:
     made = model()
     for smaller in (
@@ -138,6 +149,23 @@ def pruned() -> None:
         step.next_token(smaller, batch(), batch())
     prune.sparsity(prune.made_permanent(prune.unstructured(made, 0.5)))
     prune.fine_tune(prune.unstructured(made, 0.5), corpus(), budget=200)
+    assert device_of(prune.unstructured(prune.unstructured(made, 0.5), 0.75)).type == WHERE
+
+
+def with_activations() -> None:
+    """GPTQ, AWQ and 2:4, with a calibration text of the CPU."""
+    made, text = model(TINY.replace(width=32, heads=4)), variants.calibration(corpus(), 8, 16)
+    found = gptq.hessians(made, text)
+    assert all(H.device.type == WHERE for H in found.values())
+    for smaller in (
+        gptq.gptq(made, found, 3, "group")[0],
+        gptq.awq(made, found, 4)[0],
+        prune.two_of_four(made, found),
+    ):
+        assert device_of(smaller).type == WHERE
+        step.next_token(smaller, batch(), batch())
+    prune.two_of_four(made)
+    prune.sparse_bytes(made)
 
 
 def block_scaled() -> None:
@@ -242,7 +270,10 @@ CASES: dict[str, Callable[[], None]] = {
     "activations": kept_for_the_backward_pass,
     "blocks": block_scaled,
     "generate": decoded,
+    "speculate": guessed_ahead,
+    "fit_model, shared heads": lambda: fit(model=TINY.replace(kv_heads=1)),
     "prune": pruned,
+    "GPTQ": with_activations,
     "variants": looked_at,
     "questions": asked,
     "clone": cloned,

@@ -106,6 +106,12 @@ def test_round_width_lands_in_the_family(width):
         ({"context": 1}, "context"),
         ({"width": "wide"}, "width"),
         ({"positions": "absolute"}, "positions"),
+        (
+            {"width": 32, "heads": 4, "kv_heads": 3},
+            "heads 4 cannot share 3 kv_heads equally; take a divisor of 4",
+        ),
+        ({"kv_heads": 0}, "kv_heads"),
+        ({"heads": 2, "kv_heads": 4}, "cannot share 4"),
         ({"colour": "red"}, "colour"),
         ({"width": float("nan")}, "width"),
     ],
@@ -293,6 +299,15 @@ def test_every_field_counts_in_the_name():
     assert set(changed) | HOW_IT_RUNS == set(TrainConfig.model_fields)
     names = {config.replace(**{field: value}).id() for field, value in changed.items()}
     assert len(names | {config.id()}) == len(changed) + 1
+
+
+def test_shared_heads_count_in_the_name_only_where_there_are_any():
+    full = ModelConfig.family(32)
+    same, shared = full.replace(kv_heads=4), full.replace(kv_heads=2)
+    assert TrainConfig(model=same).id() == TrainConfig(model=full).id() != TrainConfig(model=shared).id()
+    assert "kv_heads" not in full.model_dump() and shared.model_dump()["kv_heads"] == 2
+    assert parse(ModelConfig, json.loads(shared.model_dump_json())) == shared
+    assert (full.kv_width, same.kv_width, shared.kv_width) == (32, 32, 16)
 
 
 def test_a_compiled_run_is_the_same_run():

@@ -22,12 +22,8 @@ PATHS = sorted(FOLDER.glob("*.ipynb"))
 IGNORED = {"nbval-ignore-output", "nbval-skip"}
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 each = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
-# Notebooks in which the learner builds, predicts and is scored; the others follow.
-# And the lines that a learner writes there, at least.
-BUILT = {"00": 25} | dict.fromkeys(("01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11", "12"), 60)
-each_built = pytest.mark.parametrize(
-    "path", [path for path in PATHS if path.name[:2] in BUILT], ids=lambda path: path.stem
-)
+LINES = {"00": 25}  # that a learner writes in a notebook, at least; 60 in the others
+
 
 
 @cache
@@ -289,7 +285,7 @@ def plain(text: str) -> str:
     return re.sub(r"[\s*`$\\]+", " ", text).strip()
 
 
-@each_built
+@each
 def test_questions_stand_in_the_notebook_as_in_the_set(path):
     text = plain(markdown(path))
     for exercise in exercises.notebook_exercises(path.name[:2]):
@@ -299,7 +295,7 @@ def test_questions_stand_in_the_notebook_as_in_the_set(path):
         )
 
 
-@each_built
+@each
 def test_builds_are_skeletons_that_the_notebook_then_uses(path):
     asked = exercises.notebook_exercises(path.name[:2])
     builds = [exercise for exercise in asked if exercise.kind == "build"]
@@ -317,10 +313,10 @@ def test_builds_are_skeletons_that_the_notebook_then_uses(path):
         assert re.search(rf"\b{name}\b", re.sub(r"#.*", "", later)), f"{name} is not used after it is built"
 
 
-@each_built
+@each
 def test_a_learner_writes_enough(path):
     written = sum(lines_to_write(exercise) for exercise in exercises.notebook_exercises(path.name[:2]))
-    assert written >= BUILT[path.name[:2]], f"{written} lines"
+    assert written >= LINES.get(path.name[:2], 60), f"{written} lines"
 
 
 def lines_to_write(exercise: exercises.Exercise) -> int:
@@ -333,7 +329,7 @@ def lines_to_write(exercise: exercises.Exercise) -> int:
     return sum(not line.startswith(("#", "import ", "from ")) for line in kept)
 
 
-@each_built
+@each
 def test_every_prompt_to_predict_keeps_the_guess(path):
     prompts = len(re.findall(r"\*\*Predict", markdown(path)))
     guesses = [call for cell in code(path) for call in calls(cell["source"], "predict")]
@@ -350,7 +346,7 @@ def test_every_prompt_to_predict_keeps_the_guess(path):
     assert compared == set(ids), "each guess is compared with what was measured"
 
 
-@each_built
+@each
 def test_claims_name_their_rival_and_fall_on_null_data(path):
     """Each claim's own numbers are in its output: with the signs turned, with nothing in them, and with its null, it must
     not hold."""
@@ -373,7 +369,7 @@ def test_claims_name_their_rival_and_fall_on_null_data(path):
             assert not found["null"][1] > least, found["claim"]
 
 
-@each_built
+@each
 def test_figures_say_what_they_show(path):
     for cell in code(path):
         for output in cell["outputs"]:

@@ -1,9 +1,12 @@
 """The recorded sweeps, by name. Importing a module enters its sweeps."""
 
 from sweeps import (  # noqa: F401
+    calibrated,
     compress,
     curriculum,
+    decoding,
     delayed,
+    equal_compute,
     experts,
     formats,
     grids,

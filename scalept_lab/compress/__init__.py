@@ -4,8 +4,10 @@ from scalept_lab.rooms import shown
 
 __getattr__, __dir__, __all__ = shown(__name__, {
     "quantize": "METHODS int8 rounded saved_bytes",
-    "prune": "fewer_heads fewer_units fine_tune made_permanent sparsity unstructured",
+    "prune": "fewer_heads fewer_units fine_tune made_permanent sparse_bytes sparsity two_of_four unstructured",
+    "gptq": "ALPHAS awq compensated gptq hessians largest_of nearest output_error scaled two_smallest",
     "distill": "fit_student soft_loss",
-    "decode": "Cache cache_bytes generate",
-    "variants": "Variant gaps longer measured teacher_config trained window_losses",
+    "decode": "Cache attend cache_bytes generate",
+    "speculative": "Ngrams Reader accept alone chances overlaps passes pick speculate speedup tokens_per_pass",
+    "variants": "Variant calibration gaps longer measured stored teacher_config trained window_losses",
 })  # fmt: skip

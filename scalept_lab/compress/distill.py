@@ -7,7 +7,6 @@ T² keeps the soft part's gradient at the same size when T changes (their sectio
 
 from __future__ import annotations
 
-import copy
 import hashlib
 
 import torch
@@ -15,10 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scalept_lab.checks import positive
+from scalept_lab.compress.copies import plain_copy
 from scalept_lab.config import Distillation, TrainConfig
 from scalept_lab.costs import counts
 from scalept_lab.data.corpora import Prepared
 from scalept_lab.errors import InputError
+from scalept_lab.model.experts import auxiliary_loss
 from scalept_lab.model.transformer import Transformer, cross_entropy
 from scalept_lab.runs import RunRecord
 from scalept_lab.train import pacing
@@ -51,13 +52,14 @@ def fit_student(
 
     The teacher's fingerprint, the weight and the temperature stand in the record's config. Its curve is the loss on the text
     alone, and its compute counts the teacher's forward passes (a third of a training step's FLOPs) as well.
-    Raises: InputError if the teacher is smaller, has another vocabulary or a shorter context, or T or w make no sense.
+    Raises: InputError if the teacher is smaller, has another vocabulary or a shorter context or is in a library's 8 bits, or T
+    or w make no sense.
     """
     check(config, teacher, temperature, weight)
     if not weight:
         return fit_model(config, corpus=corpus, keep=keep)
     device = device_for(config)
-    teacher = copy.deepcopy(teacher).to(device).eval()  # the caller's stays where it is
+    teacher = plain_copy(teacher, "distillation").to(device).eval()  # the caller's stays where it is
     plan = Distillation(teacher=fingerprint(teacher), weight=weight, temperature=temperature)
 
     def objective(model: nn.Module, x_BxL: Tensor, y_BxL: Tensor) -> tuple[Tensor, Tensor]:
@@ -65,9 +67,8 @@ def fit_student(
             taught_BxLxV = teacher(x_BxL)
         logits_BxLxV = model(x_BxL)
         hard = cross_entropy(logits_BxLxV, y_BxL)
-        return (1 - weight) * hard + weight * soft_loss(
-            logits_BxLxV, taught_BxLxV, temperature
-        ), hard.detach()
+        soft = soft_loss(logits_BxLxV, taught_BxLxV, temperature)
+        return (1 - weight) * hard + weight * soft + auxiliary_loss(model), hard.detach()
 
     config = config.replace(distillation=plan)
     student, record = fit_model(config, corpus=corpus, keep=keep, objective=objective, device=device)

@@ -7,7 +7,6 @@ is what torch 2.13 points to, or by torch's older built-in quantization, which i
 
 from __future__ import annotations
 
-import copy
 import io
 import warnings
 
@@ -15,8 +14,11 @@ import torch
 from torch import nn
 
 from scalept_lab.checks import one_of
+from scalept_lab.compress.copies import plain_copy
 from scalept_lab.costs import numbers
 from scalept_lab.errors import InputError
+from scalept_lab.model.experts import need_dense
+from scalept_lab.model.transformer import Transformer
 
 METHODS = {
     "weights": "torchao: 8-bit weights, unpacked for each product (embeddings as well)",
@@ -32,10 +34,12 @@ def rounded(
 ) -> tuple[nn.Module, int]:
     """A copy of the model whose weight matrices are quantized and read back, and the bytes they take when packed.
 
-    Everything that is not quantized counts with the bytes that it has. Raises: InputError as `costs.numbers.quantize`.
+    Everything that is not quantized counts with the bytes that it has. Raises: InputError as `costs.numbers.quantize`, and for a
+    model with experts or in a library's 8 bits.
     """
     numbers.check(bits, granularity)
-    made, stored = copy.deepcopy(model), 0
+    _need_matrices(model)
+    made, stored = plain_copy(model, "quantization"), 0
     chosen = (nn.Linear, nn.Embedding) if embeddings else (nn.Linear,)
     matrices = {id(module.weight) for module in made.modules() if isinstance(module, chosen)}
     for parameter in made.parameters():
@@ -51,10 +55,11 @@ def rounded(
 def int8(model: nn.Module, method: str = "weights") -> nn.Module:
     """A copy of the model in 8 bits, made by a library; `METHODS` says by which and how. It can be called, not trained.
 
-    Raises: InputError for an unknown method, or where torchao is not installed.
+    Raises: InputError for an unknown method, a model with experts or in 8 bits already, or where torchao is not installed.
     """
     one_of("method", method, METHODS)
-    made = copy.deepcopy(model).cpu().eval()
+    _need_matrices(model)
+    made = plain_copy(model, "quantization").cpu().eval()
     if method == "builtin":
         return _builtin(made)
     ao = _torchao()
@@ -73,6 +78,12 @@ def saved_bytes(model: nn.Module) -> int:
     buffer = io.BytesIO()
     torch.save(model.state_dict(), buffer)
     return buffer.getbuffer().nbytes
+
+
+def _need_matrices(model: nn.Module) -> None:
+    """Raises: InputError for a model whose weights are mostly not in linear layers, and would stay as they are."""
+    if isinstance(model, Transformer):
+        need_dense(model.config, "quantization")
 
 
 def _torchao():

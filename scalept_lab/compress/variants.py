@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from scalept_lab import folders
+from scalept_lab.compress.copies import plain_copy
 from scalept_lab.compress.quantize import saved_bytes
 from scalept_lab.config import ModelConfig, TrainConfig, recommend
 from scalept_lab.data.corpora import Prepared
 from scalept_lab.data.tokens import eval_windows
 from scalept_lab.errors import InputError
-from scalept_lab.model.transformer import Transformer, cross_entropy, device_of
+from scalept_lab.model.transformer import Transformer, cross_entropy, device_of, rotary_table
 from scalept_lab.runs import RunRecord, Store, write_atomically
 from scalept_lab.train.loop import fit_model, prepared
 from scalept_lab.train.step import to
@@ -61,15 +62,17 @@ def trained(
 def longer(model: Transformer, context: int) -> Transformer:
     """The same weights with room for `context` positions (rotary positions have no weights: only their table grows).
 
-    Raises: InputError for learned positions, of which there are no more than were trained.
+    Raises: InputError for learned positions, of which there are no more than were trained, and for a model in a library's 8 bits.
     """
     if model.config.positions == "learned":
         raise InputError(
             f"positions: expected rotary ones, got {model.config.context} learned ones, which do not reach further"
         )
     config: ModelConfig = model.config.replace(context=context)
-    made = Transformer(config)
-    made.load_state_dict(model.state_dict())
+    made = plain_copy(model, "a longer context")  # a copy: units or heads may have been cut out of it
+    made.config = config
+    for name, table_LxK in zip(("cos", "sin"), rotary_table(context, model.cos.shape[1]), strict=True):
+        setattr(made, name, table_LxK.to(device_of(model)))
     return made.eval()
 
 
@@ -89,6 +92,12 @@ def window_losses(
         logits_BxLxV = model(x_BxL).float()
         parts += [cross_entropy(one[None], y[None]) for one, y in zip(logits_BxLxV, y_BxL, strict=True)]
     return torch.stack(parts)
+
+
+def calibration(corpus: Prepared, windows: int = 256, context: int = 64) -> Tensor:
+    """Tokens of the training text, (windows, context), spread over it: what a method may look at. Never the held-out text."""
+    x_WxL, _ = eval_windows(corpus.train, context, windows)
+    return torch.from_numpy(x_WxL)
 
 
 @dataclass(frozen=True)
@@ -148,3 +157,28 @@ def gaps(records: Sequence[RunRecord], **what: object) -> list[float]:
             f"expected one recorded variant for each seed with {what}, got {several}; give more of its fields"
         )
     return [found[seed] for seed in sorted(found)]
+
+
+FORMS = {"fp32": "", "8 bits": "8 bits ", "4 bits": "4 bits ", "3 bits": "3 bits "}
+
+
+def stored(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
+    """Rows `model`, `form`, `losses` (in the order of the seeds) and `bytes` of the recorded sweep `equal_compute`.
+
+    Raises: InputError for records of another sweep.
+    """
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for record in sorted(records, key=lambda record: record.config["seed"]):
+        model = record.config.get("compress", {}).get("arm")
+        if model is None:
+            raise InputError(
+                'records: expected those of "equal_compute", got others; sl.recorded("equal_compute")'
+            )
+        for form, prefix in FORMS.items():
+            if f"{prefix}bytes" in record.metrics:
+                row = rows.setdefault(
+                    (model, form), {"model": model, "form": form, "losses": [], "bytes": 0.0}
+                )
+                row["losses"].append(record.L if form == "fp32" else record.metrics[form])
+                row["bytes"] = record.metrics[f"{prefix}bytes"]
+    return list(rows.values())

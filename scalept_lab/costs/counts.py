@@ -48,7 +48,7 @@ def shape(model: Any) -> Shape:
         model = model.model
     fields = {
         key: getattr(model, key)
-        for key in (*FAMILIES["scalept"][1], "tie_embeddings", "experts")
+        for key in (*FAMILIES["scalept"][1], "tie_embeddings", "experts", "heads", "kv_heads")
         if hasattr(model, key)
     }
     return _build(fields, type(model).__name__)
@@ -376,6 +376,7 @@ def _own(c: Mapping[str, Any]) -> Shape:
     """`scalept_lab.config.ModelConfig`: no biases, norms without parameters, untied output layer."""
     d, v, s, depth = c["width"], c["vocab_size"], c["context"], c["depth"]
     matmul, _ = _blocks(depth, d, c["mlp_ratio"] * d)
+    matmul -= depth * 2 * d * (d - _kv_width(c))
     idle = 0
     if (experts := c.get("experts")) is not None:
         number, active = (_field(experts, name) for name in ("number", "active"))
@@ -385,6 +386,18 @@ def _own(c: Mapping[str, Any]) -> Shape:
     tied = bool(c.get("tie_embeddings"))
     tables = v * d * (1 if tied else 2) + (s * d if c["positions"] == "learned" else 0)
     return Shape(tables, matmul, 0, v * d, 0, depth, d, s, tied, idle=idle)
+
+
+def _kv_width(c: Mapping[str, Any]) -> int:
+    """Numbers of all keys of a token. Raises: InputError where `kv_heads` do not divide the heads."""
+    if c.get("kv_heads") is None:
+        return c["width"]
+    heads, kv_heads = whole("heads", c.get("heads")), whole("kv_heads", c["kv_heads"])
+    if heads % kv_heads:
+        raise InputError(
+            f"kv_heads: expected a divisor of the {heads} heads, got {kv_heads}; heads share keys and values in equal groups"
+        )
+    return c["width"] // heads * kv_heads
 
 
 def _field(experts: Any, name: str) -> int:

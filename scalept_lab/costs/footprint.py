@@ -28,6 +28,9 @@ def activations(model: Any, batch: int, dtype: str = "float32", recompute: bool 
         w·D + 4·H    attention's result, and the logarithm of each softmax's sum
         2·w·F        the MLP before and after its GELU
 
+    Where heads share keys and values (G < H kv_heads), these are kept spread out to all heads, 2·w·D in place of the rotated keys
+    and the values; with learned positions the piece, of (1 + 2·G/H)·w·D, is kept beside them for the queries in it.
+
     That is 72·D in 32 bits and 40·D under 16-bit autocast; the 34·D of Korthikanti et al. 2022 (eq. 1, without the
     attention matrices) count dropout masks and no rotation, and keep the residual stream in 16 bits.
 
@@ -36,19 +39,30 @@ def activations(model: Any, batch: int, dtype: str = "float32", recompute: bool 
     """
     w, tokens, D = WIDTH[one_of("dtype", dtype, WIDTH)], whole("batch", batch) * model.context, model.width
     V, H, blocks = model.vocab_size, model.heads, 0 if recompute else model.depth
+    looked_up = 8 * model.context if model.positions == "learned" else 0  # ids of positions
     weights = 0  # autocast's 16-bit copies of the matrices, which the backward pass reads
     if w < 4:
-        weights = w * (blocks * (4 + 2 * model.mlp_ratio) * D * D + V * D)
-    rotated = 2 if model.positions == "rotary" else 0
+        weights = w * (blocks * _matrices(model) + V * D)
+    pieces = (
+        6.0 if model.positions == "rotary" else 4.0
+    )  # of D numbers: the piece, rotated queries and keys, the result
+    if model.kv_width < D:
+        pieces = 4.0 if model.positions == "rotary" else 4.0 + 2 * model.kv_width / D
     return {
         "inputs of blocks": 4 * tokens * D * model.depth,
         "norms": tokens * (blocks * (4 * D + 2 * w * D + 16)),
-        "attention": tokens * blocks * ((4 + rotated) * w * D + 4 * H),
+        "attention": tokens * blocks * (round(pieces * w * D) + 4 * H),
         "MLP": tokens * blocks * 2 * w * model.mlp_ratio * D,
         "output": tokens * ((4 + w) * D + 8 + 4 * V + 16)
-        + 4,  # last norm, log-probabilities in 32 bits, two token ids
+        + 4
+        + looked_up,  # last norm, log-probabilities in 32 bits, two token ids
         "copies of weights": weights,
     }
+
+
+def _matrices(model: Any) -> int:
+    """Weights of a block."""
+    return 2 * model.width * ((1 + model.mlp_ratio) * model.width + model.kv_width)
 
 
 def states(model: Any, optimizer: str = "adamw") -> dict[str, int]:
@@ -59,7 +73,7 @@ def states(model: Any, optimizer: str = "adamw") -> dict[str, int]:
     """
     each = STATES[one_of("optimizer", optimizer, STATES)]
     total = counts.count_params(model)["total"]
-    inside = model.depth * (4 + 2 * model.mlp_ratio) * model.width**2 if optimizer == "muon" else 0
+    inside = model.depth * _matrices(model) if optimizer == "muon" else 0
     return {
         "parameters": 4 * total,
         "gradients": 4 * total,

@@ -249,14 +249,18 @@ def quantize(x: np.ndarray, bits: int = 8, granularity: str = "channel") -> Quan
         )
     pieces = {"tensor": (1, -1), "channel": (-1, x.shape[-1]), "group": (-1, GROUP)}[granularity]
     pieces_PxK = x.reshape(pieces)
+    scale, zero = grid(pieces_PxK, bits)
+    q = np.clip(np.round(pieces_PxK / scale) + zero, 0, 2**bits - 1)
+    return Quantized(q.astype(np.uint8), scale, zero, bits, x.shape)
+
+
+def grid(pieces_PxK: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """Scale and zero point of each piece, (P, 1): 2^b marks from its smallest number to its largest, 0 being one of them."""
     low = np.minimum(pieces_PxK.min(axis=1, keepdims=True), 0.0)
     high = np.maximum(pieces_PxK.max(axis=1, keepdims=True), 0.0)
-    top = 2**bits - 1
-    scale = (high - low) / top
+    scale = (high - low) / (2**bits - 1)
     scale = np.where(scale > 0, scale, 1.0)  # a piece of zeros
-    zero = np.clip(np.round(-low / scale), 0, top)
-    q = np.clip(np.round(pieces_PxK / scale) + zero, 0, top)
-    return Quantized(q.astype(np.uint8), scale, zero, bits, x.shape)
+    return scale, np.clip(np.round(-low / scale), 0, 2**bits - 1)
 
 
 def error(x: np.ndarray, bits: int, granularity: str = "channel") -> tuple[float, float]:

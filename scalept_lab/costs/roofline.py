@@ -72,11 +72,11 @@ def operations(model: ModelConfig, batch: int, width: int = 4) -> list[Operation
 
     total = counts.count_params(model)["total"]
     return [
-        product("queries, keys, values", D, 3 * D),
+        product("queries, keys, values", D, D + 2 * model.kv_width),
         product("MLP up", D, hidden),
         product("MLP down", hidden, D),
-        Operation("attention, fused", float(both), width * 4 * T * D),
-        Operation("attention, stored", float(both), width * (4 * T * D + 2 * scores)),
+        Operation("attention, fused", float(both), width * 2 * T * (D + model.kv_width)),
+        Operation("attention, stored", float(both), width * 2 * (T * (D + model.kv_width) + scores)),
         each("softmax", scores, 2),
         each("layer norm", T * D, 2),
         each("GELU", T * hidden, 2),

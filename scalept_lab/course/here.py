@@ -37,7 +37,7 @@ COURSE = (
     Lesson("08_scaling_curves.ipynb", "scaling curves", "可扩充性评估", 150),
     Lesson("09_transfer_evaluation.ipynb", "transfer", "迁移", 220),
     Lesson("10_vla_scaling.ipynb", "vision-language-action scaling", "视觉-语言-动作", 200),
-    Lesson("11_inference_efficiency.ipynb", "inference efficiency", "推理效率", 80),
+    Lesson("11_inference_efficiency.ipynb", "inference efficiency", "推理效率", 190),
     Lesson("12_experts_and_long_context.ipynb", "experts and long context", "混合专家与长上下文", 220),
 )
 

@@ -1,6 +1,7 @@
 """A small transformer that reads like the paper: decoder (GPT) or encoder, with rotary or learned positions.
 
-Shape suffixes: B sequences, L positions, D width, H heads, K head size, F hidden units of the MLP, V vocabulary.
+Shape suffixes: B sequences, L positions, D width, H heads, G heads of keys and values, K head size, F hidden units of the MLP,
+V vocabulary.
 The model knows nothing of devices, optimizers, precision or processes: those wrap it.
 """
 
@@ -57,7 +58,8 @@ class Transformer(nn.Module):
     def embedded(self, tokens_BxL: Tensor) -> Tensor:
         x_BxLxD = self.embed(tokens_BxL)
         if self.config.positions == "learned":
-            x_BxLxD = x_BxLxD + self.position.weight[: tokens_BxL.shape[1]]
+            here_L = torch.arange(tokens_BxL.shape[1], device=tokens_BxL.device)
+            x_BxLxD = x_BxLxD + self.position(here_L)  # a lookup, which a quantized table has as well
         return x_BxLxD
 
     def rotary(self, length: int) -> tuple[Tensor, Tensor] | None:
@@ -79,22 +81,37 @@ class Block(nn.Module):
 
 
 class Attention(nn.Module):
-    """softmax(Q Kᵀ / √K) V over H heads (Vaswani et al. 2017, eq. 1)."""
+    """softmax(Q Kᵀ / √K) V over H heads (Vaswani et al. 2017, eq. 1); H/G heads may share their keys and values."""
 
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.head_dim, self.causal = config.width // config.heads, config.causal
-        self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
+        self.shared_by = config.width // config.kv_width  # queries' heads for one of keys and values
+        self.qkv = nn.Linear(config.width, config.width + 2 * config.kv_width, bias=False)
         self.out = nn.Linear(config.width, config.width, bias=False)
 
     def forward(self, x_BxLxD: Tensor, rotary: tuple[Tensor, Tensor] | None) -> Tensor:
+        q_BxHxLxK, k_BxHxLxK, v_BxHxLxK = self.projected(x_BxLxD, rotary)
+        if self.shared_by > 1:
+            k_BxHxLxK = k_BxHxLxK.repeat_interleave(self.shared_by, dim=1)
+            v_BxHxLxK = v_BxHxLxK.repeat_interleave(self.shared_by, dim=1)
+        return self.joined(self.mix(q_BxHxLxK, k_BxHxLxK, v_BxHxLxK))
+
+    def projected(
+        self, x_BxLxD: Tensor, rotary: tuple[Tensor, Tensor] | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries (B, H, L, K), keys and values (B, G, L, K), of the heads that are here; the first two turned."""
         B, L, _ = x_BxLxD.shape
-        qkv_BxLx3xHxK = self.qkv(x_BxLxD).view(B, L, 3, -1, self.head_dim)  # -1: the heads that are here
-        q_BxHxLxK, k_BxHxLxK, v_BxHxLxK = qkv_BxLx3xHxK.permute(2, 0, 3, 1, 4).unbind(0)
+        heads_BxLxRxK = self.qkv(x_BxLxD).view(B, L, -1, self.head_dim)  # R = H + 2 G
+        G = heads_BxLxRxK.shape[2] // (self.shared_by + 2)
+        q_BxHxLxK, k_BxGxLxK, v_BxGxLxK = heads_BxLxRxK.transpose(1, 2).split([self.shared_by * G, G, G], 1)
         if rotary is not None:
-            q_BxHxLxK, k_BxHxLxK = rotate(q_BxHxLxK, *rotary), rotate(k_BxHxLxK, *rotary)
-        mixed_BxHxLxK = self.mix(q_BxHxLxK, k_BxHxLxK, v_BxHxLxK)
-        return self.out(mixed_BxHxLxK.transpose(1, 2).reshape(B, L, -1))
+            q_BxHxLxK, k_BxGxLxK = rotate(q_BxHxLxK, *rotary), rotate(k_BxGxLxK, *rotary)
+        return q_BxHxLxK, k_BxGxLxK, v_BxGxLxK
+
+    def joined(self, mixed_BxHxLxK: Tensor) -> Tensor:
+        """The heads side by side, through the output matrix: (B, L, D)."""
+        return self.out(mixed_BxHxLxK.transpose(1, 2).flatten(2))
 
     def mix(self, q_BxHxLxK: Tensor, k_BxHxLxK: Tensor, v_BxHxLxK: Tensor) -> Tensor:
         """What each position takes from the others: the one place where positions meet."""

@@ -118,6 +118,11 @@ def check(config: TrainConfig, ranks: int) -> None:
             f"heads: {model.heads} cannot be split over {tensor} tensor-parallel ranks; "
             f"take a multiple of {tensor}, or fewer ranks"
         )
+    if tensor > 1 and model.kv_width < model.width:
+        raise InputError(
+            f"kv_heads: {model.heads} heads that share {model.kv_heads} of keys and values are not split over ranks here; "
+            "leave kv_heads out, or spread the batch (ddp, fsdp)"
+        )
     if kind == "sequence" and (model.positions == "learned" or model.context % tensor):
         raise InputError(
             f"sequence: expected rotary positions and a context that is a multiple of {tensor}, "

@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "charts": "plot_bars plot_cleaning plot_loss_against plot_memory plot_repeats",
     "compress": "plot_cost plot_gaps plot_pareto plot_quantization",
     "context": "plot_ring_hidden plot_ring_work",
+    "decoding": "plot_speedups plot_token_time",
     "curriculum": "plot_adaptive plot_arms plot_hard_text plot_live plot_pupils plot_schedule",
     "experts": "plot_load plot_mixtures",
     "explorers": "explorer",

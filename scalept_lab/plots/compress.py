@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from scipy.stats import t
 
-from scalept_lab.checks import one_of
 from scalept_lab.costs import numbers
 from scalept_lab.errors import InputError
 from scalept_lab.plots import style as look
@@ -19,8 +19,8 @@ Series = Sequence[tuple[float, Sequence[float]]]  # x, and y of each seed
 
 
 def plot_quantization(
-    bits: int = 4, granularity: str = "channel", outlier: float = 1.0, weights: np.ndarray | None = None
-) -> Figure:
+    bits: int = 4, granularity: str = "channel", outlier: float = 1.0, weights: np.ndarray | None = None, title: str = "",
+) -> Figure:  # fmt: skip
     """The levels that quantization leaves of a row of weights, and the error by bits for each granularity.
 
     `weights`: a matrix whose rows are channels; by default 64 rows of very different size. `outlier` multiplies the largest
@@ -38,6 +38,8 @@ def plot_quantization(
     for level in levels:
         left.axvline(level, color=VERMILLION, linewidth=0.9, alpha=0.8)
     keys = [Line2D([], [], color=look.SKY, linewidth=7), Line2D([], [], color=VERMILLION)]
+    if title:
+        fig.suptitle(title, x=0.01, ha="left", fontsize=11)
     left.legend(keys, ["weights", f"{len(levels)} level{'s' * (len(levels) > 1)} in use"], loc="lower center", ncols=2,
                 bbox_to_anchor=(0.5, -0.36), **look.LEGEND)  # fmt: skip
     label(left, "weight", "how many weights", f"second row; {bits} bits, a scale per {granularity}")
@@ -113,7 +115,7 @@ def plot_gaps(gaps: Mapping[str, Sequence[float]], x: str, title: str = "") -> F
     ax.set_yticks(range(len(gaps)), list(gaps), fontsize=10)
     ax.set_ylim(len(gaps) - 0.4, -0.6)
     ax.margins(x=0.08)
-    label(ax, x, "", title)
+    label(ax, x, "variant", title)
     return fig
 
 
@@ -122,35 +124,73 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[bool]:
     return [not any(a <= x and b <= y and (a, b) != (x, y) for a, b in points) for x, y in points]
 
 
-def plot_pareto(variants: Sequence[Any], baseline: str, title: str = "", within: float = 0.005) -> Figure:
-    """Loss against time and against bytes; what nothing else beats is filled and joined by a line, the rest hollow.
+def plot_pareto(
+    stored: Sequence[Mapping[str, Any]],
+    title: str = "",
+    times: Mapping[str, float] | None = None,
+    front: Callable[[list], list] = pareto,
+) -> Figure:
+    """Loss against bytes, and with `times` against the time of a pass: filled what is on the front, hollow what is dominated.
 
-    Losses count in steps of `within` nats: a difference below the noise puts nothing on the front.
-    `variants` have the attributes name, loss, bytes and ratio (with a `median`, or None where only the bytes count).
+    `stored`: rows with `model`, `form` (how weights are kept), `losses` (one for each seed) and `bytes`. `times`: model -> time
+    over the full model's, for those in fp32. `front` says of points (cost, loss) which are on it.
+    Raises: InputError without rows.
     """
-    one_of("baseline", baseline, [variant.name for variant in variants])
-    fig, axes = look.canvas(1, 2, size=(10.4, 5.0), sharey=True)
-    colors = dict(zip((v.name for v in variants), COLORS * 3, strict=False))
-    marks = dict(zip((v.name for v in variants), [*MARKERS, "<", ">", "h", "*", "p", "d", "8"], strict=False))
-    panels = (
-        (
-            axes[0],
-            lambda v: None if v.ratio is None else v.ratio.median,
-            "time of a forward pass / that of fp32",
-        ),
-        (axes[1], lambda v: v.bytes / 1e6, "size (MB)"),
-    )
-    for ax, size_of, name in panels:
-        points = [(x, v.loss, v) for v in variants if (x := size_of(v)) is not None]
-        best = pareto([(x, round(y / within)) for x, y, _ in points])
-        front = sorted((x, y) for (x, y, _), on in zip(points, best, strict=True) if on)
-        ax.plot(*zip(*front, strict=True), color=GREY, linewidth=1.2, drawstyle="steps-post", zorder=1)
-        for x, y, v in points:
-            ax.plot(x, y, marks[v.name], markersize=9, markeredgewidth=1.6, markeredgecolor=colors[v.name],
-                    markerfacecolor=colors[v.name] if (x, y) in front else "white", zorder=3)  # fmt: skip
+    if not stored:
+        raise InputError("stored: expected at least one model, got none")
+    models = list(dict.fromkeys(row["model"] for row in stored))
+    forms = list(dict.fromkeys(row["form"] for row in stored))
+    colors = dict(zip(models, [*COLORS, GREY, "#8c564b"], strict=False))
+    marks = dict(zip(forms, MARKERS, strict=False))
+    panels: list[tuple[str, list]] = [("size (MB, log scale)", [(row["bytes"] / 1e6, row) for row in stored])]
+    if times:
+        timed = [
+            (times[row["model"]], row) for row in stored if row["form"] == "fp32" and row["model"] in times
+        ]
+        panels.append(("time of a forward pass / the full model's (log scale)", timed))
+    fig, axes = look.canvas(1, len(panels), size=(5.4 * len(panels), 5.2), sharey=True)
+    for ax, (name, points) in zip(np.atleast_1d(axes), panels, strict=True):
+        means = [(x, float(np.mean(row["losses"]))) for x, row in points]
+        best = front(means)
+        edge = sorted(point for point, on in zip(means, best, strict=True) if on)
+        ax.plot(*zip(*edge, strict=True), color=GREY, linewidth=1.2, drawstyle="steps-post", zorder=1)
+        for (x, y), (_, row), on in zip(means, points, best, strict=True):
+            color = colors[row["model"]]
+            half = _half(row["losses"])
+            ax.errorbar(x, y, half, fmt=marks[row["form"]], color=color, markersize=8, markeredgewidth=1.6, elinewidth=1.1,
+                        markerfacecolor=color if on else "white", zorder=3)  # fmt: skip
         log_axis(ax.xaxis, "{:.2g}".format)
-        label(ax, name, LOSS if ax is axes[0] else "", title if ax is axes[0] else "")
-    handles = [Line2D([], [], color=colors[v.name], marker=marks[v.name], linestyle="", markersize=8, label=v.name)
-               for v in variants]  # fmt: skip
+        label(ax, name, LOSS if ax is np.atleast_1d(axes)[0] else "")
+    if title:
+        fig.suptitle(title, x=0.01, ha="left", fontsize=11)
+        np.atleast_1d(axes)[0].set_title(
+            "bars: 95 % interval of the mean over seeds", loc="left", fontsize=9.5
+        )
+    handles = [
+        Line2D([], [], color=colors[name], marker="o", linestyle="", markersize=8, label=name)
+        for name in models
+    ]
+    handles += [
+        Line2D([], [], color="black", marker=marks[name], linestyle="", markersize=7, label=name)
+        for name in forms
+    ]
+    handles += [
+        Line2D(
+            [],
+            [],
+            color="black",
+            marker="o",
+            markerfacecolor="white",
+            linestyle="",
+            markersize=7,
+            label="dominated",
+        )
+    ]
     fig.legend(handles=handles, loc="outside lower center", ncols=4, **look.LEGEND)
     return fig
+
+
+def _half(losses: Sequence[float]) -> float:
+    """Half of the 95 % interval of the mean over seeds; 0 for one seed."""
+    n = len(losses)
+    return float(t.ppf(0.975, n - 1) * np.std(losses, ddof=1) / np.sqrt(n)) if n > 1 else 0.0

@@ -19,5 +19,5 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "trials": "largest_difference trial trial_each",
     "ceilings": "",
     "faults": "train_and_kill",
-    "timing": "against by_threads forward_pass timed",
+    "timing": "against by_threads forward_pass in_turns timed",
 })  # fmt: skip

@@ -57,14 +57,15 @@ def measured(
 
 def _work(model: ModelConfig, batch: int, device: str) -> dict[str, Callable[[], object]]:
     L, D, H = model.context, model.width, model.heads
-    hidden = model.mlp_ratio * D
+    hidden, G = model.mlp_ratio * D, model.kv_heads or H
 
     def random(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, device=device)
 
     x_TxD, wide_TxF, other_TxD = random(batch * L, D), random(batch * L, hidden), random(batch * L, D)
-    qkv, up, down = random(D, 3 * D), random(D, hidden), random(hidden, D)
-    q, k, v = (random(batch, H, L, D // H) for _ in range(3))
+    qkv, up, down = random(D, D + 2 * model.kv_width), random(D, hidden), random(hidden, D)
+    q, k, v = (random(batch, heads, L, D // H) for heads in (H, G, G))
+    every_k, every_v = (x.repeat_interleave(H // G, dim=1) for x in (k, v))
     scores = random(batch, H, L, L)
     network = Transformer(model).to(device)
     for p in network.parameters():
@@ -74,8 +75,8 @@ def _work(model: ModelConfig, batch: int, device: str) -> dict[str, Callable[[],
         "queries, keys, values": lambda: x_TxD @ qkv,
         "MLP up": lambda: x_TxD @ up,
         "MLP down": lambda: wide_TxF @ down,
-        "attention, fused": lambda: F.scaled_dot_product_attention(q, k, v),
-        "attention, stored": lambda: (q @ k.mT).softmax(-1) @ v,
+        "attention, fused": lambda: F.scaled_dot_product_attention(q, k, v, enable_gqa=G < H),
+        "attention, stored": lambda: (q @ every_k.mT).softmax(-1) @ every_v,
         "softmax": lambda: scores.softmax(-1),
         "layer norm": lambda: norm(x_TxD),
         "GELU": lambda: F.gelu(wide_TxF, approximate="tanh"),

@@ -84,14 +84,12 @@ def widen(
     k, rest = divmod(width, old.width)
     if rest or k < 2:
         raise InputError(f"width: expected 2, 3, … times the width {old.width}, got {width}")
-    config = old.replace(width=width, heads=k * old.heads)
+    shared = {"kv_heads": k * old.kv_heads} if old.kv_heads else {}
+    config = old.replace(width=width, heads=k * old.heads, **shared)
     grown = Transformer(config).to(device_of(model))
     if how == "pad":
-        shapes = {name: weight.shape for name, weight in grown.state_dict().items()}
-        state = {
-            name: _pad(weight, shapes[name], parts=3 if "qkv" in name else 1)
-            for name, weight in model.state_dict().items()
-        }
+        new = grown.state_dict()
+        state = {name: _pad(name, weight, new[name].shape) for name, weight in model.state_dict().items()}
     else:
         state = wide_state(model.state_dict(), k, noise, seed)
     grown.load_state_dict(state)
@@ -126,8 +124,9 @@ def grow(
         )
     deeper = old.replace(depth=model.depth) == model
     wider = (
-        old.replace(width=model.width, heads=model.heads) == model
+        old.replace(width=model.width, heads=model.heads, kv_heads=model.kv_heads) == model
         and model.width // model.heads == old.width // old.heads
+        and model.kv_width * old.width == old.kv_width * model.width
     )
     if model == old or not (deeper or wider):
         raise InputError(
@@ -237,7 +236,7 @@ def _spread(name: str, weight: Tensor, k: int, scale: float) -> Tensor:
     if name.startswith("head."):
         return wide
     if "qkv" in name:  # queries, keys and values each by themselves, whole heads after one another
-        return torch.cat([part.repeat(k, 1) for part in wide.chunk(3)])
+        return torch.cat([part.repeat(k, 1) for part in _parts(wide, weight.shape[1])])
     return wide.repeat(k, 1)
 
 
@@ -248,10 +247,17 @@ def _cancelling(shape: torch.Size, k: int, generator: torch.Generator) -> Tensor
     return (noise_RxkxC - noise_RxkxC.mean(1, keepdim=True)).reshape(rows, columns)
 
 
-def _pad(weight: Tensor, shape: torch.Size, parts: int = 1) -> Tensor:
-    padded = []
-    for part in weight.chunk(parts):
-        zeros = part.new_zeros(shape[0] // parts, shape[1])
-        zeros[: part.shape[0], : part.shape[1]] = part
-        padded.append(zeros)
-    return torch.cat(padded)
+def _pad(name: str, weight: Tensor, shape: torch.Size) -> Tensor:
+    """Zeros for new rows and columns; in queries, keys and values each by themselves."""
+    if "qkv" in name:
+        pairs = zip(_parts(weight, weight.shape[1]), _parts(weight.new_zeros(shape), shape[1]), strict=True)
+        return torch.cat([_pad("", old, new.shape) for old, new in pairs])
+    padded = weight.new_zeros(shape)
+    padded[: weight.shape[0], : weight.shape[1]] = weight
+    return padded
+
+
+def _parts(qkv_RxC: Tensor, queries: int) -> tuple[Tensor, ...]:
+    """Rows of the queries, as many as the model is wide, of the keys, and of the values."""
+    shared = (len(qkv_RxC) - queries) // 2
+    return qkv_RxC.split([queries, shared, shared])

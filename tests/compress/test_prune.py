@@ -122,6 +122,14 @@ def test_sparsity_outside_zero_to_one(share):
         assert "\n" not in str(found.value)
 
 
+def test_heads_that_share_keys_and_values_are_not_pruned_one_by_one():
+    shared = untrained.model(untrained.SMALL.replace(kv_heads=2))
+    with pytest.raises(InputError, match="heads: expected keys and values of their own") as found:
+        prune.fewer_heads(shared, 0.5)
+    assert "\n" not in str(found.value)
+    assert prune.fewer_units(shared, 0.5)(untrained.tokens()).shape == (2, 16, 256)
+
+
 def test_nothing_left_is_bad_input(tiny_corpus):
     with pytest.raises(InputError, match="leave a head of 4"):
         prune.fewer_heads(untrained.model(), 0.9)

@@ -131,3 +131,21 @@ def test_gaps_by_hand():
     ]
     assert variants.gaps(runs, kind="int8") == [0.0, -0.25, 0.25]
     one_line(lambda: variants.gaps([*runs, recorded_variant(3, None, kind="int8")], kind="int8"), "got 4")
+
+
+def test_calibration_text_is_of_the_training_text(tiny_corpus):
+    corpus = prepare(tiny_corpus)
+    x = variants.calibration(corpus, 4, 16)
+    assert x.shape == (4, 16) and x[0].tolist() == corpus.train[:16].tolist()
+    assert x[0].tolist() != corpus.heldout[:16].tolist()
+
+
+def test_stored_models_come_with_their_seeds_in_order():
+    rows = variants.stored(recorded("equal_compute"))
+    assert all(
+        len(row["losses"]) == (1 if row["model"] == "width 32" else 3) and row["bytes"] > 0 for row in rows
+    )
+    by_name = {(row["model"], row["form"]): row for row in rows}
+    assert by_name["width 64", "4 bits"]["bytes"] < by_name["width 64", "8 bits"]["bytes"] / 1.5
+    assert ("80 % zeros, tuned", "4 bits") not in by_name
+    one_line(lambda: variants.stored(recorded("compress")), 'records: expected those of "equal_compute"')

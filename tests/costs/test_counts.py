@@ -181,7 +181,10 @@ def test_layers_with_a_window(fields, windowed):
     assert counts.shape(fields).windowed == windowed
 
 
-@pytest.mark.parametrize("changes", [{}, {"positions": "learned"}, {"causal": False, "mlp_ratio": 2}])
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"positions": "learned"}, {"causal": False, "mlp_ratio": 2}, {"kv_heads": 3}, {"kv_heads": 1}],
+)
 def test_own_model_counts_and_flops_are_exact(changes):
     import torch
     from torch.utils.flop_counter import FlopCounterMode
@@ -311,6 +314,11 @@ def test_time_and_money():
         (lambda: counts.count({"model_type": "gpt2", "n_layer": 0}), "n_layer"),
         (lambda: counts.count({"model_type": "gpt2", "n_embd": "768"}), "n_embd"),
         (lambda: counts.flops_per_token("gpt2", "half"), "convention"),
+        (
+            lambda: counts.count({"width": 32, "depth": 2, "heads": 4, "kv_heads": 3}),
+            "kv_heads: expected a divisor of the 4",
+        ),
+        (lambda: counts.count({"width": 32, "depth": 2, "kv_heads": 2}), "heads: expected a whole number"),
         (lambda: counts.memory(-1), "params"),
         (lambda: counts.memory(float("nan")), "params"),
         (lambda: counts.memory(1e9, zero=4), "zero"),

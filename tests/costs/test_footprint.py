@@ -26,7 +26,7 @@ def test_activations_by_hand():
     assert half["attention"] == 70 * 3 * (4 * 2 * 24 + 4 * 2) and half["norms"] == 70 * 3 * (
         4 * 24 + 2 * 2 * 24 + 16
     )
-    assert half["output"] == 70 * (6 * 24 + 8 + 4 * 50 + 16) + 4 and half["MLP"] == found["MLP"] / 2
+    assert half["output"] == 70 * (6 * 24 + 8 + 4 * 50 + 16) + 4 + 8 * 10 and half["MLP"] == found["MLP"] / 2
     assert half["copies of weights"] == 2 * (3 * 14 * 24 * 24 + 50 * 24)
 
 

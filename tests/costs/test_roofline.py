@@ -33,6 +33,14 @@ def test_by_hand():
     assert ops["queries, keys, values"].flops == 2 * 20 * 32 * 96 and ops["MLP down"].flops == up.flops
 
 
+def test_shared_heads_move_fewer_keys_and_values():
+    """One head of 8 channels in place of four: keys and values of 8 numbers for each of 20 tokens."""
+    ops = {op.name: op for op in operations(SHAPE.replace(kv_heads=1), 2)}
+    assert ops["attention, fused"].bytes == 4 * 20 * (2 * 32 + 2 * 8)
+    assert ops["attention, stored"].bytes - ops["attention, fused"].bytes == 4 * 2 * 2 * 4 * 10 * 10
+    assert ops["queries, keys, values"].flops == 2 * 20 * 32 * (32 + 2 * 8)
+
+
 def test_half_the_bytes_are_twice_the_intensity_but_not_of_adamw():
     ops, half = found(), found(2)
     for name in ops:

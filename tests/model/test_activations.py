@@ -21,6 +21,8 @@ SHAPES = [
     ),
     (ModelConfig(width=40, depth=1, heads=1, causal=False, context=33), 3),
     (ModelConfig(width=64, depth=5, heads=16, context=128), 2),
+    (ModelConfig(width=56, depth=2, heads=4, kv_heads=2, context=20), 3),
+    (ModelConfig(width=72, depth=2, heads=6, kv_heads=1, context=20, positions="learned"), 3),
 ]
 shapes = pytest.mark.parametrize(("model", "batch"), SHAPES, ids=[f"{m.width}x{m.depth}" for m, _ in SHAPES])
 dtypes = pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])

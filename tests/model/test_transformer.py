@@ -24,6 +24,8 @@ SHAPES = [
     SMALL.replace(causal=False, positions="learned"),
     SMALL.replace(vocab_size=300, context=8, width=24, depth=3, heads=3, mlp_ratio=2),
     SMALL.replace(width=32, heads=1, depth=1),
+    SMALL.replace(width=32, heads=4, kv_heads=2),
+    SMALL.replace(width=32, heads=4, kv_heads=1, positions="learned"),
     ModelConfig.family(16),
     ModelConfig.family(96, vocab_size=64),
 ]
@@ -61,22 +63,23 @@ def slow_rotate(x_K: np.ndarray, position: int) -> np.ndarray:
 def slow_attention(x_LxD: np.ndarray, qkv_3DxD: np.ndarray, out_DxD: np.ndarray, config: ModelConfig):
     """softmax(Q Kᵀ / √K) V, each head on its own K channels."""
     L, D = x_LxD.shape
-    K = D // config.heads
-    q_LxD, k_LxD, v_LxD = (x_LxD @ qkv_3DxD[part * D : (part + 1) * D].T for part in range(3))
+    K, shared = D // config.heads, config.heads // (config.kv_heads or config.heads)
+    E = D // shared  # width of all keys
+    q_LxD, k_LxE, v_LxE = (x_LxD @ rows.T for rows in (qkv_3DxD[:D], qkv_3DxD[D : D + E], qkv_3DxD[D + E :]))
     mixed_LxD = np.zeros_like(x_LxD)
     for head in range(config.heads):
-        own = slice(head * K, (head + 1) * K)
+        own, theirs = (slice(at * K, (at + 1) * K) for at in (head, head // shared))
         for i in range(L):
             seen = range(i + 1) if config.causal else range(L)
             scores = []
             for j in seen:
-                q_K, k_K = q_LxD[i, own], k_LxD[j, own]
+                q_K, k_K = q_LxD[i, own], k_LxE[j, theirs]
                 if config.positions == "rotary":
                     q_K, k_K = slow_rotate(q_K, i), slow_rotate(k_K, j)
                 scores.append(sum(q_K * k_K) / math.sqrt(K))
             weights = np.exp(np.array(scores) - max(scores))
             for weight, j in zip(weights / weights.sum(), seen, strict=True):
-                mixed_LxD[i, own] += weight * v_LxD[j, own]
+                mixed_LxD[i, own] += weight * v_LxE[j, theirs]
     return mixed_LxD @ out_DxD.T
 
 
@@ -103,12 +106,30 @@ def slow_logits(model: Transformer, tokens_L: np.ndarray) -> np.ndarray:
     return slow_norm(x_LxD) @ w["head.weight"].T
 
 
-@pytest.mark.parametrize("config", SHAPES[:6], ids=str)
+@pytest.mark.parametrize("config", SHAPES[:8], ids=str)
 def test_the_model_equals_its_slow_twin(config):
     model, tokens_BxL = stirred(config), text(config)
     logits_BxLxV = model(tokens_BxL).detach().numpy()
     for logits_LxV, tokens_L in zip(logits_BxLxV, tokens_BxL.numpy(), strict=True):
         np.testing.assert_allclose(logits_LxV, slow_logits(model, tokens_L), rtol=1e-4, atol=1e-5)
+
+
+def test_shared_heads_are_full_attention_whose_keys_and_values_are_copies():
+    config = SMALL.replace(width=32, heads=4, kv_heads=2)
+    shared, full = stirred(config), stirred(config.replace(kv_heads=None))
+    state = shared.state_dict()
+    for name in [name for name in state if "qkv" in name]:
+        q, k, v = state[name].split([32, 16, 16])
+        copies = [part.unflatten(0, (2, 8)).repeat_interleave(2, 0).flatten(0, 1) for part in (k, v)]
+        state[name] = torch.cat([q, *copies])
+    full.load_state_dict(state)
+    torch.testing.assert_close(full(text(config)), shared(text(config)), rtol=1e-10, atol=1e-10)
+
+
+def test_heads_of_their_own_are_the_model_that_it_always_was():
+    config = SMALL.replace(heads=4)
+    one, other = stirred(config), stirred(config.replace(kv_heads=4))
+    torch.testing.assert_close(one(text(config)), other(text(config)), rtol=0, atol=0)
 
 
 # --- what must hold for any weights
@@ -124,7 +145,7 @@ def test_tokens_in_logits_out(config):
 
 def test_a_text_longer_than_the_context_is_refused():
     for config in SHAPES[:2]:
-        with pytest.raises(RuntimeError):
+        with pytest.raises((RuntimeError, IndexError)):
             Transformer(config)(torch.zeros(1, config.context + 1, dtype=torch.long))
 
 

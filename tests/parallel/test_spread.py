@@ -95,6 +95,11 @@ def test_a_seed_builds_the_same_model_on_every_rank(tiny_corpus):
             "curriculum: a pipeline passes batches of one shape",
         ),
         ({"parallel": Parallel(strategy="sequence"), "model": LEARNED}, 2, "expected rotary positions"),
+        (
+            {"parallel": Parallel(strategy="tensor"), "model": LEARNED.replace(kv_heads=2)},
+            2,
+            "kv_heads: 8 heads that share 2 of keys and values are not split over ranks",
+        ),
         ({"parallel": Parallel(strategy="fsdp"), "dtype": "float16"}, 2, "take bfloat16"),
         ({"parallel": Parallel(strategy="fsdp"), "optimizer": "muon"}, 2, "muon needs whole matrices"),
     ],

@@ -7,24 +7,37 @@ import base64
 import numpy as np
 import pytest
 
-from scalept_lab.compress.variants import Variant
 from scalept_lab.errors import InputError
 from scalept_lab.plots import compress, explorers, style
-from scalept_lab.train.timing import Ratio
 
 
 def test_pareto_front_by_hand():
     assert compress.pareto([(1, 3), (2, 2), (3, 1), (2, 3), (2, 2)]) == [True, True, True, False, True]
 
 
+STORED = [
+    {"model": "full", "form": "fp32", "losses": [1.8, 1.82, 1.81], "bytes": 2e6},
+    {"model": "full", "form": "4 bits", "losses": [1.83, 1.84, 1.85], "bytes": 3e5},
+    {"model": "small", "form": "fp32", "losses": [1.7], "bytes": 5e5},
+]
+
+
+def test_what_is_dominated_is_hollow_and_bars_are_intervals():
+    fig = compress.plot_pareto(STORED, "a small model wins", {"full": 1.0, "small": 0.3})
+    sizes, times = fig.axes
+    points = [line for line in sizes.lines if line.get_marker() in ("o", "s") and len(line.get_xdata()) == 1]
+    hollow = {line.get_xdata()[0]: line.get_markerfacecolor() == "white" for line in points}
+    assert hollow == {2.0: True, 0.3: False, 0.5: False}
+    assert len([line for line in times.lines if len(line.get_xdata()) == 1 and line.get_marker() == "o"]) == 2
+    half = compress._half([1.8, 1.82, 1.81])  # t of 2 degrees of freedom is 4.303
+    assert half == pytest.approx(4.303 * 0.01 / 3**0.5, rel=1e-3) and compress._half([1.7]) == 0
+    seen = compress.plot_pareto(STORED, front=lambda points: [True] * len(points))
+    assert all(line.get_markerfacecolor() != "white" for line in seen.axes[0].lines)
+
+
 def test_figures_draw():
-    variants = [
-        Variant("fp32", 1.8, 2_000_000, Ratio(1, 1, 1, 0.1)),
-        Variant("int8", 1.81, 500_000, Ratio(0.9, 0.8, 1.0, 0.1)),
-        Variant("4 bits", 1.82, 250_000),
-    ]
     figures = [
-        compress.plot_pareto(variants, "fp32"),
+        compress.plot_pareto(STORED),
         compress.plot_gaps({"T = 1": [-0.1, -0.2]}, "difference"),
         compress.plot_cost({"a": [(2, [0.3, 0.4]), (4, [0.0, -0.1])]}, "bits", log=True, tolerance=0.02),
         compress.plot_cost({"a": [(0.1, [2.0]), (0.5, [2.5])]}, "share", base=1.9),
@@ -32,8 +45,8 @@ def test_figures_draw():
         compress.plot_quantization(weights=np.random.default_rng(0).standard_normal((4, 40))),
     ]
     assert all(style.png(fig).startswith(b"\x89PNG") for fig in figures)
-    with pytest.raises(InputError, match="baseline"):
-        compress.plot_pareto(variants, "fp64")
+    with pytest.raises(InputError, match="stored"):
+        compress.plot_pareto([])
     with pytest.raises(InputError, match="gaps"):
         compress.plot_gaps({"T = 1": []}, "difference")
 

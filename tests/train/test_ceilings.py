@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
@@ -13,10 +14,11 @@ from scalept_lab.train import ceilings
 SHAPE = ModelConfig(width=32, depth=2, heads=4, context=16)
 
 
-def test_what_is_timed_is_what_is_counted():
+@pytest.mark.parametrize("shape", [SHAPE, SHAPE.replace(kv_heads=2), SHAPE.replace(kv_heads=1)], ids=str)
+def test_what_is_timed_is_what_is_counted(shape):
     """torch counts the FLOPs of products as we do, and those of nothing else."""
-    work = ceilings._work(SHAPE, 3, "cpu")
-    for op in operations(SHAPE, 3):
+    work = ceilings._work(shape, 3, "cpu")
+    for op in operations(shape, 3):
         # torch has no count for the CPU's fused attention: the same call, its products one by one
         with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
             work[op.name]()

@@ -51,6 +51,33 @@ def test_growing_again_and_with_learned_positions_preserves_too():
         assert torch.allclose(small(x), large(x), atol=1e-5)
 
 
+def test_shared_heads_grow_too():
+    torch.manual_seed(0)
+    config = MODEL.replace(heads=4, width=32, kv_heads=2)
+    small = transformer.Transformer(config)
+    torch.nn.init.normal_(small.head.weight)
+    x, wide = torch.randint(256, (4, 16)), growth.widen(small, 64)
+    assert (wide.config.heads, wide.config.kv_heads) == (8, 4)
+    assert torch.allclose(small(x), wide(x), atol=1e-5)
+    padded = growth.widen(small, 64, "pad").state_dict()["blocks.0.attention.qkv.weight"]
+    old = small.state_dict()["blocks.0.attention.qkv.weight"]
+    assert padded.shape == (64 + 2 * 32, 64)
+    for new, part in ((0, old[:32]), (64, old[32:48]), (96, old[48:])):
+        assert torch.equal(padded[new : new + len(part), :32], part)
+    assert padded.count_nonzero() == old.count_nonzero()
+
+
+def test_a_run_with_shared_heads_grows_and_keeps_their_share(word_corpus):
+    model = MODEL.replace(width=32, heads=4, kv_heads=2)
+    config = TrainConfig(model=model, tokens=4 * 128, batch=8, eval_windows=8, corpus="words")
+    run = stepwise.go_on(stepwise.start(config, word_corpus), stepwise.schedule(config))
+    wide = model.replace(width=64, heads=8, kv_heads=4)
+    assert stepwise.go_on(growth.grow(run, wide), [0.5]).model.config == wide
+    for other in (wide.replace(kv_heads=2), wide.replace(kv_heads=None)):
+        with pytest.raises(InputError, match="model: expected the present one"):
+            growth.grow(run, other)
+
+
 def test_copies_do_not_stay_alike(run):
     wide = growth.grow(stepwise.branch(run), WIDE)
     stepwise.go_on(wide, [0.5] * 20)
