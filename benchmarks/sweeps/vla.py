@@ -65,7 +65,9 @@ def vla(seeds: Sequence[int]) -> Rounds:
     cells = [(WIDTH, episodes, STEPS) for episodes in (25, 50, 100, 200, 400, 1000, 2000, 5000)]
     cells += [(width, 2000, STEPS) for width in (4, 8, 12, 16, 24, 32, 64)]
     cells += [(width, episodes, STEPS) for width in (8, 32) for episodes in (100, 400, 1000, 5000)]
-    cells += [(WIDTH, 5000, 1500), (WIDTH, 1000, 4500), (WIDTH, 5000, 4500)]
+    cells += [(width, episodes, 1500) for width in (8, WIDTH, 32) for episodes in (1000, 5000)]
+    cells += [(width, 5000, 250) for width in (8, WIDTH, 32)]
+    cells += [(WIDTH, 1000, 250), (WIDTH, 1000, 4500), (WIDTH, 5000, 4500)]
     yield [
         job(CloneConfig(policy=PolicyConfig.family(width), sources=(source,), steps=steps, seed=seed))
         for width, episodes, steps in dict.fromkeys(cells)
