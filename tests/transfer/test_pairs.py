@@ -285,7 +285,7 @@ MRPC = """\ufeffQuality\t#1 ID\t#2 ID\t#1 String\t#2 String
 def test_the_paraphrase_corpus_as_it_is_published(tmp_path, file):
     """Tabs, a byte-order mark, its own column names, quotation marks that close nowhere, and a sentence "NA"."""
     (tmp_path / file).write_text(MRPC, encoding="utf-8")
-    (tmp_path / "train_old.tsv").write_text("another file of the same beginning")
+    (tmp_path / "train_old.tsv").write_text(MRPC, encoding="utf-8")
     (tmp_path / f"._{file}").write_bytes(b"\x00\x05")
     found = pairs.load_pairs(str(tmp_path))
     assert found["sentence1"][:] == ['" The plan is good , he said .', "NA"] and found["label"][:] == [1, 0]
