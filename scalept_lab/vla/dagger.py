@@ -56,7 +56,8 @@ def collect(
     """
     rows: list[Row] = []
     for seed in seeds:
-        seen, taken, done = worlds.reset(env, seed), [], False
+        seen, done = worlds.reset(env, seed), False
+        taken: list[int] = []
         says = worlds.expert(env)
         while not done and len(taken) < cap:
             label = says(taken[-1] if taken else None)
@@ -92,7 +93,8 @@ def examples(rows: Sequence[Row], source: Source, policy: PolicyConfig, device: 
         np.array([recent(row.taken, policy.history) for row in rows], np.uint8).reshape(len(rows), -1),
     )
     labels = torch.tensor([[row.label] for row in rows], device=device)
-    return Feed(source, tuple(torch.from_numpy(array).to(device) for array in arrays), labels)
+    images, missions_SxM, histories = (torch.from_numpy(array).to(device) for array in arrays)
+    return Feed(source, (images, missions_SxM, histories), labels)
 
 
 def joined(old: Feed, new: Feed) -> Feed:
@@ -103,7 +105,7 @@ def joined(old: Feed, new: Feed) -> Feed:
         if a is old.inputs[1]:
             a, b = (torch.nn.functional.pad(part, (0, words - part.shape[1])) for part in (a, b))
         both.append(torch.cat([a, b]))
-    return replace(old, inputs=tuple(both[:3]), targets=both[3])
+    return replace(old, inputs=(both[0], both[1], both[2]), targets=both[3])
 
 
 def dagger(config: DaggerConfig) -> tuple[Policy, RunRecord]:

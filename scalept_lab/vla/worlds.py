@@ -122,7 +122,8 @@ def demonstrate(level: str, seed: int, env: Any = None) -> Episode:
     """
     env = env or make(level)
     seen = reset(env, seed)
-    images, directions, actions, over, reward = [], [], [], False, 0.0
+    images, directions, over, reward = [], [], False, 0.0
+    actions: list[int] = []
     says = expert(
         env, f"{level}: expected a level that the bot can carry out, but with seed {seed} it gives up"
     )
@@ -159,7 +160,11 @@ def expert(env: Any, complaint: str = GIVES_UP) -> Callable[[int | None], int]:
             raise InputError(f"{complaint} ({reason}); take another level") from None
 
     bot = asked(lambda: BabyAIBot(env))
-    return lambda taken=None: int(asked(lambda: bot.replan(taken)))
+
+    def says(taken: int | None = None) -> int:
+        return int(asked(lambda: bot.replan(taken)))
+
+    return says
 
 
 def encode(mission: str, length: int | None = None) -> np.ndarray:
