@@ -241,6 +241,7 @@ _GRID_DIAGNOSES, _GRID_SLIPS = slips(
      "them to the even number."),
 )  # fmt: skip
 
+# Several slips, one result: what any of them gives is what rounding to nearest gives.
 _NOTHING = (
     "the later columns make up for nothing: this is rounding to nearest. Either nothing is subtracted from them, or "
     "the rule is given "
@@ -251,10 +252,6 @@ _NOTHING = (
 _COLUMN_DIAGNOSES, _COLUMN_SLIPS = slips(
     compensated,
     ("        W[:, j + 1 :] -= torch.outer(error, U[j, j + 1 :])\n", "", "nothing is subtracted", _NOTHING),
-    (", upper=True)", ")", "lower triangle", _NOTHING),
-    ("rule(W, j)", "rule(weight.double(), j)", "matrix of the start", _NOTHING),
-    ("made[:, j] = rule(W, j)", "W[:, j] = made[:, j] = rule(W, j)", "was overwritten", _NOTHING),
-    ("error, U[j, j + 1 :]", "error, U[j + 1 :, j]", "nothing is subtracted", _NOTHING),
     ("W[:, j + 1 :] -=", "W[:, j + 1 :] +=", "the sign", "the sign: the correction is subtracted from the later columns."),
     ("torch.linalg.cholesky(torch.linalg.inv(H), upper=True)", "torch.linalg.cholesky(H, upper=True)", "of the inverse",
      "this is the factor of H; GPTQ's is the factor of the inverse of H."),
