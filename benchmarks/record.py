@@ -143,6 +143,8 @@ def table(records: Sequence[RunRecord], metrics: Sequence[str] = ()) -> str:
         name: [run.metrics.get(name) for run in records] for name in metrics
     }
     names = [name for name in varied(rows) if not name.endswith("seed")]
+    if not names:  # one setting
+        rows, names = [row | {"setting": "one"} for row in rows], ["setting"]
     groups = pd.DataFrame(rows, columns=names).assign(**found).groupby(names, sort=False, dropna=False)
     means = groups.agg({name: "std" if name == "sd" else "mean" for name in found}).round(4)
     return means.assign(runs=groups.size()).reset_index().to_string(index=False, na_rep="")

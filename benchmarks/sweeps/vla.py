@@ -140,6 +140,27 @@ def constant(weights: dict[str, float]) -> Mixture:
 
 
 @sweep(
+    "BabyAI policies: a task of four parts with four times the steps and three times the demonstrations",
+    minutes=8, metrics=("accuracy", "success"),
+)  # fmt: skip
+def vla_ladder(seeds: Sequence[int]) -> Rounds:
+    """Two arms of `stages` again, where steps and demonstrations are no longer few."""
+    yield [job for seed in seeds for job in ladder(seed)]
+
+
+def ladder(seed: int) -> Iterator[Job]:
+    point, easy, target = f"point {MULTI}", f"act {EASY}", f"act {MULTI}"
+    steps = 4 * STEPS
+    arms: dict[str, Schedule | None] = {
+        "target alone": None,
+        "mixture": constant({point: 0.2, easy: 0.2, target: 0.6}),
+    }
+    sources = Source(level=MULTI, task="point"), Source(level=EASY), Source(level=MULTI, episodes=3000)
+    config = staged(seed, *sources, steps=steps)
+    yield from (job(config, schedule, "ladder", arm) for arm, schedule in arms.items())
+
+
+@sweep(
     "BabyAI policies: DAgger beside as many labels of the bot's own states",
     minutes=5, seeds=range(5), metrics=("success", "loops", "success drawn", "loops drawn"),
 )  # fmt: skip
@@ -174,3 +195,32 @@ def acted(policy: Policy) -> dict[str, float]:
         found = rollout(act, LEVEL, WORLDS // 2, history=shape.history, words=shape.mission)
         metrics |= {f"success{how}": found.rate.mean, f"loops{how}": float(loops(found).mean())}
     return metrics
+
+
+@sweep(
+    "BabyAI policies: four actions of one look, of which one, two or four are carried out",
+    minutes=3, metrics=("success 1", "success 2", "success 4"),
+)  # fmt: skip
+def vla_chunks(seeds: Sequence[int]) -> Rounds:
+    """Three times the usual steps, as four actions are learned later than one; `success k`: with k actions carried out.
+
+    The arm with one action is in the sweep `vla`: width 16, 1,000 demonstrations, 1,500 steps.
+    """
+    yield [chunked(seed) for seed in seeds]
+
+
+def chunked(seed: int) -> Job:
+    source = Source(level=LEVEL, episodes=1000, first=seed * APART)
+    policy = PolicyConfig.family(WIDTH, chunk=4)
+    config = CloneConfig(policy=policy, sources=(source,), steps=3 * STEPS, seed=seed)
+    return Job(config.described(), partial(ahead, config), partial(shown, config))
+
+
+def ahead(config: CloneConfig) -> RunRecord:
+    policy, record = clone(config)
+    shape, metrics = policy.config, {}
+    for k in (1, 2, 4):
+        act = actor(policy, ahead=k)
+        found = rollout(act, LEVEL, WORLDS, history=shape.history, words=shape.mission)
+        metrics |= {f"success {k}": found.rate.mean, f"loops {k}": float(loops(found).mean())}
+    return record.model_copy(update={"metrics": record.metrics | metrics})

@@ -451,7 +451,7 @@ class _Unpickler(pickle._Unpickler):  # the one in Python, whose steps can be re
             raise pickle.UnpicklingError(f"it changes {shown(self.stack[-2])}, which it has not made")  # type: ignore[attr-defined]
         super().load_build()  # type: ignore[misc]
 
-    dispatch: ClassVar = {**pickle._Unpickler.dispatch, pickle.BUILD[0]: load_build}  # type: ignore[attr-defined]
+    dispatch: ClassVar[dict[int, Any]] = {**pickle._Unpickler.dispatch, pickle.BUILD[0]: load_build}
 
 
 class ShardReader(dcp.FileSystemReader):

@@ -226,7 +226,7 @@ def plot_seeds(
         for row, (name, values) in enumerate(reversed(list(found.items()))):
             if len(values) < 2:
                 raise InputError(f"{name}: expected two or more seeds, got {len(values)}")
-            around = paired(values, np.zeros(len(values)))
+            around = paired(values, [0.0] * len(values))
             low, high = max(0.0, around.low), min(1.0, around.high)  # shares
             color = COLORS[row % len(COLORS)]
             ax.plot(values, np.full(len(values), row + 0.16), ".", color=color, markersize=6, alpha=0.7)
