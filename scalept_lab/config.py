@@ -212,6 +212,11 @@ class TrainConfig(Frozen):
     delayed: Delayed | None = None
     live: Live | None = None
 
+    @model_serializer(mode="wrap")
+    def _plain_as_before(self, handler: Any) -> dict[str, Any]:
+        """Without `live` where it is not set, as configs were written, also inside others, before there was one."""
+        return {key: value for key, value in handler(self).items() if key != "live" or value is not None}
+
     @model_validator(mode="after")
     def _parts_of_a_batch(self) -> TrainConfig:
         if self.accumulate > self.batch:

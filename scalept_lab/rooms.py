@@ -16,8 +16,12 @@ def shown(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """`__getattr__`, `__dir__` and `__all__` of `package`: its modules by name, and the names that each one gives.
 
-    homes: module -> names, separated by blanks (none: the module is reached by its own name alone).
+    homes: module -> names, separated by blanks (none: the module is reached by its own name alone). Raises: ImportError for
+    a name that two modules give: the later one would take the place of the other.
     """
+    names = [name for names in homes.values() for name in names.split()]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ImportError(f"{package}: two modules give {', '.join(sorted(twice))}; rename one")
     home = {name: module for module, names in homes.items() for name in names.split()}
     known = sorted({*home, *(module for module in homes if "." not in module)})
 

@@ -12,6 +12,7 @@ import sys
 import pytest
 
 import scalept_lab as sl
+from scalept_lab.rooms import shown
 
 LIGHT = ("costs", "laws", "plots", "course")
 
@@ -46,14 +47,19 @@ def test_light_rooms_load_no_torch():
     assert in_fresh_python(code).strip() == "False"
 
 
+def test_two_modules_of_a_room_cannot_give_one_name():
+    with pytest.raises(ImportError, match="two modules give plot_heads; rename one"):
+        shown("scalept_lab.plots", {"heads": "plot_heads", "transfer": "plot_scores plot_heads"})
+
+
 @pytest.mark.parametrize("room", [None, *sl.ROOMS])
 def test_a_room_shows_what_it_says(room):
     """Each name is there, and none has the name of a module, which would take its place as soon as it is imported."""
     package = getattr(sl, room) if room else sl
     modules = {module.name for module in pkgutil.iter_modules(package.__path__)}
     for name in package.__all__:
-        shown = getattr(package, name)
-        assert (name in modules) == hasattr(shown, "__spec__"), f"{package.__name__}.{name}"
+        found = getattr(package, name)
+        assert (name in modules) == hasattr(found, "__spec__"), f"{package.__name__}.{name}"
     if room not in (None, "course"):
         assert modules <= set(package.__all__), "a room shows all its modules"
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):

@@ -25,7 +25,6 @@ each = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
 LINES = {"00": 25}  # that a learner writes in a notebook, at least; 60 in the others
 
 
-
 @cache
 def cells(path: Path) -> list[dict[str, Any]]:
     found = json.loads(path.read_text(encoding="utf-8"))["cells"]

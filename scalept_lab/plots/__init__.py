@@ -22,6 +22,6 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "style": "log_axis power_of_ten show",
     "training": "plot_descent plot_goodput plot_interrupted plot_left_out plot_noise_scale plot_schedules "
         "plot_tradeoff",
-    "transfer": "plot_attention plot_disturbed plot_events plot_forgetting plot_heads plot_reliability plot_scores",
+    "transfer": "plot_attention plot_attention_heads plot_disturbed plot_events plot_forgetting plot_reliability plot_scores",
     "vla": "plot_episode plot_gaze plot_runs plot_seeds plot_side_by_side plot_success",
 })  # fmt: skip

@@ -98,7 +98,7 @@ def plot_attention(tokens: Sequence[str], weights_LxL: np.ndarray, title: str = 
     return fig
 
 
-def plot_heads(
+def plot_attention_heads(
     ratio_PxBxH: np.ndarray, chance_PxBxH: np.ndarray, title: str = "", ylabel: str = "weight on the same word / even attention"
 ) -> Figure:  # fmt: skip
     """By head, the mean weight on the same word over even attention, beside that on words drawn at random, with 95 % intervals.

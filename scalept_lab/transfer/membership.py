@@ -176,6 +176,6 @@ def described(start: Start, negatives: str, pairs: int, epochs: int, seed: int) 
     """What the record of `attacked` says of the run: its config, whose `config.run_id` is its name."""
     plan = FineTuning(epochs=epochs, least_steps=1, seed=seed)
     return {
-        "kind": "membership", "start": asdict(start), "negatives": negatives, "pairs": pairs, "tests": TESTS,
+        "kind": "membership", "start": start.told, "negatives": negatives, "pairs": pairs, "tests": TESTS,
         "plan": asdict(plan),
     }  # fmt: skip

@@ -53,14 +53,14 @@ def test_attention_shows_the_second_segment_in_units_of_even_attention():
 
 def test_heads_beside_chance():
     ratio, chance = np.array([[[1.0, 4.0]], [[3.0, 6.0]]]), np.array([[[0.5, 1.0]], [[1.5, 1.0]]])
-    ax = main_axes(transfer.plot_heads(ratio, chance))
+    ax = main_axes(transfer.plot_attention_heads(ratio, chance))
     heights = [
         [bar.get_height() for bar in bars.patches] for bars in ax.containers if hasattr(bars, "patches")
     ]
     assert heights == [[2, 5], [1, 1]]
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["block 1\nhead 1", "block 1\nhead 2"]
-    one_line(lambda: transfer.plot_heads(ratio, chance[:1]), "ratio, chance: expected")
-    one_line(lambda: transfer.plot_heads(ratio[:1], chance[:1]), "ratio, chance: expected")
+    one_line(lambda: transfer.plot_attention_heads(ratio, chance[:1]), "ratio, chance: expected")
+    one_line(lambda: transfer.plot_attention_heads(ratio[:1], chance[:1]), "ratio, chance: expected")
 
 
 def test_reliability_by_hand():
