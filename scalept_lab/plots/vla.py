@@ -221,7 +221,9 @@ def plot_seeds(
 
     `arms`: quantity -> arm -> a value for each seed, two or more. Raises: InputError for fewer values.
     """
-    fig, axes = look.canvas(1, len(arms), size=(2.4 + 3.1 * len(arms), 2.9), squeeze=False, sharey=True)
+    fig, axes = look.canvas(
+        1, len(arms), size=(max(7.2, 2.4 + 3.1 * len(arms)), 2.9), squeeze=False, sharey=True
+    )
     for ax, (quantity, found) in zip(axes[0], arms.items(), strict=True):
         for row, (name, values) in enumerate(reversed(list(found.items()))):
             if len(values) < 2:
