@@ -21,7 +21,7 @@ from scalept_lab.model.transformer import Transformer, device_of
 from scalept_lab.parallel import ring
 from scalept_lab.train import curriculum, delayed, growth, live, loop, questions, step, stepwise, timing
 from scalept_lab.transfer import bert, finetuning, heads, lora, membership
-from scalept_lab.vla import cloning, dagger
+from scalept_lab.vla import cloning, dagger, rollouts
 from scalept_lab.vla import heads as action_heads
 from scalept_lab.vla import model as policy_model
 
@@ -201,7 +201,9 @@ def cloned() -> None:
     assert policy.query.device.type == WHERE and record.provenance["device"] == WHERE
     cloning.score(policy, record, episodes=4, cap=3)
     cloning.act_in(policy, LEVEL, 2, cap=2)
-    policy_model.attention(policy, np.zeros((7, 7, 3), np.uint8), "go to the red ball")
+    view, mission = np.zeros((7, 7, 3), np.uint8), "go to the red ball"
+    policy_model.attention(policy, view, mission)
+    assert len(rollouts.decider(policy)(view, mission, [])) == policy.config.chunk
     asking = dagger.DaggerConfig(policy=POLICY, sources=sources[-1:], steps=4, batch=8, rounds=(2,), labels=6)
     assert dagger.dagger(asking)[1].provenance["device"] == WHERE
 
