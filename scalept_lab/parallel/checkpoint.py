@@ -51,6 +51,14 @@ from scalept_lab.runs import write_atomically
 
 KEEP = 2
 MANIFEST = "checkpoint.json"
+PARTS = {
+    "step",
+    "config_id",
+    "tensor",
+    "extra",
+    "random",
+    "files",
+}  # of the manifest, which no reader does without
 _STEP = re.compile(r"step-\d{8,}")
 
 
@@ -356,6 +364,8 @@ def _manifest(path: Path) -> dict[str, Any]:
     found = outside.json_object(file, "what was written with a checkpoint", most=10**8)
     if found.pop("sha256", None) != _digest(found):
         raise InputError(f"{file}: damaged, its content is not what was saved")
+    if not found.keys() >= PARTS or not isinstance(found["step"], int):
+        raise InputError(f"{file}: expected {', '.join(sorted(PARTS))}, got {shown(sorted(found))}")
     if path.name != _name(found["step"]):
         raise InputError(f"{file}: of step {found['step']}, in the folder of {path.name}")
     return found

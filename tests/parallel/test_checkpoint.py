@@ -291,6 +291,13 @@ def test_a_manifest_that_says_another_step_or_stands_elsewhere_is_refused(saved)
     refused(saved, "of step 8, in the folder of step-00000020")
 
 
+@pytest.mark.parametrize("content", [{}, {"step": 20}])
+def test_a_manifest_without_its_parts_is_refused(saved, content):
+    """By somebody who has written the right checksum."""
+    (saved / "checkpoint.json").write_text(json.dumps({**content, "sha256": checkpoint._digest(content)}))
+    refused(saved, r"checkpoint\.json: expected config_id, extra, files")
+
+
 def test_a_damaged_one_is_told_and_the_one_before_is_used(saved, capsys):
     assert checkpoint.newest_whole(saved.parent) == saved and capsys.readouterr().err == ""
     (saved / "__0_0.distcp").write_bytes(b"half")
