@@ -5,6 +5,7 @@ from scalept_lab.rooms import shown
 __getattr__, __dir__, __all__ = shown(__name__, {
     "corpora": "prepare Prepared",
     "sources": "collect collect_from mix",
+    "local": "",
     "clean": "",
     "documents": "",
     "duplicates": "near_duplicates",

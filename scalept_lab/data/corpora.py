@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from scalept_lab import folders
-from scalept_lab.data import sources, tokens, wheels
+from scalept_lab.data import local, tokens, wheels
 from scalept_lab.data.cards import data_card, describe
 from scalept_lab.data.documents import CORPORA, HELDOUT, documents, split
 from scalept_lab.errors import InputError
@@ -139,8 +139,8 @@ def _key(name: str, tokenizer: str) -> str:
             import platform
 
             facts.append(platform.python_version())
-    elif name.partition("/")[0] != "language" and sources.is_path(name):
-        files = sources.local_files(name)
+    elif name.partition("/")[0] != "language" and local.is_path(name):
+        files = local.local_files(name)
         facts += [[str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in files]
         label = Path(name).stem
     else:

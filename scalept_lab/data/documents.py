@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from scalept_lab.data import sources, tokens
+from scalept_lab.data import local, sources, tokens
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +67,7 @@ def documents(
         rules = clean.CODE_RULES
     else:
         table = sources.collect_from(name)
-        origin = "local files" if sources.is_path(name) else "hub"
+        origin = "local files" if local.is_path(name) else "hub"
         code = origin == "local files" and all(p.partition("#")[0].endswith(".py") for p in table["path"])
         rules = clean.CODE_RULES if code else clean.PROSE_RULES
     return *clean.clean(table, rules=rules, progress=progress), origin

@@ -13,10 +13,12 @@ import warnings
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scalept_lab.data import local
+from scalept_lab.data.local import decode, is_path
 from scalept_lab.data.tokens import utf8
 from scalept_lab.data.wheels import SOURCES, Files, source_files, stdlib_files
 from scalept_lab.errors import InputError
@@ -77,30 +79,24 @@ def collect_from(
     ``text``, else to all string columns joined by line breaks. Raises InputError when the path is missing
     or empty, or the hub cannot be reached.
     """
-    rows: list[Row] = []
-    calls: list[dict[str, Any]]
     if is_path(name):
-        package, trouble = Path(os.path.expanduser(name)).name, "cannot be read as a dataset of documents"
-        rows += _of_texts(text_pieces(name), package, "as given")
-        loaders = [(TABLES.get(file.suffix.lower()), str(file)) for file in local_files(name)]
-        calls = [{"path": loader, "data_files": {split: file}} for loader, file in loaders if loader]
-    elif hub_reachable():
-        package, trouble = (
-            name,
-            "the hub dataset cannot be loaded, check the name and the network; " + _OFFLINE,
-        )
-        dataset, _, config = name.partition(":")
-        calls = [{"path": dataset, "name": config or None}]
-    else:
+        package = Path(os.path.expanduser(name)).name
+        found = local.documents(name, text_column, max_bytes, split)
+        return table((text, package, _module(path), path, "as given") for path, text in found)
+    if not hub_reachable():
         raise InputError(
             f"{name}: not a built-in corpus, not a file, and the hub cannot be reached; {_OFFLINE}"
         )
+    rows: list[Row] = []
     read = 0
-    for identity, text in stream(name, calls, split, text_column, trouble):
-        rows.append((text, package, "", f"{package}#{identity}", "see the dataset card"))
-        read += len(utf8(text))
+    for identity, text in _of_the_hub(name, split, text_column):
         if read >= max_bytes:
+            warnings.warn(
+                f"{name}: left out: what lies behind the {max_bytes / 1e6:g} MB that are read", stacklevel=2
+            )
             break
+        rows.append((text, name, "", f"{name}#{identity}", "see the dataset card"))
+        read += len(utf8(text))
     if not any(text.strip() for text, *_ in rows):
         raise InputError(f"{name}: empty; expected at least one document with text")
     return table(rows)
@@ -130,71 +126,6 @@ def _module(path: str) -> str:
     return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
 
 
-TEXTS = (".txt", ".md", ".py", ".rst", ".tex")
-TABLES = {".jsonl": "json", ".json": "json", ".parquet": "parquet"}  # file ending -> loader
-# Characters: a long text file is cut into pieces of about this size, so that both sides of a split get some.
-PIECE = 8192
-
-
-def is_path(name: str) -> bool:
-    """Whether a corpus name means a local path: ``./x``, ``../x``, ``/x``, ``~/x``, a known file ending, or
-    something that exists."""
-    return (
-        name.startswith(("./", "../", "/", "~", ".\\"))
-        or os.path.isabs(name)
-        or Path(name).exists()
-        or Path(name).suffix.lower() in (*TEXTS, *TABLES)
-    )
-
-
-def local_files(path: str | os.PathLike[str]) -> list[Path]:
-    """The readable files of a path, sorted. Raises InputError when there is no such path or nothing to read
-    in it."""
-    root, known = Path(os.path.expanduser(path)), (*TEXTS, *TABLES)
-    if not root.exists():
-        raise InputError(
-            f"{path}: no such file or folder; give a text, .jsonl or .parquet file, or a folder of them"
-        )
-    found = [root] if root.is_file() else [p for p in sorted(root.rglob("*")) if p.suffix.lower() in known]
-    files = [p for p in found if p.is_file() and p.stat().st_size > 0]
-    if not files:
-        raise InputError(f"{path}: empty; expected text in {', '.join(known)} files")
-    return files
-
-
-def cut(text: str, size: int = PIECE) -> list[str]:
-    """Cut at the last blank line (else line end, else blank) before every ``size`` characters.
-    ``"".join(cut(t)) == t``."""
-    pieces, start = [], 0
-    while len(text) - start > size:
-        window = text[start : start + size]
-        at = next((i + len(s) for s in ("\n\n", "\n", " ") if (i := window.rfind(s)) > size // 4), size)
-        pieces.append(text[start : start + at])
-        start += at
-    if start < len(text):
-        pieces.append(text[start:])
-    return pieces
-
-
-def decode(data: bytes) -> str:
-    """The text of a file, with line ends as Python writes them. A byte that is not UTF-8 becomes U+FFFD,
-    which the cleaning step looks for and counts."""
-    return data.decode("utf-8", errors="replace").replace("\r\n", "\n")
-
-
-def text_pieces(path: str | os.PathLike[str]) -> list[tuple[str, str]]:
-    """(path, text) of the text files of a path, long ones cut into ``path#00000``, ``path#00001``, …"""
-    root = Path(os.path.expanduser(path))
-    found: list[tuple[str, str]] = []
-    for file in local_files(path):
-        if file.suffix.lower() not in TABLES:
-            name = file.name if root.is_file() else file.relative_to(root).as_posix()
-            pieces = cut(decode(file.read_bytes()))
-            names = [name] if len(pieces) == 1 else [f"{name}#{i:05d}" for i in range(len(pieces))]
-            found += zip(names, pieces, strict=True)
-    return found
-
-
 def hub_reachable(timeout: float = 5) -> bool:
     """One request through the user's proxy settings: the hub's own client would retry for half a minute
     first."""
@@ -211,34 +142,26 @@ def hub_reachable(timeout: float = 5) -> bool:
     return True
 
 
-def stream(
-    name: str, calls: Iterable[dict[str, Any]], split: str, text_column: str | None, trouble: str
-) -> Iterator[tuple[str, str]]:
-    """(identity, text) of every row of some ``load_dataset`` calls, each given by its keywords.
-
-    Raises InputError when the rows lack ``text_column``, and with ``trouble`` when they cannot be loaded.
-    """
+def _of_the_hub(name: str, split: str, text_column: str | None) -> Iterator[tuple[str, str]]:
+    """(identity, text) of the rows that have a text."""
     import datasets
 
+    dataset, _, config = name.partition(":")
     try:
-        for number, call in enumerate(calls):
-            for index, row in enumerate(datasets.load_dataset(split=split, streaming=True, **call)):
-                yield f"{number:03d}-{index:08d}", _text_of(row, name, text_column)
+        for index, row in enumerate(
+            datasets.load_dataset(dataset, config or None, split=split, streaming=True)
+        ):
+            text = local.text_of(row, f"{name}: row {index:,}", text_column)
+            if text is not None:
+                yield f"000-{index:08d}", text
     except InputError:
         raise
     # the loaders raise unrelated types for: not there, not reachable, not parseable
     except Exception as error:
         reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise InputError(f"{name}: {trouble} ({reason})") from error
-
-
-def _text_of(row: dict[str, Any], name: str, column: str | None) -> str:
-    if column is None:
-        text = row.get("text")
-        return text if isinstance(text, str) else "\n".join(v for v in row.values() if isinstance(v, str))
-    if not isinstance(row.get(column), str):
-        raise InputError(f"{name}: no text column {column!r}; the columns are {', '.join(map(str, row))}")
-    return row[column]
+        raise InputError(
+            f"{name}: the hub dataset cannot be loaded, check the name and the network; {_OFFLINE} ({reason})"
+        ) from error
 
 
 def mix(

@@ -11,7 +11,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from scalept_lab.data.sources import hub_reachable, is_path
+from scalept_lab.data.local import is_path
+from scalept_lab.data.sources import hub_reachable
 from scalept_lab.errors import InputError
 from scalept_lab.transfer.bert import check_vocabulary, quiet
 

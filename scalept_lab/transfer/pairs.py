@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from scalept_lab.data.sources import TABLES, hub_reachable, is_path
+from scalept_lab.data.local import TABLES, is_path
+from scalept_lab.data.sources import hub_reachable
 from scalept_lab.errors import InputError
 from scalept_lab.folders import writing
 

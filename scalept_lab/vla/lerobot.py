@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scalept_lab.checks import one_of, whole
-from scalept_lab.data.sources import hub_reachable, is_path
+from scalept_lab.data.local import is_path
+from scalept_lab.data.sources import hub_reachable
 from scalept_lab.errors import InputError
 from scalept_lab.folders import writing
 from scalept_lab.vla import worlds
