@@ -276,7 +276,8 @@ def _drop_near_copies(
     return documents[kept]
 
 
-# name, pattern, replacement, and a literal that must be in the text for the pattern to be worth running
+# Name, pattern, replacement, and a literal that must be in the text for the pattern to be worth running. What is looked for is
+# written in ASCII, so a word of another script may stand right beside it: re.A makes a boundary there.
 _REDACTIONS: tuple[tuple[str, re.Pattern[str], str, re.Pattern[str]], ...] = (
     (
         "private_key",
@@ -286,7 +287,9 @@ _REDACTIONS: tuple[tuple[str, re.Pattern[str], str, re.Pattern[str]], ...] = (
     ),
     (
         "email",
-        re.compile(r"(?<![\w.%+-])[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,4}[A-Za-z]{2,12}\b"),
+        re.compile(
+            r"(?<![\w.%+-])[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,4}[A-Za-z]{2,12}\b", re.A
+        ),
         "<EMAIL>",
         re.compile(r"\w@\w"),
     ),
@@ -294,7 +297,8 @@ _REDACTIONS: tuple[tuple[str, re.Pattern[str], str, re.Pattern[str]], ...] = (
         "access_token",
         re.compile(
             r"\b(?:AKIA[0-9A-Z]{16}|gh[opsu]_[A-Za-z0-9]{36}|github_pat_\w{40,}|hf_[A-Za-z0-9]{30,}|sk-[A-Za-z0-9_-]{20,}"
-            r"|xox[abprs]-[A-Za-z0-9-]{10,}|AIza[\w-]{35}|glpat-[\w-]{20}|eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,})"
+            r"|xox[abprs]-[A-Za-z0-9-]{10,}|AIza[\w-]{35}|glpat-[\w-]{20}|eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,})",
+            re.A,
         ),
         "<SECRET>",
         re.compile("AKIA|gh[opsu]_|github_pat_|hf_|sk-|xox|AIza|glpat-|eyJ"),
@@ -310,7 +314,7 @@ _REDACTIONS: tuple[tuple[str, re.Pattern[str], str, re.Pattern[str]], ...] = (
     ),
     (
         "long_hex",
-        re.compile(r"\b(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{40,}\b"),
+        re.compile(r"\b(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{40,}\b", re.A),
         "<HEX>",
         re.compile("[0-9a-f]{40}"),
     ),

@@ -7,6 +7,7 @@ neither ``datasets`` nor ``torch``, so that a hundred short runs pay for the cor
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -20,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from scalept_lab import folders
+from scalept_lab import folders, outside
+from scalept_lab.checks import whole
 from scalept_lab.data import local, tokens, wheels
 from scalept_lab.data.cards import data_card, describe
 from scalept_lab.data.documents import CORPORA, HELDOUT, documents, split
@@ -150,13 +152,42 @@ def _key(name: str, tokenizer: str) -> str:
     return f"{slug}-{tokenizer}-{digest}"
 
 
-def _load(name: str, folder: Path) -> Prepared | None:
-    try:
-        card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-        train, heldout = (np.load(folder / f"{side}.npy", mmap_mode="r") for side in ("train", "heldout"))
-    except (OSError, ValueError, EOFError):  # not there, or damaged: built again
+def _load(name: str, folder: Path, told: bool = True) -> Prepared | None:
+    """What is kept in a folder, None where it is missing, or damaged, which is `told`: then it is built again."""
+    if not folder.is_dir():
         return None
-    return Prepared(name, train, heldout, card["vocab_size"], card["sha256"], card, folder)
+    try:
+        card = outside.json_object(folder / "card.json", "the card of a corpus")
+        vocab_size, sha256 = whole("vocab_size", card.get("vocab_size")), str(card["sha256"])
+        files = tuple(folder / f"{side}.npy" for side in ("train", "heldout"))
+        states = tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+        train, heldout = (np.load(file, mmap_mode="r") for file in files)
+        if _fingerprint_of(states) != sha256:
+            raise InputError("expected the tokens that its card names, got others")
+    except (OSError, ValueError, EOFError, KeyError, InputError) as error:
+        if told:
+            warnings.warn(
+                f"{name}: the copy in {folder} is damaged ({error}); it is built again", stacklevel=3
+            )
+        return None
+    return Prepared(name, train, heldout, vocab_size, sha256, card, folder)
+
+
+@functools.lru_cache(maxsize=64)
+def _fingerprint_of(states: tuple[tuple[str, int, int], ...]) -> str:
+    """`fingerprint` of two files, asked once for as long as they stay as they are: 24 MB take some hundredths of a second.
+
+    They are read piece by piece: a memory map would leave all of them in memory.
+    """
+    digest = hashlib.sha256()
+    for path, _, _ in states:
+        about = np.load(path, mmap_mode="r")
+        digest.update(f"{about.dtype.newbyteorder('<').str}{len(about)}\0".encode())
+        with open(path, "rb") as file:
+            file.seek(about.offset)
+            while piece := file.read(1 << 20):
+                digest.update(piece)
+    return digest.hexdigest()
 
 
 def _save(folder: Path, streams: Streams, tokenizer: Any, card: dict[str, Any]) -> None:
@@ -169,11 +200,11 @@ def _save(folder: Path, streams: Streams, tokenizer: Any, card: dict[str, Any]) 
         if isinstance(tokenizer, tokens.BPETokenizer):
             tokenizer.save(tmp / "tokenizer.json")
         (tmp / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False), encoding="utf-8")
-        if card["origin"] == "stdlib fallback" or _load(card["name"], folder) is None:
+        if card["origin"] == "stdlib fallback" or _load(card["name"], folder, told=False) is None:
             shutil.rmtree(folder, ignore_errors=True)  # a day old, or damaged
         os.rename(tmp, folder)
     except OSError as error:
-        if _load(card["name"], folder) is None:  # else another process was faster; its files are the same
+        if _load(card["name"], folder, told=False) is None:  # else another process was faster; its files are the same
             with folders.writing(folder):
                 raise error
     finally:

@@ -12,9 +12,16 @@ import numpy as np
 from scalept_lab.data.tokens import utf8
 from scalept_lab.screen import watched
 
-# A word in any script; where words are written without blanks between them, each character is one.
-_CHARACTER = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"[{_CHARACTER}]|[^\W{_CHARACTER}]+")
+# Scripts that are written without blanks between words (Chinese, Japanese, Thai, Lao, Burmese, Khmer), and emoji: there each
+# character is a word.
+_CHARACTER = (
+    r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+    r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2600-\u27bf\U0001f000-\U0001faff"
+)
+# Vowel signs and accents, which Python counts to no word: of Indian scripts all but the full stops, also those
+# of Arabic and Hebrew.
+_MARK = r"\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0963\u0966-\u0dff"
+_WORD = re.compile(rf"[{_CHARACTER}]|(?:[^\W{_CHARACTER}]|[{_MARK}])+")
 _MIX = np.array(
     [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93, 0xFF51AFD7ED558CCD],
     np.uint64,

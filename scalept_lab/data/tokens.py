@@ -50,6 +50,7 @@ class BPETokenizer:
     Token 0 is the separator."""
 
     def __init__(self, inner) -> None:  # a tokenizers.Tokenizer
+        inner.encode_special_tokens = True  # a "<|sep|>" in a text is text, not the end of a document
         self.inner = inner
         self.vocab_size: int = inner.get_vocab_size()
 

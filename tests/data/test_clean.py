@@ -123,6 +123,16 @@ def test_ordinary_code_is_left_alone(text):
     assert clean.redact(text) == (text, {})
 
 
+@pytest.mark.parametrize("before, after", [("联系我", "请注明"), ("メールは", "まで"), ("ติดต่อ", "ครับ"), ("راسلني", "شكرا"), ("लिखें", "पर"), ("👉", "👈")])  # fmt: skip
+def test_secrets_go_between_letters_of_any_script(before, after):
+    for secret, mark in {
+        "user@example.com": "<EMAIL>",
+        "ghp_" + "a1" * 18: "<SECRET>",
+        "0a" * 25: "<HEX>",
+    }.items():
+        assert clean.redact(before + secret + after)[0] == before + mark + after
+
+
 def test_secrets_go_before_copies_are_looked_for():
     """Two texts that differ in an address alone are one text once the addresses are gone."""
     data = corpus_of(*(ORDINARY + f"# written by {name}@example.org\n" for name in ("ada", "grace")))

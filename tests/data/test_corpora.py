@@ -111,11 +111,21 @@ def test_two_processes_may_build_at_once(stories, tmp_path):
     assert len(found) == 1 and len(list(folder.iterdir())) == 1
 
 
-def test_half_written_cache_is_built_again(stories, tmp_path):
-    folder = corpora.prepare(stories, cache=tmp_path / "cache").folder
-    (folder / "heldout.npy").write_bytes(b"")
-    again = corpora.prepare(stories, cache=tmp_path / "cache")
-    assert again.heldout.size > 0
+def test_a_damaged_cache_is_told_and_built_again(stories, tmp_path):
+    """A flipped bit, a file cut short, a card that is none or another's."""
+    before = corpora.prepare(stories, cache=tmp_path / "cache")
+    folder, card = before.folder, before.folder / "card.json"
+    flipped = bytearray((folder / "train.npy").read_bytes())
+    flipped[-7] ^= 4
+    for file, content in (
+        (folder / "train.npy", bytes(flipped)), (folder / "heldout.npy", b""), (card, b"{}"), (card, b"null"), (card, b"[" * 10**5),
+        (card, card.read_bytes().replace(before.sha256[:8].encode(), b"00000000")),
+    ):  # fmt: skip
+        file.write_bytes(content)
+        with pytest.warns(UserWarning, match=r"the copy in .* is damaged .*; it is built again") as told:
+            again = corpora.prepare(stories, cache=tmp_path / "cache")
+        assert len(told) == 1 and again.sha256 == before.sha256
+        assert corpora.fingerprint(again.train, again.heldout) == before.sha256
 
 
 def test_bpe_streams(stories, tmp_path):

@@ -50,6 +50,18 @@ def test_words_are_those_of_any_script():
     assert found[0][2] == pytest.approx(191 / 201)  # 196 runs each; five of them hold the changed character
 
 
+@pytest.mark.parametrize("script, first, other, runs", [
+    ("Thai", "วันนี้อากาศดีมาก", "พรุ่งนี้ฝนจะตกหนัก", 12), ("Hindi", "आज मौसम बहुत अच्छा है।", "कल बारिश होगी और ठंड", 1),
+    ("Japanese", "今日は天気がとても良い", "明日は雨が強く降るよ", 7), ("Arabic", "الطَّقسُ جَميلٌ اليَومَ في المَدينَةِ", "غدا سيهطل المطر بغزارة", 1),
+    ("emoji", "👍🎉🐈🌧🔥🚀", "🌲🌲🐕🍎🎈🧊", 2),
+])  # fmt: skip
+def test_words_of_scripts_with_marks_or_without_blanks(script, first, other, runs):
+    """Runs of five, counted by hand: Hindi and Arabic by words with their signs, the others by characters."""
+    assert len(duplicates.shingles(first)) == runs
+    link = " https://example.org/a/long/path/to/some/page/of/this/site"
+    assert duplicates.near_duplicates([first + link, other + link]) == []
+
+
 def test_near_duplicates_agree_with_all_pairs():
     """The slow twin compares every pair with sets of word tuples, hashing nothing."""
     texts, threshold = variants(), 0.7

@@ -44,6 +44,13 @@ def test_bpe_shortens_and_is_saved_whole(bpe, tmp_path):
         tokens.BPETokenizer.load(tmp_path / "other.json")
 
 
+def test_the_separators_name_in_a_text_is_text(bpe, tmp_path):
+    text = "see the token <|sep|> in docs"
+    bpe.save(tmp_path / "tokenizer.json")
+    for one in (bpe, tokens.BPETokenizer.load(tmp_path / "tokenizer.json")):
+        assert tokens.SEPARATOR not in one.encode(text) and one.decode(one.encode(text)) == text
+
+
 @pytest.mark.parametrize("size", [0, 257, 70_000])
 def test_bpe_size_has_limits(size):
     with pytest.raises(InputError, match="258 to 65536"):
