@@ -204,7 +204,9 @@ def _save(folder: Path, streams: Streams, tokenizer: Any, card: dict[str, Any]) 
             shutil.rmtree(folder, ignore_errors=True)  # a day old, or damaged
         os.rename(tmp, folder)
     except OSError as error:
-        if _load(card["name"], folder, told=False) is None:  # else another process was faster; its files are the same
+        if (
+            _load(card["name"], folder, told=False) is None
+        ):  # else another process was faster; its files are the same
             with folders.writing(folder):
                 raise error
     finally:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scalept_lab import folders, machine
+from scalept_lab import folders, machine, outside
 from scalept_lab.errors import InputError
 from scalept_lab.processes import local_processes
 from scalept_lab.runs import data_folder, write_atomically
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import datasets
 
 BLOCK = 250  # seeds in one file
+STEPS = 1_000_000  # of one file: ten thousand episodes and more
 # Where the seeds of each side begin, so that no world is on two sides. An episode's number is its seed, counted from there.
 TRAINING, VALIDATION, TEST = 0, 10_000_000, 20_000_000
 COLUMNS = ("image", "direction", "mission", "action", "episode", "level", "seed")
@@ -142,31 +143,29 @@ def to_dataset(episodes: Iterable[Episode]) -> datasets.Dataset:
 def read(path: str | os.PathLike[str]) -> datasets.Dataset:
     """Demonstrations from a Parquet file with the columns of `features`.
 
-    Raises: InputError for a file that is missing, damaged, without these columns, or with images of another shape.
+    Raises: InputError for a file that is missing, damaged, too large (`outside.opened`), without these columns, or with images of
+    another shape.
     """
     import datasets
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        table = pq.read_table(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: expected a file of demonstrations, found none") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        reason = str(error).splitlines()[0][:100]
-        raise InputError(
-            f"{path}: expected a whole Parquet file of demonstrations, got one cut short or damaged ({reason}); make it again"
-        ) from None
-    if (missing := [column for column in COLUMNS if column not in table.column_names]) or not len(table):
-        raise InputError(
-            f"{path}: expected at least one step with the columns {', '.join(COLUMNS)}, got {len(table)} steps"
-            + f" without {', '.join(missing)}" * bool(missing)
-        )
-    shape = getattr(table.schema.field("image").type, "shape", None) or _shape_of(table)
-    if tuple(shape or ()) != (VIEW, VIEW, 3):
-        raise InputError(
-            f"{path}: expected images of {VIEW} × {VIEW} × 3 whole numbers, got {' × '.join(map(str, shape or ['?']))}"
-        )
+    with outside.opened(path, "a whole Parquet file of demonstrations", unpacks=True) as file:
+        source = pq.ParquetFile(file)
+        names, steps = source.schema_arrow.names, source.metadata.num_rows
+        if (missing := [column for column in COLUMNS if column not in names]) or not steps:
+            raise InputError(
+                f"expected at least one step with the columns {', '.join(COLUMNS)}, got {steps} steps"
+                + f" without {', '.join(missing)}" * bool(missing)
+            )
+        if steps > STEPS:
+            raise InputError(f"expected at most {STEPS:,} steps, got {steps:,}; give a file with fewer")
+        table = source.read(COLUMNS)
+        shape = getattr(table.schema.field("image").type, "shape", None) or _shape_of(table)
+        if tuple(shape or ()) != (VIEW, VIEW, 3):
+            raise InputError(
+                f"expected images of {VIEW} × {VIEW} × 3 whole numbers, got {' × '.join(map(str, shape or ['?']))}"
+            )
     found = datasets.Dataset(table.select(COLUMNS))
     try:
         return found if found.features == features() else found.cast(features())

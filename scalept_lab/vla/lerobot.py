@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from scalept_lab import outside
 from scalept_lab.checks import one_of, whole
 from scalept_lab.data.local import is_path
 from scalept_lab.data.sources import hub_reachable
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 
 VERSIONS = ("v2.0", "v2.1", "v3.0")
+EXPECTED = "a whole file of a dataset in LeRobot's format"
 
 
 def load(name: str | os.PathLike[str]) -> datasets.Dataset:
@@ -174,41 +176,29 @@ def _known(table: pa.Table) -> pa.Table:
 
 def _json(path: Path) -> list[dict[str, Any]]:
     """The objects of a JSON or JSONL file."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # with or without a byte-order mark
-        found = (
-            [json.loads(line) for line in text.splitlines() if line.strip()]
-            if path.suffix == ".jsonl"
-            else [json.loads(text)]
-        )
-    except FileNotFoundError:
-        raise InputError(
-            f"{path}: expected a dataset in LeRobot's format, which has this file; found none"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: expected JSON, got a damaged file ({str(error)[:80]}); fetch it again"
-        ) from None
-    if not all(isinstance(row, dict) for row in found):
-        raise InputError(f"{path}: expected JSON objects, got {text[:40]!r}")
+    if path.suffix != ".jsonl":
+        return [outside.json_object(path, EXPECTED)]
+    found = []
+    lines = outside.text(path, EXPECTED, most=10**8).splitlines()
+    for number, line in enumerate(lines, 1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise InputError(
+                    f"{path}: expected JSON in line {number}, got a damaged file ({str(error)[:80]}); fetch it again"
+                ) from None
+            if not isinstance(row, dict):
+                raise InputError(f"{path}: expected JSON objects, got {line[:40]!r} in line {number}")
+            found.append(row)
     return found
 
 
 def _parquet(path: Path, columns: list[str] | None = None) -> pa.Table:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        return pq.read_table(path, columns=columns)
-    except FileNotFoundError:
-        raise InputError(
-            f"{path}: expected a dataset in LeRobot's format, which has this file; found none"
-        ) from None
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0][:80]
-        raise InputError(
-            f"{path}: expected a whole Parquet file, got one cut short or damaged ({reason}); fetch it again"
-        ) from None
+    with outside.opened(path, EXPECTED, unpacks=True) as file:
+        return pq.read_table(file, columns=columns)
 
 
 PLACE = "chunk-000/file-000.parquet"  # all episodes in one file, as LeRobot does up to 100 MB: some 150,000 steps of BabyAI

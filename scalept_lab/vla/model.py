@@ -26,6 +26,7 @@ from safetensors.torch import save as packed
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from scalept_lab import outside
 from scalept_lab.config import Frozen, parse
 from scalept_lab.errors import InputError
 from scalept_lab.model.transformer import norm
@@ -33,6 +34,7 @@ from scalept_lab.runs import write_atomically
 from scalept_lab.vla import worlds
 from scalept_lab.vla.worlds import ACTIONS, COLOURS, KINDS, STATES, VIEW, WORDS
 
+POLICY = 10**9  # bytes of a saved one
 SYMBOLS = (len(KINDS), len(COLOURS), len(STATES) + 1)  # values of the three numbers of a cell; a spare state
 
 
@@ -43,17 +45,17 @@ class PolicyConfig(Frozen):
     pixels along one side of a patch. `history`: last actions that it sees. `chunk`: actions that it says at once.
     """
 
-    width: int = Field(24, ge=4)
-    depth: int = Field(2, ge=1)
-    heads: int = Field(3, ge=1)
-    mlp_ratio: int = Field(4, ge=1)
+    width: int = Field(24, ge=4, le=2**16)
+    depth: int = Field(2, ge=1, le=1000)
+    heads: int = Field(3, ge=1, le=2**12)
+    mlp_ratio: int = Field(4, ge=1, le=64)
     view: Literal["symbols", "pixels"] = "symbols"
-    tile: int = Field(8, ge=1)
-    patch: int = Field(1, ge=1)
-    mission: int = Field(24, ge=1)  # words at most
+    tile: int = Field(8, ge=1, le=64)
+    patch: int = Field(1, ge=1, le=2**10)
+    mission: int = Field(24, ge=1, le=10**4)  # words at most
     words: tuple[str, ...] = WORDS
-    history: int = Field(4, ge=0)
-    chunk: int = Field(1, ge=1)
+    history: int = Field(4, ge=0, le=10**4)
+    chunk: int = Field(1, ge=1, le=10**4)
     film: bool = True
 
     @model_validator(mode="after")
@@ -213,34 +215,52 @@ def save(policy: Policy, path: str | Path) -> None:
 
 
 def load(path: str | Path, words: tuple[str, ...] = WORDS) -> Policy:
-    """A saved policy. Raises: InputError if there is none at `path`, or it reads another vocabulary than `words`."""
+    """A saved policy. Nothing is built before its shapes are those that its config asks for.
+
+    Raises: InputError if there is none at `path`, it is larger than a policy is, or it reads another vocabulary than `words`.
+    """
+    with outside.opened(path, "a saved policy", most=POLICY):
+        pass  # a regular file, and no larger
     try:
         with safe_open(path, "pt") as file:
             values = (file.metadata() or {}).get("config")
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
+            if values is None:
+                raise InputError(f"{path}: expected a policy saved by vla.save, got weights without a config")
+            config = _config(path, values)
+            shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  not a dict
+            if config.words != words:
+                raise InputError(
+                    f"{path}: expected a policy for the vocabulary in use ({len(words)} words), got one for "
+                    f"{len(config.words)} other words; load it with its own, or train one anew"
+                )
+            if config.depth > len(shapes) or shapes != _shapes(config):
+                raise InputError(
+                    f"{path}: expected the weights that its config asks for, got others; save it anew"
+                )
+            policy = Policy(config)
+            policy.load_state_dict({name: file.get_tensor(name) for name in shapes})
+            return policy
     except (OSError, SafetensorError):
         raise InputError(f"{path}: expected a saved policy, found none or a damaged one") from None
-    if values is None:
-        raise InputError(f"{path}: expected a policy saved by policyfile.save, got weights without a config")
+    except RuntimeError:  # a kind of number that cannot be copied
+        raise InputError(
+            f"{path}: expected the weights that its config asks for, got others; save it anew"
+        ) from None
+
+
+def _config(path: str | Path, values: str) -> PolicyConfig:
     try:
-        config = PolicyConfig.model_validate_json(values)
+        return PolicyConfig.model_validate_json(values)
     except pydantic.ValidationError as error:
         raise InputError(
             f"{path}: expected the config of a policy, got one with {error.error_count()} faults; save it anew"
         ) from None
-    if config.words != words:
-        raise InputError(
-            f"{path}: expected a policy for the vocabulary in use ({len(words)} words), got one for {len(config.words)} "
-            "other words; load it with its own, or train one anew"
-        )
-    policy = Policy(config)
-    try:
-        policy.load_state_dict(weights)
-    except RuntimeError:
-        raise InputError(
-            f"{path}: expected the weights that its config asks for, got others; save it anew"
-        ) from None
-    return policy
+
+
+def _shapes(config: PolicyConfig) -> dict[str, tuple[int, ...]]:
+    """Of its weights, without making them."""
+    with torch.device("meta"):
+        return {name: tuple(weight.shape) for name, weight in Policy(config).state_dict().items()}
 
 
 @dataclass(frozen=True)

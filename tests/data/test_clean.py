@@ -123,7 +123,17 @@ def test_ordinary_code_is_left_alone(text):
     assert clean.redact(text) == (text, {})
 
 
-@pytest.mark.parametrize("before, after", [("联系我", "请注明"), ("メールは", "まで"), ("ติดต่อ", "ครับ"), ("راسلني", "شكرا"), ("लिखें", "पर"), ("👉", "👈")])  # fmt: skip
+@pytest.mark.parametrize(
+    "before, after",
+    [
+        ("联系我", "请注明"),
+        ("メールは", "まで"),
+        ("ติดต่อ", "ครับ"),
+        ("راسلني", "شكرا"),
+        ("लिखें", "पर"),
+        ("👉", "👈"),
+    ],
+)
 def test_secrets_go_between_letters_of_any_script(before, after):
     for secret, mark in {
         "user@example.com": "<EMAIL>",

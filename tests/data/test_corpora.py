@@ -118,8 +118,8 @@ def test_a_damaged_cache_is_told_and_built_again(stories, tmp_path):
     flipped = bytearray((folder / "train.npy").read_bytes())
     flipped[-7] ^= 4
     for file, content in (
-        (folder / "train.npy", bytes(flipped)), (folder / "heldout.npy", b""), (card, b"{}"), (card, b"null"), (card, b"[" * 10**5),
-        (card, card.read_bytes().replace(before.sha256[:8].encode(), b"00000000")),
+        (folder / "train.npy", bytes(flipped)), (folder / "heldout.npy", b""), (card, b"{}"), (card, b"null"),
+        (card, b"[" * 10**5), (card, card.read_bytes().replace(before.sha256[:8].encode(), b"00000000")),
     ):  # fmt: skip
         file.write_bytes(content)
         with pytest.warns(UserWarning, match=r"the copy in .* is damaged .*; it is built again") as told:

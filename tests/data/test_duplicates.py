@@ -52,7 +52,8 @@ def test_words_are_those_of_any_script():
 
 @pytest.mark.parametrize("script, first, other, runs", [
     ("Thai", "วันนี้อากาศดีมาก", "พรุ่งนี้ฝนจะตกหนัก", 12), ("Hindi", "आज मौसम बहुत अच्छा है।", "कल बारिश होगी और ठंड", 1),
-    ("Japanese", "今日は天気がとても良い", "明日は雨が強く降るよ", 7), ("Arabic", "الطَّقسُ جَميلٌ اليَومَ في المَدينَةِ", "غدا سيهطل المطر بغزارة", 1),
+    ("Japanese", "今日は天気がとても良い", "明日は雨が強く降るよ", 7),
+    ("Arabic", "الطَّقسُ جَميلٌ اليَومَ في المَدينَةِ", "غدا سيهطل المطر بغزارة", 1),
     ("emoji", "👍🎉🐈🌧🔥🚀", "🌲🌲🐕🍎🎈🧊", 2),
 ])  # fmt: skip
 def test_words_of_scripts_with_marks_or_without_blanks(script, first, other, runs):

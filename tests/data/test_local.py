@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import itertools
 import json
 import os
 import warnings
@@ -178,7 +179,7 @@ def test_what_lies_behind_the_budget_is_said(tmp_path):
 def test_no_cut_parts_a_letter_from_its_marks(script, text):
     pieces = local.cut(text)
     assert "".join(pieces) == text and len(pieces) > 2 and max(map(len, pieces)) <= local.PIECE
-    assert not any(local._joined(a[-1], b[0]) for a, b in zip(pieces, pieces[1:], strict=False))
+    assert not any(local._joined(a[-1], b[0]) for a, b in itertools.pairwise(pieces))
     if script == "Chinese":
         assert all(piece.endswith("。") for piece in pieces)
 

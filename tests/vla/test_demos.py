@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from refusals import one_line
 
-from scalept_lab import runs
+from scalept_lab import outside, runs
 from scalept_lab.vla import demos, worlds
 from scalept_lab.vla.demos import Steps
 
@@ -126,13 +126,13 @@ def test_files_that_are_no_demonstrations(tmp_path):
     table = pq.read_table(good)
     bad = tmp_path / "bad.parquet"
 
-    one_line(lambda: demos.read(tmp_path / "none.parquet"), "found none")
+    one_line(lambda: demos.read(tmp_path / "none.parquet"), "found no such file")
     whole = good.read_bytes()
     for kept in (whole[:-1], whole[: len(whole) // 2], whole[:3], b""):
         bad.write_bytes(kept)
-        one_line(lambda: demos.read(bad), "cut short or damaged")
+        one_line(lambda: demos.read(bad), "got another or a damaged one")
     bad.write_text("image,action\n")
-    one_line(lambda: demos.read(bad), "cut short or damaged")
+    one_line(lambda: demos.read(bad), "got another or a damaged one")
 
     pq.write_table(table.drop_columns(["seed", "mission"]), bad)
     one_line(lambda: demos.read(bad), "without mission, seed")
@@ -149,6 +149,22 @@ def test_files_that_are_no_demonstrations(tmp_path):
     words = table.set_column(2, "mission", pa.array(["go to the red ball"] * len(table)))
     pq.write_table(words, bad)
     one_line(lambda: demos.read(bad), "types of demos.features()")
+
+
+def test_a_small_file_that_unpacks_to_gigabytes_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(outside, "MEMORY", 3 * 10**8)
+    table = pq.read_table(SHIPPED / "00000000.parquet")
+    once = pa.DictionaryArray.from_arrays(np.zeros(len(table), np.int32), pa.array(["x" * 2_000_000]))
+    bad = tmp_path / "bad.parquet"
+    pq.write_table(
+        table.set_column(table.column_names.index("level"), "level", once),
+        bad,
+        compression="zstd",
+        store_schema=False,
+    )
+    one_line(lambda: demos.read(bad), bad.name, "unpacks to more than")
+    monkeypatch.setattr(demos, "STEPS", len(table) - 1)
+    one_line(lambda: demos.read(SHIPPED / "00000000.parquet"), f"at most {len(table) - 1:,} steps")
 
 
 def test_plain_lists_of_the_right_shape_are_read(tmp_path):

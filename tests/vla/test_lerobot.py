@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from refusals import one_line
 
+from scalept_lab import outside
 from scalept_lab.vla import demos, lerobot, worlds
 
 TASKS = ["pick up the cube", "open the drawer"]
@@ -84,15 +85,15 @@ def test_the_words_may_stand_in_a_column(tmp_path):
 
 
 def test_a_folder_that_is_none(tmp_path):
-    refused(tmp_path / "nowhere", "info.json", "found none")
-    refused(tmp_path, "info.json", "found none")
+    refused(tmp_path / "nowhere", "info.json", "found no such file")
+    refused(tmp_path, "info.json", "found no such file")
 
 
 def test_damaged_meta(folder):
     meta = folder / "meta"
     version = json.loads((meta / "info.json").read_text())["codebase_version"]
     for text, word in (
-        ('{"codebase_version": ', "expected JSON"), ("[1]", "expected JSON objects"), ("{}", "got None"),
+        ('{"codebase_version": ', "not JSON"), ("[1]", "a JSON object"), ("{}", "got None"),
         ('{"codebase_version": "v1.6"}', "'v1.6'"), ('{"codebase_version": "v9"}', "v2.0, v2.1, v3.0, got 'v9'"),
     ):  # fmt: skip
         (meta / "info.json").write_text(text)
@@ -103,9 +104,23 @@ def test_damaged_meta(folder):
     tasks.write_bytes(whole[: len(whole) // 3])
     refused(folder, tasks.name, "damaged")
     tasks.unlink()
-    refused(folder, tasks.name, "found none")
+    refused(folder, tasks.name, "found no such file")
     tasks.write_bytes(whole)
     lerobot.load(folder)
+
+
+def test_what_unpacks_to_far_more_than_it_holds_is_refused(folder, monkeypatch):
+    """One string of a megabyte, told 4,000 times in a file of a few kilobytes."""
+    monkeypatch.setattr(outside, "MEMORY", 3 * 10**8)
+    file = sorted(folder.glob("data/*/*.parquet"))[0]
+    table = pq.read_table(file)
+    once = pa.DictionaryArray.from_arrays(np.zeros(4000, np.int32), pa.array(["x" * 1_000_000]))
+    bomb = pa.table(
+        {name: table.column(name).take(pa.array([0] * 4000)) for name in table.column_names} | {"note": once}
+    )
+    pq.write_table(bomb, file, compression="zstd", store_schema=False)
+    assert file.stat().st_size < 10**6
+    refused(folder, file.name, "unpacks to more than")
 
 
 def test_lines_that_lack_something(tmp_path):
@@ -121,7 +136,7 @@ def test_episodes_cut_short_or_missing(folder):
     files = sorted(folder.glob("data/*/*.parquet"))
     whole = files[-1].read_bytes()
     files[-1].write_bytes(whole[:-20])
-    refused(folder, files[-1].name, "cut short or damaged")
+    refused(folder, files[-1].name, "got another or a damaged one")
     files[-1].unlink()
     refused(folder, "expected 5 steps of episode 2", "got 0 in data/")
     frames(2).iloc[:3].to_parquet(files[-1], index=False)

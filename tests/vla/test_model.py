@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -226,7 +227,7 @@ def test_what_is_no_policy_is_one_line(tmp_path):
         refused("none or a damaged one")
     path.unlink()
     path.mkdir()
-    refused("none or a damaged one")
+    refused("got a folder")
     path.rmdir()
 
     save_file(policy.state_dict(), path)
@@ -234,8 +235,13 @@ def test_what_is_no_policy_is_one_line(tmp_path):
     for config in ("{}x", '{"width": -3}', '{"wings": 2}', '{"width": 25, "heads": 3}'):
         save_file(policy.state_dict(), path, metadata={"config": config})
         refused("expected the config of a policy")
-    save_file(policy.state_dict(), path, metadata={"config": PolicyConfig.family(16).model_dump_json()})
-    refused("the weights that its config asks for")
+    for name in ("width", "depth", "history", "chunk"):
+        save_file(policy.state_dict(), path, metadata={"config": json.dumps({"heads": 1, name: 2**60})})
+        refused("expected the config of a policy")
+    for asked in ({"width": 16}, {"width": 2**16, "mlp_ratio": 64}, {"depth": 1000}, {"history": 1000}):
+        large = PolicyConfig.model_validate({"width": 8, "heads": 1, **asked})
+        save_file(policy.state_dict(), path, metadata={"config": large.model_dump_json()})
+        refused("the weights that its config asks for")  # before any of them is made
 
 
 def test_a_policy_of_another_vocabulary_is_refused(tmp_path):
