@@ -125,8 +125,9 @@ def notebook(path: str, steps: int | None = None) -> list[str]:
     """Run a notebook's code cells here. Returns a line for each cell in which two devices met, or which failed otherwise.
 
     `steps`: train no run longer than that. Claims then say nothing, and a cell may fail for want of a trained model: only what
-    devices are to blame for is told. The workers of a sweep, which do not know the device, train on the CPU.
+    devices are to blame for is told. A sweep trains on the CPU, since its workers do not know the device.
     """
+    from concurrent.futures import ThreadPoolExecutor
     from contextlib import contextmanager
 
     import nbformat
@@ -137,7 +138,8 @@ def notebook(path: str, steps: int | None = None) -> list[str]:
 
     @contextmanager
     def on_the_cpu(todo: Any) -> Any:
-        with local_processes(2) as pool:
+        # in this process, which knows how long a run may be
+        with ThreadPoolExecutor(1) if steps else local_processes(2) as pool:
             yield lambda config, folder: pool.submit(sweep.train_and_save, config, folder, "cpu")
 
     sweep._lanes = on_the_cpu  # type: ignore[assignment]

@@ -88,7 +88,8 @@ def path() -> Path:
     """
     usual = folders.results() / NAME
     beside = Path("notebooks", "results", NAME)
-    return beside if not usual.exists() and beside.is_file() else usual
+    named = os.environ.get("SCALEPT_RESULTS")
+    return beside if not named and not usual.exists() and beside.is_file() else usual
 
 
 def read(place: Path | None = None) -> Learner:

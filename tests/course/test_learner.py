@@ -133,6 +133,9 @@ def test_the_terminal_above_the_notebooks_finds_their_file(tmp_path, monkeypatch
     assert learner.path() == Path("results", "learner.json")
     (tmp_path / "notebooks" / "results" / "learner.json").touch()
     assert learner.path() == Path("notebooks", "results", "learner.json")
+    monkeypatch.setenv("SCALEPT_RESULTS", "elsewhere")  # who names a place means it
+    assert learner.path() == Path("elsewhere", "learner.json")
+    monkeypatch.delenv("SCALEPT_RESULTS")
     os.makedirs("results")
     Path("results", "learner.json").touch()
     assert learner.path() == Path("results", "learner.json")
