@@ -10,10 +10,13 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 PRECISION = {"float16": 4e-3, "bfloat16": 3e-2, "float32": 2e-5, "complex64": 2e-5}
 """Relative difference that a few operations in this type leave."""
+
+DEEPEST = 8  # lists in lists: a list that holds itself has no end
 
 NUMBER = re.compile(r"[+-]?(\d{1,3}(,\d{3})+(\.\d*)?|\d+(_\d+)*(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
@@ -36,8 +39,9 @@ def typed(text: str) -> str:
 def as_number(value: Any) -> float | None:
     """The value as a float, or None: truth values, words and several numbers are not one number."""
     value = plain(value)
-    while isinstance(value, (list, tuple)) and len(value) == 1:
-        value = plain(value[0])
+    for _ in range(DEEPEST):
+        if isinstance(value, (list, tuple)) and len(value) == 1:
+            value = plain(value[0])
     if isinstance(value, (bool, bytes, list, tuple, Mapping)):
         return None
     if isinstance(value, str):
@@ -53,14 +57,21 @@ def as_number(value: Any) -> float | None:
         return None
 
 
+def parts(value: Any) -> Iterator[Any]:
+    """A value and what it holds, down through its lists and dicts; each once, as one may hold itself."""
+    waiting, seen = [value], set()
+    while waiting:
+        part = waiting.pop()
+        yield part
+        if isinstance(part, (Mapping, list, tuple)) and id(part) not in seen:
+            seen.add(id(part))
+            waiting.extend(part.values() if isinstance(part, Mapping) else part)
+
+
 def precision(value: Any) -> float:
     """The relative tolerance that the value's own type asks for; 0 for Python's numbers and double precision."""
-    kind = str(getattr(value, "dtype", "")).removeprefix("torch.")
-    if isinstance(value, Mapping):
-        return max((precision(part) for part in value.values()), default=0.0)
-    if isinstance(value, (list, tuple)):
-        return max((precision(part) for part in value[:1000]), default=0.0)
-    return PRECISION.get(kind, 0.0)
+    kinds = (str(getattr(part, "dtype", "")).removeprefix("torch.") for part in islice(parts(value), 10_000))
+    return max((PRECISION.get(kind, 0.0) for kind in kinds), default=0.0)
 
 
 def close(left: float, right: float, rel: float, abs: float = 0.0) -> bool:

@@ -24,14 +24,16 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from scalept_lab.checks import one_of
 from scalept_lab.course import learner
-from scalept_lab.course.answers import UNANSWERED, Check, Verdict
+from scalept_lab.course.answers import SECONDS, UNANSWERED, Check, Verdict
 from scalept_lab.course.cards import BAD, GOOD, OPEN, Card, buttons
+from scalept_lab.course.equal import parts
+from scalept_lab.course.guard import guarded
 from scalept_lab.errors import InputError
 
 KINDS = ("compute", "predict", "build", "debug", "design", "read")
@@ -213,8 +215,4 @@ def _card(exercise: Exercise, verdict: Verdict) -> Card:
 
 def _is_blank(answer: Any) -> bool:
     """Whether any part of an answer is still the three dots."""
-    if isinstance(answer, Mapping):
-        answer = tuple(answer.values())
-    if isinstance(answer, (tuple, list)):
-        return any(_is_blank(part) for part in answer)
-    return answer is ...
+    return bool(guarded(lambda: any(part is ... for part in parts(answer)), SECONDS).value)

@@ -18,7 +18,9 @@ from typing import Any
 from scalept_lab import screen
 from scalept_lab.course import learner
 from scalept_lab.course.cards import BAD, GOOD, OPEN, Card
+from scalept_lab.course.answers import SECONDS
 from scalept_lab.course.equal import as_number, plain
+from scalept_lab.course.guard import guarded
 from scalept_lab.course.learner import Guess
 from scalept_lab.errors import InputError
 from scalept_lab.laws.skill import forecast_skill
@@ -50,7 +52,11 @@ def predict(
     if _open(value):
         _stand_in(id, otherwise, "left open")
         return
-    problem, guess = _parsed(value, low, high, options)
+    looked = guarded(lambda: _parsed(value, low, high, options), SECONDS)  # it may be any object
+    problem, guess = looked.value or (
+        f"expected a number or a choice, got what {looked.error}: not kept",
+        None,
+    )
     if guess is None:
         _stand_in(id, otherwise, problem)
         return

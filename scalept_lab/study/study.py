@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from scalept_lab import folders, outside
-from scalept_lab.checks import positive
+from scalept_lab.checks import positive, shown
 from scalept_lab.config import HEAD_DIM, TrainConfig, parse
 from scalept_lab.costs import counts
 from scalept_lab.errors import InputError
@@ -70,12 +70,23 @@ class Estimate:
     __repr__ = __str__
 
 
+def _inside(name: str) -> str:
+    """The name, where it names a folder of the results and no other place. Raises: InputError."""
+    parts = Path(name).parts if isinstance(name, str) else ()
+    if not parts or Path(name).is_absolute() or ".." in parts or not name.isprintable() or len(name) > 100:
+        raise InputError(
+            f"study: expected a name of at most 100 characters such as 'mine', got {shown(name)}; "
+            "another place than the results is named by folder=…"
+        )
+    return name
+
+
 class Study:
     """Plan, predict, train, be scored. `budget_flops` bounds the sweep; the hero's compute is its own, one shot at a time."""
 
     def __init__(self, name: str, budget_flops: float | None = None, folder: str | Path | None = None):
         self.name = name
-        self.folder = Path(folder) if folder is not None else folders.results() / name
+        self.folder = Path(folder) if folder is not None else folders.results() / _inside(name)
         if os.path.lexists(self.folder) and not self.folder.is_dir():
             raise InputError(f"{self.folder}: expected a folder for the study, got a file; take another name")
         if budget_flops is not None:

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from scalept_lab.course import exercises
+from scalept_lab.course import exercises, predictions
 from scalept_lab.course.answers import function, number
 from scalept_lab.course.exercises import Exercise
 from scalept_lab.errors import InputError
@@ -73,3 +73,56 @@ def test_unknown_ids_say_what_there_is(sample):
 def test_unknown_notebook():
     with pytest.raises(InputError, match=r"notebook: expected one of 00, 01, .*, got '99'"):
         exercises.check("99.1", 1)
+
+
+class Hostile:
+    """Whatever is asked of it, it ends something."""
+
+    def __getattr__(self, name):
+        raise KeyboardInterrupt
+
+    def __repr__(self):
+        raise SystemExit(3)
+
+    def __eq__(self, other):
+        raise KeyboardInterrupt
+
+    def __iter__(self):
+        raise SystemExit
+
+    def __float__(self):
+        raise RecursionError
+
+    def __len__(self):
+        return 10**12
+
+    __hash__ = None
+
+
+def _itself():
+    one: list = []
+    one.append(one)
+    return one
+
+
+def _wide():
+    one: list = []
+    one += [one] * 1000
+    return one
+
+
+@pytest.mark.parametrize(
+    "made", [Hostile, _itself, _wide, lambda: {1: _itself()}, lambda: (Hostile(), {"a": Hostile()})]
+)
+@pytest.mark.parametrize("id", ["00.1", "08.2", "01.1"])
+def test_no_object_gets_through_a_check(made, id, capsys):
+    exercises.check(id, made())
+    assert "Traceback" not in capsys.readouterr().out
+    assert not exercises.grade(id, made()).ok
+
+
+def test_no_object_gets_through_a_prediction(capsys):
+    for made in (Hostile, _itself, _wide):
+        predictions.predict("08.a", made(), otherwise=("no change", 2.4))
+        predictions.predict("08.b", "x", options=[made()], otherwise=("no change", "x"))
+        assert "stands in" in capsys.readouterr().out

@@ -12,6 +12,8 @@ import pytest
 import synthetic
 
 import scalept_lab.study.sweep
+from refusals import one_line
+
 from scalept_lab.config import HEAD_DIM, TrainConfig
 from scalept_lab.costs import counts
 from scalept_lab.data.corpora import prepare
@@ -553,3 +555,13 @@ def test_a_seal_from_before_a_field_existed_still_holds(done):
     text = text.replace(',"compile":false', "")
     assert shot.seal == hashlib.sha256(text.encode()).hexdigest()
     assert done.sealed(shot.id) == shot
+
+
+@pytest.mark.parametrize(
+    "name", ["../../x", "", "..", "a/../../b", "/tmp/elsewhere", "x" * 300, "nul\0", "two\nlines", 7]
+)
+def test_a_name_stays_inside_the_results(name, tmp_path, monkeypatch):
+    monkeypatch.setenv("SCALEPT_RESULTS", str(tmp_path / "results"))
+    one_line(lambda: Study(name, budget_flops=1e9), "expected a name", "folder=")
+    assert not (tmp_path / "results").exists()
+    assert Study("名字 a/b", budget_flops=1e9).folder == tmp_path / "results" / "名字 a" / "b"
