@@ -17,8 +17,8 @@ from typing import Any
 
 from scalept_lab import screen
 from scalept_lab.course import learner
-from scalept_lab.course.cards import BAD, GOOD, OPEN, Card
 from scalept_lab.course.answers import SECONDS
+from scalept_lab.course.cards import BAD, GOOD, OPEN, Card
 from scalept_lab.course.equal import as_number, plain
 from scalept_lab.course.guard import guarded
 from scalept_lab.course.learner import Guess

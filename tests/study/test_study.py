@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 import synthetic
-
-import scalept_lab.study.sweep
 from refusals import one_line
 
+import scalept_lab.study.sweep
 from scalept_lab.config import HEAD_DIM, TrainConfig
 from scalept_lab.costs import counts
 from scalept_lab.data.corpora import prepare
