@@ -7,10 +7,12 @@ Nothing that is read from a file is executed or unpickled.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import secrets
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -102,6 +104,13 @@ class Store:
                 os.replace(path, path.with_name(f"{path.name}.{old.corpus[:12] or 'unknown'}"))
         write_atomically(path, record.model_dump_json(indent=1) + "\n")
         return path
+
+    def sweep(self) -> None:
+        """Remove the drafts of writers that were killed: those of an hour ago and earlier."""
+        for draft in self.folder.glob(".*.tmp"):
+            with contextlib.suppress(OSError):
+                if draft.stat().st_mtime < time.time() - 3600:
+                    draft.unlink()
 
     def records(self) -> list[RunRecord]:
         """All records, in the order of their compute."""

@@ -62,12 +62,12 @@ def launch(
     """
     ranks = whole("ranks", ranks)
     with _meeting_place() as name:
-        folder, task = Path(name), _packed(function, args, kwargs)
-        with writing(folder / "task"):
-            (folder / "task").write_bytes(task)
+        folder = Path(name)
+        # through a pipe: on disk the environment, with whatever is secret in it, would outlive a parent that is killed
+        task = _packed(function, args, kwargs)
         method = context()
         group = [
-            method.Process(target=_rank, args=(name, rank, ranks, backend), name=f"rank {rank}")  # type: ignore[attr-defined]
+            method.Process(target=_rank, args=(name, rank, ranks, backend, task), name=f"rank {rank}")  # type: ignore[attr-defined]
             for rank in range(ranks)
         ]
         try:
@@ -224,7 +224,7 @@ def _write(path: Path, content: bytes) -> None:
 # --- in a rank
 
 
-def _rank(name: str, rank: int, ranks: int, backend: str) -> None:
+def _rank(name: str, rank: int, ranks: int, backend: str, task: bytes) -> None:
     import torch.distributed as dist
 
     global _folder
@@ -236,7 +236,7 @@ def _rank(name: str, rank: int, ranks: int, backend: str) -> None:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
     try:
-        result = _packed_result(_call(folder, rank, ranks, backend), rank)
+        result = _packed_result(_call(folder, rank, ranks, backend, task), rank)
         _write(folder / f"{rank}.result", result)
         # nobody leaves while another may still need it; late, no failure counts
         with contextlib.suppress(RuntimeError):
@@ -248,11 +248,11 @@ def _rank(name: str, rank: int, ranks: int, backend: str) -> None:
     os._exit(0)  # gloo's threads can hold up, or abort, a normal exit when a partner is gone
 
 
-def _call(folder: Path, rank: int, ranks: int, backend: str) -> Any:
+def _call(folder: Path, rank: int, ranks: int, backend: str, task: bytes) -> Any:
     import torch
     import torch.distributed as dist
 
-    function, args, kwargs, environment = cloudpickle.loads((folder / "task").read_bytes())
+    function, args, kwargs, environment = cloudpickle.loads(task)
     os.environ |= environment  # as the caller has it now, not as it was when the server of processes started
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)}
     if backend == "nccl":

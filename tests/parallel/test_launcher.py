@@ -65,6 +65,17 @@ def test_a_rank_has_one_thread_and_the_environment_of_the_call(monkeypatch):
     assert launch(lambda: (torch.get_num_threads(), os.environ["SCALEPT_TEST"]), 2) == [(1, "seen")] * 2
 
 
+def _on_disk() -> list[bytes]:
+    return [file.read_bytes() for file in Path(launcher._folder).iterdir() if file.is_file()]  # type: ignore[arg-type]
+
+
+def test_no_secret_of_the_environment_lies_on_the_disk(monkeypatch):
+    """A parent that is killed leaves its folder behind."""
+    monkeypatch.setenv("SOME_TOKEN", "s3cr3t-of-the-shell")
+    found = launch(_on_disk, 1)[0]
+    assert not any(b"s3cr3t-of-the-shell" in content for content in found)
+
+
 def test_a_traceback_names_the_rank_and_starts_at_the_function():
     def fails():
         if dist.get_rank() == 1:
