@@ -191,7 +191,7 @@ def train(options: argparse.Namespace) -> tuple[Any, str]:
 
 
 def merge(options: argparse.Namespace) -> tuple[Any, str]:
-    from scalept_lab import merging
+    from scalept_lab.study import merging
 
     found = merging.merge(options.folders, options.out)
     lines = [f"{found['accepted']} records in {options.out}, {found['duplicates']} duplicates"]

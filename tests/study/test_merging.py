@@ -10,10 +10,10 @@ import pytest
 import synthetic
 from refusals import one_line
 
-from scalept_lab import merging
+from scalept_lab.study import merging
 from scalept_lab.config import run_id
 from scalept_lab.errors import InputError
-from scalept_lab.merging import merge
+from scalept_lab.study.merging import merge
 from scalept_lab.runs import RunRecord, Store, read_records, write_records
 
 
