@@ -5,17 +5,20 @@ Nobody is believed for being first. Of records that tell one run differently, th
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from scalept_lab.config import run_id
+from scalept_lab.config import ModelConfig, TrainConfig, run_id
+from scalept_lab.costs import counts
 from scalept_lab.errors import InputError
 from scalept_lab.runs import RunRecord, files, parse_record, texts, write_records
+from scalept_lab.study import exports
 
 ALIKE = 0.02  # of the loss: machines that train the same run differ by less
 FAULTS = 100  # of one file: then the rest is not read
@@ -23,8 +26,11 @@ KEPT = 5 * 10**8  # characters of all records together
 
 
 @dataclass(frozen=True)
-class _Told:
-    """What one file says of a run. The record is kept as text, a tenth of the memory."""
+class Told:
+    """What one file says of a run. The record is kept as text, a tenth of the memory.
+
+    learners: who told it. settings: the name of the run without its seed, for runs that differ in nothing else.
+    """
 
     file: str
     line: int
@@ -33,6 +39,32 @@ class _Told:
     status: str
     loss: float | None
     corpus: str
+    N: int
+    D: int
+    C: float
+    settings: str
+    learners: tuple[str, ...]
+
+    def record(self) -> RunRecord:
+        """The record again, marked as a classmate's, with the learners' names in its provenance."""
+        found = parse_record(self.text)
+        provenance = {**found.provenance, "learners": list(self.learners)}
+        return found.model_copy(update={"origin": "classmate", "provenance": provenance})
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """The records of a class. accepted: each run once, told by all `learners` who agree on it. told: each learner's own word of
+    these runs. rejected: {file, line, reason}. class_files: learner -> what the learner handed in beside the runs.
+    notes: sentences on what the teacher should know.
+    """
+
+    accepted: list[Told]
+    told: list[Told]
+    duplicates: int
+    rejected: list[dict[str, Any]]
+    class_files: dict[str, exports.ClassFile] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def merge(folders: Iterable[str | Path], out: str | Path) -> dict[str, Any]:
@@ -41,47 +73,94 @@ def merge(folders: Iterable[str | Path], out: str | Path) -> dict[str, Any]:
     Returns: accepted, duplicates, and rejected as a list of {file, line, reason}; the accepted go to `out`.
     Raises: InputError where there is none to accept, and then writes nothing.
     """
-    folders = list(folders)
+    return write(gather(folders, f"{out} is not written"), out)
+
+
+def write(found: Gathered, out: str | Path) -> dict[str, Any]:
+    """The accepted records to a file, each with its learners; returns the counts of `merge`."""
+    write_records((one.record() for one in found.accepted), out)
+    return {"accepted": len(found.accepted), "duplicates": found.duplicates, "rejected": found.rejected}
+
+
+def gather(folders: Iterable[str | Path], otherwise: str = "nothing is pooled") -> Gathered:
+    """Read folders of class files, of run records or of studies, and single files.
+
+    Raises: InputError where there is no record to accept; `otherwise` ends its line.
+    """
+    places = [Path(folder) for folder in folders]
+    sources = [(folder, file) for folder in places for file in files(folder)]
     rejected: list[dict[str, Any]] = []
-    told: dict[str, list[_Told]] = {}
+    headers: dict[Path, exports.ClassFile] = {}
+    for _, file in sources:
+        try:
+            if (found := exports.header(file)) is not None:
+                headers[file] = found
+        except InputError as error:
+            rejected.append(_fault(file, 1, error))
+    refused = {fault["file"] for fault in rejected}
+    names, notes = _named_apart(headers)
+    runs: dict[str, list[Told]] = {}
     kept = 0
-    for file in [file for folder in folders for file in files(Path(folder))]:
-        for one in _told(file, rejected):
-            told.setdefault(one.id, []).append(one)
+    for folder, file in sources:
+        if str(file) in refused:
+            continue
+        learner = names.get(file, "")
+        for one in _told(file, learner, folder.name, rejected):
+            runs.setdefault(one.id, []).append(one)
             kept += len(one.text)
             if kept > KEPT:
                 raise InputError(
                     f"{file}:{one.line}: expected records of at most {KEPT / 1e6:g} MB in all; merge fewer files"
                 )
-    accepted, duplicates = [], 0
-    for run in told.values():
+    accepted, told, duplicates = [], [], 0
+    for run in runs.values():
         agreed, others = _agreed(run)
         duplicates += max(len(agreed) - 1, 0)
         rejected += [_fault(one.file, one.line, _why(one, run, agreed)) for one in others]
-        accepted += agreed[:1]
+        told += agreed
+        if agreed:
+            who = dict.fromkeys(name for one in agreed for name in one.learners)
+            accepted.append(replace(_middle(agreed), learners=tuple(who)))
     if not accepted:
-        named = ", ".join(map(str, folders[:3])) + (", …" if len(folders) > 3 else "")
+        shown = ", ".join(map(str, places[:3])) + (", …" if len(places) > 3 else "")
         first = (
             "{file}:{line}: {reason}".format_map(rejected[0])
             if rejected
-            else "no .json, .jsonl or .parquet file"
+            else "no .json, .jsonl, .jsonl.gz or .parquet file"
         )
         raise InputError(
-            f"{named}: expected at least one run record, got {len(rejected)} that are none ({first}); {out} is not written"
+            f"{shown}: expected at least one run record, got {len(rejected)} that are none ({first}); {otherwise}"
         )
-    classmates = (parse_record(one.text).model_copy(update={"origin": "classmate"}) for one in accepted)
-    write_records(classmates, out)
-    return {"accepted": len(accepted), "duplicates": duplicates, "rejected": rejected}
+    class_files = {names[file]: found for file, found in headers.items()}
+    return Gathered(accepted, told, duplicates, rejected, class_files, notes)
 
 
-def _told(file: Path, rejected: list[dict[str, Any]]) -> Iterable[_Told]:
-    """The records of a file that may be true; the others go to `rejected`."""
+def _named_apart(headers: dict[Path, exports.ClassFile]) -> tuple[dict[Path, str], tuple[str, ...]]:
+    """File -> the learner's name, with the file's beside it where several files give that name; and what to say of these."""
+    often = Counter(found.learner for found in headers.values())
+    names: dict[Path, str] = {}
+    for file, found in headers.items():
+        name = found.learner if often[found.learner] == 1 else f"{found.learner} ({file.name})"
+        while name in names.values():  # the same file name in two folders
+            name += "′"
+        names[file] = name
+    notes = [
+        f"{count} files are those of {name}: they are kept apart"
+        for name, count in often.items()
+        if count > 1
+    ]
+    return names, tuple(notes)
+
+
+def _told(file: Path, learner: str, folder: str, rejected: list[dict[str, Any]]) -> Iterable[Told]:
+    """The records of a file that may be true; the others go to `rejected`. Of a file that names no learner, those count whom an
+    earlier merge put into the record, or the folder."""
     before, line = len(rejected), 1
     try:
         for line, text in texts(file):
             try:
                 record = parse_record(text)
-                _plausible(record)
+                settings = plausible(record)
             except InputError as error:
                 rejected.append(_fault(file, line, error))
                 if len(rejected) - before == FAULTS:
@@ -89,34 +168,61 @@ def _told(file: Path, rejected: list[dict[str, Any]]) -> Iterable[_Told]:
                         f"{FAULTS} that are no record: the rest of the file is not read"
                     ) from None
                 continue
-            yield _Told(str(file), line, text, record.id, record.status, record.L, record.corpus)
+            yield Told(
+                str(file), line, text, record.id, record.status, record.L, record.corpus,
+                record.N, record.D, record.C, settings, (learner,) if learner else _marked(record) or (folder,),
+            )  # fmt: skip
     except InputError as error:  # the file as a whole
         rejected.append(_fault(file, line, error))
+
+
+def _marked(record: RunRecord) -> tuple[str, ...]:
+    marks = record.provenance.get("learners")
+    if not isinstance(marks, list):
+        return ()
+    return tuple(str(mark)[:200] for mark in marks[:1000])
 
 
 def _fault(file: str | Path, line: int, reason: object) -> dict[str, Any]:
     return {"file": str(file), "line": line, "reason": str(reason)}
 
 
-def _agreed(run: Sequence[_Told]) -> tuple[list[_Told], list[_Told]]:
-    """Those of one run that more than half agree on, in their order, and the others. A failed one counts where all failed."""
+def _agreed(run: Sequence[Told]) -> tuple[list[Told], list[Told]]:
+    """Those of one run that more than half of the files agree on, in their order, and the others. A file has one voice, however
+    often it tells the run. A failed one counts where all failed."""
     finished = [one for one in run if one.status != "failed"] or list(run)
-    most = Counter((one.corpus, one.status) for one in finished).most_common(1)[0][0]
-    losses = [one.loss for one in finished if (one.corpus, one.status) == most and one.loss is not None]
+    most = Counter((one.corpus, one.status) for one in _once(finished)).most_common(1)[0][0]
+    losses = [
+        one.loss for one in _once(finished) if (one.corpus, one.status) == most and one.loss is not None
+    ]
     middle = median(losses) if losses else None
     agreed = [one for one in finished if (one.corpus, one.status) == most and _alike(one.loss, middle)]
-    if 2 * len(agreed) <= len(finished):
+    if 2 * len(_once(agreed)) <= len(_once(finished)):
         return [], finished
     # a run that failed once and was finished elsewhere is told twice, not differently
     failed = [one for one in run if one not in finished]
     return agreed + failed, [one for one in finished if one not in agreed]
 
 
+def _once(run: Sequence[Told]) -> list[Told]:
+    """The first of each file."""
+    return list({one.file: one for one in reversed(run)}.values())[::-1] if len(run) > 1 else list(run)
+
+
+def _middle(agreed: Sequence[Told]) -> Told:
+    """The one in the middle of those that agree, so that being first gains nothing."""
+    losses = [one.loss for one in agreed if one.loss is not None]
+    if len(losses) < 3:
+        return agreed[0]
+    middle = median(losses)
+    return min(agreed, key=lambda one: math.inf if one.loss is None else abs(one.loss - middle))
+
+
 def _alike(loss: float | None, other: float | None) -> bool:
     return loss == other or (loss is not None and other is not None and abs(loss - other) <= ALIKE * other)
 
 
-def _why(one: _Told, run: Sequence[_Told], agreed: Sequence[_Told]) -> str:
+def _why(one: Told, run: Sequence[Told], agreed: Sequence[Told]) -> str:
     """What another file says of the run, and what came of it."""
     apart = [
         each for each in (*agreed, *run)
@@ -132,20 +238,20 @@ def _why(one: _Told, run: Sequence[_Told], agreed: Sequence[_Told]) -> str:
     )
 
 
-def _found(one: _Told) -> str:
+def _found(one: Told) -> str:
     return one.status if one.loss is None else f"L {one.loss:g}"
 
 
-def _plausible(record: RunRecord) -> None:
-    """What no run can have measured is a slip of the pen, or worse.
+def plausible(record: RunRecord) -> str:
+    """What no run can have measured is a slip of the pen, or worse. Returns: the name of the run without its seed.
 
-    Raises: InputError for a loss far above the uniform guess, or far below what any text allows; a finished run of nothing, or
-    one that cost less than its matrix products; and an id that is not that of the config.
+    Raises: InputError for a loss far above the uniform guess, or far below what any text allows; a finished run of nothing; what
+    `as_configured` refuses; and an id that is not that of the config.
     """
     config = record.config
-    if record.id != _named(config):
+    if record.id != (named := _named(config)):
         raise InputError(
-            f"id: expected {_named(config) or 'the hash of a config'}, that of its config, got {record.id}"
+            f"id: expected {named or 'the hash of a config'}, that of its config, got {record.id}"
         )
     model = config.get("model")
     vocabulary = model.get("vocab_size") if isinstance(model, dict) else None
@@ -163,10 +269,34 @@ def _plausible(record: RunRecord) -> None:
         raise InputError(
             f"expected N, D and C above 0 of a finished run, got {record.N}, {record.D} and {record.C:g}"
         )
-    if record.ok and record.C < 0.9 * 6 * record.N * record.D:
+    as_configured(record)
+    return _named({name: value for name, value in config.items() if name != "seed"})
+
+
+def as_configured(record: RunRecord) -> None:
+    """A plain run's size and tokens follow from its config, and its compute from these.
+
+    Raises: InputError where the record says otherwise.
+    """
+    if not record.ok or not {"model", "tokens"} <= record.config.keys():
+        return
+    try:
+        config = TrainConfig.model_validate(record.config)
+    except ValueError:  # a run of another kind: a policy, a fine-tuning
+        return
+    wanted = {"N": _size(config.model.model_dump_json()), "D": config.steps * config.tokens_per_step}
+    for name, value in wanted.items():
+        if getattr(record, name) != value:
+            raise InputError(f"{name}: expected {value:,}, as its config says, got {getattr(record, name):,}")
+    if record.C < 0.9 * 6 * record.N * record.D:
         raise InputError(
             f"C: expected at least 6 N D = {6.0 * record.N * record.D:.3g} FLOPs, got {record.C:.3g}"
         )
+
+
+@functools.lru_cache(1000)
+def _size(model: str) -> int:
+    return counts.shape(ModelConfig.model_validate_json(model)).active_non_embedding
 
 
 def _named(config: dict[str, Any]) -> str:

@@ -10,11 +10,11 @@ import pytest
 import synthetic
 from refusals import one_line
 
-from scalept_lab.study import merging
 from scalept_lab.config import run_id
 from scalept_lab.errors import InputError
-from scalept_lab.study.merging import merge
 from scalept_lab.runs import RunRecord, Store, read_records, write_records
+from scalept_lab.study import merging
+from scalept_lab.study.merging import merge
 
 
 def made(seed: int = 0, **changes) -> RunRecord:
