@@ -1,9 +1,9 @@
 """What a learner hands in: one small file with a study and the learner's progress, for a shared folder or a USB stick.
 
 A class file is JSON Lines, compressed (`.jsonl.gz`, a third of the size) or not (`.jsonl`). Its first line says whose it is and
-holds the study's budget, the sealed predictions and what they came to, and the learner's exercises and guesses. Each further line
-is a run record as it is. So a file that is cut short still gives the records before the cut, and a fault has its line. The same
-content gives the same bytes.
+holds the study's budget, the sealed predictions and what they came to, and the learner's exercises and guesses. Each further
+line is a run record as it is. So a file that is cut short still gives the records before the cut, and a fault has its line. The
+same content gives the same bytes.
 """
 
 from __future__ import annotations

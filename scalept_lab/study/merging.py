@@ -29,7 +29,8 @@ KEPT = 5 * 10**8  # characters of all records together
 class Told:
     """What one file says of a run. The record is kept as text, a tenth of the memory.
 
-    learners: who told it. settings: the name of the run without its seed, for runs that differ in nothing else.
+    learners: who told it. settings: the name of the run without its seed, for runs that differ in nothing else. plain: whether
+    its size and tokens are those of its config (`as_configured`), as in every run of a sweep.
     """
 
     file: str
@@ -43,6 +44,8 @@ class Told:
     D: int
     C: float
     settings: str
+    plain: bool
+    created: str
     learners: tuple[str, ...]
 
     def record(self) -> RunRecord:
@@ -135,6 +138,26 @@ def gather(folders: Iterable[str | Path], otherwise: str = "nothing is pooled") 
     return Gathered(accepted, told, duplicates, rejected, class_files, notes)
 
 
+def leave_out(found: Gathered, learners: set[str]) -> Gathered:
+    """The same without these learners. A run that others told as well stays, as theirs."""
+
+    def rest(runs: list[Told]) -> list[Told]:
+        left = [(one, tuple(name for name in one.learners if name not in learners)) for one in runs]
+        return [replace(one, learners=names) for one, names in left if names]
+
+    told = rest(found.told)
+    by_run: dict[str, list[Told]] = {}
+    for one in told:
+        by_run.setdefault(one.id, []).append(one)
+    accepted = [
+        replace(_middle(by_run[one.id]), learners=one.learners)
+        for one in rest(found.accepted)
+        if one.id in by_run
+    ]
+    files = {name: file for name, file in found.class_files.items() if name not in learners}
+    return replace(found, accepted=accepted, told=told, class_files=files)
+
+
 def _named_apart(headers: dict[Path, exports.ClassFile]) -> tuple[dict[Path, str], tuple[str, ...]]:
     """File -> the learner's name, with the file's beside it where several files give that name; and what to say of these."""
     often = Counter(found.learner for found in headers.values())
@@ -160,7 +183,8 @@ def _told(file: Path, learner: str, folder: str, rejected: list[dict[str, Any]])
         for line, text in texts(file):
             try:
                 record = parse_record(text)
-                settings = plausible(record)
+                plain = plausible(record)
+                settings = settings_of(record)
             except InputError as error:
                 rejected.append(_fault(file, line, error))
                 if len(rejected) - before == FAULTS:
@@ -170,7 +194,8 @@ def _told(file: Path, learner: str, folder: str, rejected: list[dict[str, Any]])
                 continue
             yield Told(
                 str(file), line, text, record.id, record.status, record.L, record.corpus,
-                record.N, record.D, record.C, settings, (learner,) if learner else _marked(record) or (folder,),
+                record.N, record.D, record.C, settings, plain,
+                str(record.provenance.get("created", ""))[:40], (learner,) if learner else _marked(record) or (folder,),
             )  # fmt: skip
     except InputError as error:  # the file as a whole
         rejected.append(_fault(file, line, error))
@@ -242,8 +267,8 @@ def _found(one: Told) -> str:
     return one.status if one.loss is None else f"L {one.loss:g}"
 
 
-def plausible(record: RunRecord) -> str:
-    """What no run can have measured is a slip of the pen, or worse. Returns: the name of the run without its seed.
+def plausible(record: RunRecord) -> bool:
+    """What no run can have measured is a slip of the pen, or worse. Returns: what `as_configured` returns.
 
     Raises: InputError for a loss far above the uniform guess, or far below what any text allows; a finished run of nothing; what
     `as_configured` refuses; and an id that is not that of the config.
@@ -269,21 +294,25 @@ def plausible(record: RunRecord) -> str:
         raise InputError(
             f"expected N, D and C above 0 of a finished run, got {record.N}, {record.D} and {record.C:g}"
         )
-    as_configured(record)
-    return _named({name: value for name, value in config.items() if name != "seed"})
+    return as_configured(record)
 
 
-def as_configured(record: RunRecord) -> None:
-    """A plain run's size and tokens follow from its config, and its compute from these.
+def settings_of(record: RunRecord) -> str:
+    """The name that the run would have without its seed: the same for runs that differ in nothing else."""
+    return _named({name: value for name, value in record.config.items() if name != "seed"})
+
+
+def as_configured(record: RunRecord) -> bool:
+    """A plain run's size and tokens follow from its config, and its compute from these. Returns: whether it is a plain run.
 
     Raises: InputError where the record says otherwise.
     """
     if not record.ok or not {"model", "tokens"} <= record.config.keys():
-        return
+        return False
     try:
         config = TrainConfig.model_validate(record.config)
     except ValueError:  # a run of another kind: a policy, a fine-tuning
-        return
+        return False
     wanted = {"N": _size(config.model.model_dump_json()), "D": config.steps * config.tokens_per_step}
     for name, value in wanted.items():
         if getattr(record, name) != value:
@@ -292,6 +321,7 @@ def as_configured(record: RunRecord) -> None:
         raise InputError(
             f"C: expected at least 6 N D = {6.0 * record.N * record.D:.3g} FLOPs, got {record.C:.3g}"
         )
+    return True
 
 
 @functools.lru_cache(1000)
