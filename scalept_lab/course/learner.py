@@ -10,7 +10,7 @@ import contextlib
 import html
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,7 +78,7 @@ def now() -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """One notebook: exercises right of all, hints taken, predictions scored, and minutes of exercises still open."""
+    """One notebook: exercises right of all, hints taken, predictions scored, minutes of exercises still open, solutions seen."""
 
     notebook: str
     right: int
@@ -88,6 +88,7 @@ class Row:
     inside: int
     intervals: int
     minutes_left: int
+    solutions: int = 0
 
 
 class Progress:
@@ -165,23 +166,31 @@ def progress(notebook: str | None = None) -> Progress:
 
     Raises: InputError for a notebook that is not there.
     """
-    from scalept_lab.course.exercises import notebook_exercises, notebook_numbers
+    from scalept_lab.course.exercises import notebook_numbers
 
     numbers = notebook_numbers()
     if notebook is not None:
         one_of("notebook", notebook, numbers)
         numbers = [notebook]
-    learner, rows = read(), []
+    kept = read()
+    return Progress(rows(kept, numbers), _mean_error(kept, numbers))
+
+
+def rows(kept: Learner, numbers: Iterable[str]) -> list[Row]:
+    """A row for each notebook of `numbers`."""
+    from scalept_lab.course.exercises import notebook_exercises
+
+    found = []
     for number in numbers:
         asked = notebook_exercises(number)
-        work = {exercise.id: learner.exercises.get(exercise.id, Work()) for exercise in asked}
+        work = {exercise.id: kept.exercises.get(exercise.id, Work()) for exercise in asked}
         scored = [
-            (guess, found)
-            for id, found in learner.predictions.items()
-            if id.startswith(f"{number}.") and (guess := found.scored)
+            (guess, prediction)
+            for id, prediction in kept.predictions.items()
+            if id.startswith(f"{number}.") and (guess := prediction.scored)
         ]
-        inside = [_inside(guess, found) for guess, found in scored if guess.low is not None]
-        rows.append(
+        inside = [_inside(guess, prediction) for guess, prediction in scored if guess.low is not None]
+        found.append(
             Row(
                 number,
                 sum(done.right for done in work.values()),
@@ -191,9 +200,10 @@ def progress(notebook: str | None = None) -> Progress:
                 sum(inside),
                 len(inside),
                 sum(exercise.minutes for exercise in asked if not work[exercise.id].right),
+                sum(done.solution_seen for done in work.values()),
             )
         )
-    return Progress(rows, _mean_error(learner, numbers))
+    return found
 
 
 def export(place: str | Path) -> Path:

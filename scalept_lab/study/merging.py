@@ -108,7 +108,7 @@ def gather(folders: Iterable[str | Path], otherwise: str = "nothing is pooled") 
         if str(file) in refused:
             continue
         learner = names.get(file, "")
-        for one in _told(file, learner, folder.name, rejected):
+        for one in _told(file, learner, _stem(folder), rejected):
             runs.setdefault(one.id, []).append(one)
             kept += len(one.text)
             if kept > KEPT:
@@ -201,11 +201,17 @@ def _told(file: Path, learner: str, folder: str, rejected: list[dict[str, Any]])
         rejected.append(_fault(file, line, error))
 
 
+def _stem(source: Path) -> str:
+    """A name for who is known by a folder or a file alone."""
+    name = source.resolve().name if source.name in ("", "..") else source.name
+    return exports.printable(name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".parquet"))
+
+
 def _marked(record: RunRecord) -> tuple[str, ...]:
     marks = record.provenance.get("learners")
     if not isinstance(marks, list):
         return ()
-    return tuple(str(mark)[:200] for mark in marks[:1000])
+    return tuple(exports.printable(str(mark)) for mark in marks[:1000])
 
 
 def _fault(file: str | Path, line: int, reason: object) -> dict[str, Any]:

@@ -11,6 +11,7 @@ that is for the teacher to decide (`without=`).
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -103,9 +104,10 @@ class Pool:
         }
 
     def __repr__(self) -> str:
-        return "\n".join(self._lines())
+        return "\n".join(self.lines())
 
-    def _lines(self, most: int = 40) -> list[str]:
+    def lines(self, most: int = 40) -> list[str]:
+        """What `print` shows: of learners and forecasters at most `most`."""
         found = self.gathered
         lines = [
             f"{len(found.accepted):,} runs of {len(_learners(found.told)):,} learners, {found.duplicates:,} told more than "
@@ -265,12 +267,11 @@ def _spread(told: list[Told], between: float | None) -> Spread:
 
 
 def _within(groups: list[list[float]]) -> float | None:
-    """The standard deviation within groups, in %, of logarithms."""
-    free = sum(len(group) - 1 for group in groups)
-    if not free:
-        return None
-    squares = sum(float(((np.array(group) - np.mean(group)) ** 2).sum()) for group in groups)
-    return 100 * math.sqrt(squares / free)
+    """The standard deviation within groups of logarithms, in %, from the median difference of neighbours: a few wild ones do not
+    count."""
+    steps = [abs(a - b) for group in groups for a, b in itertools.pairwise(group)]
+    # a difference of two normal values has √2 times their standard deviation
+    return 100 * _scale(np.array(steps)) / math.sqrt(2) if steps else None
 
 
 # --- predictions
