@@ -173,7 +173,12 @@ def read_records(path: str | Path) -> list[RunRecord]:
 
 def write_records(records: Iterable[RunRecord], path: str | Path) -> None:
     """Many records in one file to ship: .jsonl (a record a line) or .parquet (a column of the same JSON)."""
-    path, lines = Path(path), [record.model_dump_json() for record in records]
+    write_texts((record.model_dump_json() for record in records), path)
+
+
+def write_texts(texts: Iterable[str], path: str | Path) -> None:
+    """The same for records that are JSON texts already, each in one line."""
+    path, lines = Path(path), list(texts)
     if path.suffix == ".parquet":
         import pandas as pd
 

@@ -155,7 +155,12 @@ def class_progress(folder: str | Path) -> ClassProgress:
         try:
             found.append((file, *_read(file)))
         except InputError as error:
-            rejected.append({"file": str(file), "reason": str(error).removeprefix(f"{file}: ")})
+            rejected.append(
+                {
+                    "file": str(file),
+                    "reason": str(error).removeprefix(f"{file}:1: ").removeprefix(f"{file}: "),
+                }
+            )
     if not found:
         first = (
             f"{rejected[0]['file']}: {rejected[0]['reason']}"

@@ -97,10 +97,11 @@ def ledger(calls: Iterable[Call], seed: int = 0) -> Ledger:
         if call.low is not None and call.high is not None and _finite(call.low, call.high) and call.low <= call.high
     ]  # fmt: skip
     rivals = _usual_rivals(calls)
-    learners = sorted({call.learner for call in calls})
-    who = np.array([learners.index(call.learner) for call in scored], int)
-    questions = sorted({call.question for call in scored})
-    what = np.array([questions.index(call.question) for call in scored], int)
+    of: dict[str, list[Call]] = {}
+    for call in calls:
+        of.setdefault(call.learner, []).append(call)
+    learners, questions = sorted(of), sorted({call.question for call in scored})
+    who, what = _numbers(scored, "learner", learners), _numbers(scored, "question", questions)
     low, high, found = (
         np.array([getattr(call, name) for call in scored], float) for name in ("low", "high", "measured")
     )
@@ -124,12 +125,12 @@ def ledger(calls: Iterable[Call], seed: int = 0) -> Ledger:
         )
         rows.append(
             Row(
-                name, sum(call.learner == name for call in calls), int(mine.sum()),
+                name, len(of[name]), int(mine.sum()),
                 int(((low <= found) & (found <= high))[mine].sum()),
                 float(np.median(width[mine])) if mine.any() else None,
                 float(score[mine & shared].mean()) if count[i] else None,
                 float(standing[i]), min(above, below),
-                _skill([call for call in calls if call.learner == name], rivals), verdict,
+                _skill(of[name], rivals), verdict,
             )
         )  # fmt: skip
     return Ledger(sorted(rows, key=lambda row: (row.verdict == FEW, -row.standing, row.learner)))
@@ -158,6 +159,11 @@ def _standings(
         among = np.bincount(who, dealt, learners)[enough] / (count[enough] + PRIOR)
         best[k], worst[k] = among.max(), among.min()
     return standing, best, worst
+
+
+def _numbers(calls: list[Call], name: str, known: list[str]) -> np.ndarray:
+    place = {each: i for i, each in enumerate(known)}
+    return np.array([place[getattr(call, name)] for call in calls], int)
 
 
 def _over_median(values: np.ndarray) -> np.ndarray:

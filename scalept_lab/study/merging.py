@@ -17,7 +17,7 @@ from typing import Any
 from scalept_lab.config import ModelConfig, TrainConfig, run_id
 from scalept_lab.costs import counts
 from scalept_lab.errors import InputError
-from scalept_lab.runs import RunRecord, files, parse_record, texts, write_records
+from scalept_lab.runs import RunRecord, files, parse_record, texts, write_texts
 from scalept_lab.study import exports
 
 ALIKE = 0.02  # of the loss: machines that train the same run differ by less
@@ -25,9 +25,9 @@ FAULTS = 100  # of one file: then the rest is not read
 KEPT = 5 * 10**8  # characters of all records together
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # each is itself alone, so that sets of them are quick
 class Told:
-    """What one file says of a run. The record is kept as text, a tenth of the memory.
+    """What one file says of a run. The record is kept as text, a tenth of the memory: a classmate's, with its learners.
 
     learners: who told it. settings: the name of the run without its seed, for runs that differ in nothing else. plain: whether
     its size and tokens are those of its config (`as_configured`), as in every run of a sweep.
@@ -49,10 +49,13 @@ class Told:
     learners: tuple[str, ...]
 
     def record(self) -> RunRecord:
-        """The record again, marked as a classmate's, with the learners' names in its provenance."""
-        found = parse_record(self.text)
-        provenance = {**found.provenance, "learners": list(self.learners)}
-        return found.model_copy(update={"origin": "classmate", "provenance": provenance})
+        return parse_record(self.text)
+
+
+def _marked_text(record: RunRecord, learners: Sequence[str]) -> str:
+    """A classmate's record in one line of JSON, with the learners' names in its provenance."""
+    provenance = {**record.provenance, "learners": list(learners)}
+    return record.model_copy(update={"origin": "classmate", "provenance": provenance}).model_dump_json()
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def merge(folders: Iterable[str | Path], out: str | Path) -> dict[str, Any]:
 
 def write(found: Gathered, out: str | Path) -> dict[str, Any]:
     """The accepted records to a file, each with its learners; returns the counts of `merge`."""
-    write_records((one.record() for one in found.accepted), out)
+    write_texts((one.text for one in found.accepted), out)
     return {"accepted": len(found.accepted), "duplicates": found.duplicates, "rejected": found.rejected}
 
 
@@ -99,7 +102,7 @@ def gather(folders: Iterable[str | Path], otherwise: str = "nothing is pooled") 
             if (found := exports.header(file)) is not None:
                 headers[file] = found
         except InputError as error:
-            rejected.append(_fault(file, 1, error))
+            rejected.append(_fault(file, 1, str(error).removeprefix(f"{file}:1: ").removeprefix(f"{file}: ")))
     refused = {fault["file"] for fault in rejected}
     names, notes = _named_apart(headers)
     runs: dict[str, list[Told]] = {}
@@ -123,7 +126,7 @@ def gather(folders: Iterable[str | Path], otherwise: str = "nothing is pooled") 
         told += agreed
         if agreed:
             who = dict.fromkeys(name for one in agreed for name in one.learners)
-            accepted.append(replace(_middle(agreed), learners=tuple(who)))
+            accepted.append(_as_told_by(_middle(agreed), tuple(who)))
     if not accepted:
         shown = ", ".join(map(str, places[:3])) + (", …" if len(places) > 3 else "")
         first = (
@@ -138,12 +141,18 @@ def gather(folders: Iterable[str | Path], otherwise: str = "nothing is pooled") 
     return Gathered(accepted, told, duplicates, rejected, class_files, notes)
 
 
+def _as_told_by(one: Told, learners: tuple[str, ...]) -> Told:
+    if learners == one.learners:
+        return one
+    return replace(one, learners=learners, text=_marked_text(one.record(), learners))
+
+
 def leave_out(found: Gathered, learners: set[str]) -> Gathered:
     """The same without these learners. A run that others told as well stays, as theirs."""
 
     def rest(runs: list[Told]) -> list[Told]:
         left = [(one, tuple(name for name in one.learners if name not in learners)) for one in runs]
-        return [replace(one, learners=names) for one, names in left if names]
+        return [_as_told_by(one, names) for one, names in left if names]
 
     told = rest(found.told)
     by_run: dict[str, list[Told]] = {}
@@ -192,13 +201,14 @@ def _told(file: Path, learner: str, folder: str, rejected: list[dict[str, Any]])
                         f"{FAULTS} that are no record: the rest of the file is not read"
                     ) from None
                 continue
+            learners = (learner,) if learner else _marks(record) or (folder,)
             yield Told(
-                str(file), line, text, record.id, record.status, record.L, record.corpus,
+                str(file), line, _marked_text(record, learners), record.id, record.status, record.L, record.corpus,
                 record.N, record.D, record.C, settings, plain,
-                str(record.provenance.get("created", ""))[:40], (learner,) if learner else _marked(record) or (folder,),
+                str(record.provenance.get("created", ""))[:40], learners,
             )  # fmt: skip
     except InputError as error:  # the file as a whole
-        rejected.append(_fault(file, line, error))
+        rejected.append(_fault(file, line, str(error).removeprefix(f"{file}: ")))
 
 
 def _stem(source: Path) -> str:
@@ -207,7 +217,7 @@ def _stem(source: Path) -> str:
     return exports.printable(name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".parquet"))
 
 
-def _marked(record: RunRecord) -> tuple[str, ...]:
+def _marks(record: RunRecord) -> tuple[str, ...]:
     marks = record.provenance.get("learners")
     if not isinstance(marks, list):
         return ()
@@ -221,6 +231,8 @@ def _fault(file: str | Path, line: int, reason: object) -> dict[str, Any]:
 def _agreed(run: Sequence[Told]) -> tuple[list[Told], list[Told]]:
     """Those of one run that more than half of the files agree on, in their order, and the others. A file has one voice, however
     often it tells the run. A failed one counts where all failed."""
+    if len(run) == 1:
+        return list(run), []
     finished = [one for one in run if one.status != "failed"] or list(run)
     most = Counter((one.corpus, one.status) for one in _once(finished)).most_common(1)[0][0]
     losses = [
@@ -231,13 +243,13 @@ def _agreed(run: Sequence[Told]) -> tuple[list[Told], list[Told]]:
     if 2 * len(_once(agreed)) <= len(_once(finished)):
         return [], finished
     # a run that failed once and was finished elsewhere is told twice, not differently
-    failed = [one for one in run if one not in finished]
-    return agreed + failed, [one for one in finished if one not in agreed]
+    there, chosen = set(finished), set(agreed)
+    return agreed + [one for one in run if one not in there], [one for one in finished if one not in chosen]
 
 
 def _once(run: Sequence[Told]) -> list[Told]:
     """The first of each file."""
-    return list({one.file: one for one in reversed(run)}.values())[::-1] if len(run) > 1 else list(run)
+    return list({one.file: one for one in reversed(run)}.values())[::-1]
 
 
 def _middle(agreed: Sequence[Told]) -> Told:
