@@ -160,6 +160,7 @@ def test_merge(scalept, tmp_path):
     (slip,) = found["rejected"]
     assert set(slip) == {"file", "line", "reason"} and slip["file"].endswith("torn.json")
     assert len(read_records(tmp_path / "class.jsonl")) == 3
+    assert found["law"] is None and "at least 6 points" in found["status"] and found["learners"] == []
     _, out, _ = scalept("merge", *folders, "--out", tmp_path / "class.parquet")
     assert "3 records" in out and "1 duplicates" in out and "torn.json:1" in out
 

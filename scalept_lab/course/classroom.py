@@ -9,7 +9,6 @@ A learner hands in the progress file (`scalept progress --out anna.json`, named 
 from __future__ import annotations
 
 import html
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from scalept_lab.course.exercises import notebook_exercises, notebook_numbers
 from scalept_lab.course.learner import Row
 from scalept_lab.errors import InputError
 from scalept_lab.learners import Learner, parsed
+from scalept_lab.screen import columns, padded
 from scalept_lab.study import exports
 
 STUCK = 5  # exercises that are named
@@ -102,15 +102,15 @@ class ClassProgress:
 
     def __repr__(self) -> str:
         begun, table = self._cells()
-        width = min(30, max([7, *(_columns(name) for name, _, _ in table)]))
+        width = min(30, max([7, *(columns(name) for name, _, _ in table)]))
         lines = [
-            "  ".join([_padded("learner", width), *(f"{number:>5}" for number in begun)])
+            "  ".join([padded("learner", width), *(f"{number:>5}" for number in begun)])
             + "  right  hints  solutions  predictions"
         ]
         for name, rows, (right, hints, solutions, predictions) in table[:SHOWN]:
             cells = [f"{row.right:>2}/{row.exercises:<2}" for row in rows]
             lines.append(
-                "  ".join([_padded(name, width), *cells])
+                "  ".join([padded(name, width), *cells])
                 + f"  {right:>5}  {hints:>5}  {solutions:>9}  {predictions:>11}"
             )
         if len(table) > SHOWN:
@@ -215,14 +215,3 @@ def _exercises(number: str, kept: Iterable[Learner]) -> list[Exercise]:
                 )
             )  # fmt: skip
     return found
-
-
-def _columns(text: str) -> int:
-    """Columns that a text takes in a terminal, where Chinese letters are two wide."""
-    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
-
-
-def _padded(text: str, width: int) -> str:
-    while _columns(text) > width:
-        text = text[:-2] + "…"
-    return text + " " * (width - _columns(text))

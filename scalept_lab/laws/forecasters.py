@@ -12,7 +12,6 @@ where the best of a class dealt out at random is seldom as good.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from statistics import median
@@ -90,7 +89,7 @@ class Ledger:
 
 
 def ledger(calls: Iterable[Call], seed: int = 0) -> Ledger:
-    """Judge predictions. What is no finite number is left out, and so is an interval whose ends are swapped."""
+    """Judge predictions. What is no number, or larger than any quantity, is left out, as is an interval with swapped ends."""
     calls = [call for call in calls if _finite(call.value, call.measured)]
     scored = [
         call for call in calls
@@ -199,4 +198,5 @@ def _usual_rivals(calls: list[Call]) -> dict[str, dict[str, float]]:
 
 
 def _finite(*values: float) -> bool:
-    return all(isinstance(value, (int, float)) and math.isfinite(value) for value in values)
+    """Numbers to reckon with: squares and sums of larger ones are infinite."""
+    return all(isinstance(value, (int, float)) and abs(value) < 1e100 for value in values)

@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from matplotlib import font_manager
 from matplotlib.figure import Figure
 
 from scalept_lab.errors import InputError
 from scalept_lab.plots import style as look
 
 NAMED = 20  # learners whose names have room beside their intervals
+WIDE = (
+    "Noto Sans CJK SC",
+    "Noto Sans SC",
+    "Microsoft YaHei",
+    "PingFang SC",
+    "Hiragino Sans GB",
+    "WenQuanYi Zen Hei",
+)
 
 
 def plot_offsets(offsets: Sequence[Any], title: str = "") -> Figure:
@@ -42,15 +51,17 @@ def plot_offsets(offsets: Sequence[Any], title: str = "") -> Figure:
             ax.plot([e.percent for _, e in kept], places, mark, color=color, markersize=5 if few else 2 + 3 * out,
                     label=f"{what}: median and 95 % interval")  # fmt: skip
     if few:
-        ax.set_yticks(range(len(rows)), [_short(each.learner) for each in rows], fontsize=9)
+        names = [_drawn(each.learner, y + 1) for y, each in enumerate(rows)]
+        ax.set_yticks(range(len(rows)), [name for name, _ in names], fontsize=9, fontfamily=names[0][1])
     else:
         ax.set_yticks([])
         right = max(abs(each.percent) for each in rows)
         for y, each in enumerate(rows):
             if each.stands_out:
                 left = each.percent > 0.4 * right
+                name, fonts = _drawn(each.learner, y + 1)
                 ax.annotate(
-                    _short(each.learner), (each.low if left else each.high, y), (-8 if left else 8, 0), fontsize=9.5,
+                    name, (each.low if left else each.high, y), (-8 if left else 8, 0), fontsize=9.5, fontfamily=fonts,
                     textcoords="offset points", va="center", ha="right" if left else "left",
                     color=look.ink(look.VERMILLION), path_effects=look.HALO,
                 )  # fmt: skip
@@ -66,11 +77,16 @@ def plot_offsets(offsets: Sequence[Any], title: str = "") -> Figure:
         "" if few else f"{len(rows)} learners",
         title or usual,
     )
-    ax.legend(loc="upper left" if not few else "best", **look.LEGEND)
+    ax.legend(loc="lower right", **look.LEGEND)  # free, as learners are sorted
     return fig
 
 
-def _short(name: str) -> str:
-    """A name as it may stand in a figure: not too long, and no `$`, which matplotlib would read as mathematics."""
-    name = name.replace("$", r"\$")
-    return name if len(name) <= 24 else name[:23] + "…"
+def _drawn(name: str, place: int) -> tuple[str, list[str]]:
+    """A name as it may stand in a figure, and the fonts to draw it with: not too long, no `$`, which matplotlib would read as
+    mathematics, and where no font of this machine has its letters its place in the table of the pool."""
+    known = {font.name: font.fname for font in font_manager.fontManager.ttflist}
+    fonts = ["DejaVu Sans", *(font for font in WIDE if font in known)]
+    faces = [font_manager.get_font(known[font]) for font in fonts]
+    if not all(any(face.get_char_index(ord(letter)) for face in faces) for letter in name):
+        return f"no. {place} of the table", fonts
+    return (name if len(name) <= 24 else name[:23] + "…").replace("$", r"\$"), fonts

@@ -28,6 +28,7 @@ from scalept_lab.laws.fit import Law, fit_law
 from scalept_lab.laws.forecasters import Call, Ledger, ledger
 from scalept_lab.laws.points import Points
 from scalept_lab.runs import RunRecord
+from scalept_lab.screen import padded
 from scalept_lab.study import merging
 from scalept_lab.study.exports import ClassFile
 from scalept_lab.study.merging import Gathered, Told
@@ -122,7 +123,7 @@ class Pool:
             lines += ["", "learner's losses against the law        runs  median        95 % interval"]
             for each in _outer(self.offsets, most):
                 lines.append(
-                    f"{each.learner[:36]:<38}  {each.runs:>4}  {each.percent:+.2f} %  {each.low:+.2f} to {each.high:+.2f}"
+                    f"{padded(each.learner, 38)}  {each.runs:>4}  {each.percent:+.2f} %  {each.low:+.2f} to {each.high:+.2f}"
                     + ("  STANDS OUT" if each.stands_out else "")
                 )
             if len(self.offsets) > most:
@@ -135,7 +136,7 @@ class Pool:
             ]
             for row in self.ledger.rows[:most]:
                 lines.append(
-                    f"{row.learner[:36]:<38}  {row.calls:>8}  {row.inside:>2} of {row.intervals:<3} {_two(row.sharpness):>7}  "
+                    f"{padded(row.learner, 38)}  {row.calls:>8}  {row.inside:>2} of {row.intervals:<3} {_two(row.sharpness):>7}  "
                     f"{_two(row.score):>6} {_two(row.skill):>6}  {row.verdict}"
                 )
             if len(self.ledger.rows) > most:
