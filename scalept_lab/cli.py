@@ -198,7 +198,9 @@ def merge(options: argparse.Namespace) -> tuple[Any, str]:
     lines = [f"{found['accepted']} records in {options.out}, {found['duplicates']} duplicates"]
     lines += [f"rejected {r['file']}:{r['line']}: {r['reason']}" for r in found["rejected"]]
     pool = pooling.pooled(gathered)
-    return found | pool.as_json(), "\n".join([*lines, "", *pool.lines()])
+    if len(pool.learners) > 1:
+        lines += ["", *pool.lines()]
+    return found | pool.as_json(), "\n".join(lines)
 
 
 def progress(options: argparse.Namespace) -> tuple[Any, str]:

@@ -86,6 +86,10 @@ class Pool:
         return [one.record() for one in self.gathered.accepted]
 
     @property
+    def learners(self) -> list[str]:
+        return _learners(self.gathered.told)
+
+    @property
     def stand_out(self) -> list[str]:
         """Learners whose offset chance does not explain."""
         return [each.learner for each in self.offsets if each.stands_out]
@@ -111,7 +115,7 @@ class Pool:
         """What `print` shows: of learners and forecasters at most `most`."""
         found = self.gathered
         lines = [
-            f"{len(found.accepted):,} runs of {len(_learners(found.told)):,} learners, {found.duplicates:,} told more than "
+            f"{len(found.accepted):,} runs of {len(self.learners):,} learners, {found.duplicates:,} told more than "
             f"once, {len(found.rejected):,} records refused"
         ]
         if self.law:
