@@ -20,9 +20,11 @@ from scalept_lab.course import learner
 from scalept_lab.course.exercises import notebook_exercises, notebook_numbers
 from scalept_lab.course.learner import Row
 from scalept_lab.errors import InputError
+from scalept_lab.laws.forecasters import ledger
 from scalept_lab.learners import Learner, parsed
 from scalept_lab.screen import columns, padded
 from scalept_lab.study import exports
+from scalept_lab.study.pooling import guesses
 
 STUCK = 5  # exercises that are named
 SHOWN = 60  # learners in a table
@@ -51,7 +53,7 @@ class ClassProgress:
     """Learner by notebook. Shows as HTML in a notebook and as text elsewhere.
 
     `learners`: name -> one `Row` for each notebook; `exercises`: what the class made of each that anybody tried; `rejected`: list
-    of {file, reason}; `notes`: sentences on files that claim the same name.
+    of {file, reason}; `notes`: sentences on files that claim the same name; `ledger`: who guesses best (`laws.forecasters`).
     """
 
     def __init__(self, kept: dict[str, Learner], rejected: list[dict[str, str]], notes: Sequence[str] = ()):
@@ -61,6 +63,9 @@ class ClassProgress:
         }
         self.exercises = [found for number in numbers for found in _exercises(number, kept.values())]
         self.rejected, self.notes = rejected, list(notes)
+        self.ledger = ledger(
+            [call for name, each in kept.items() for call in guesses(name, each.predictions)]
+        )
 
     @property
     def stuck(self) -> list[Exercise]:
@@ -76,6 +81,7 @@ class ClassProgress:
                 name: {row.notebook: {key: getattr(row, key) for key in names} for row in table}
                 for name, table in self.learners.items()
             },
+            "best_forecasters": self.ledger.best,
             "stuck": [vars(each) for each in self.stuck],
             "rejected": self.rejected,
             "notes": self.notes,
@@ -119,6 +125,8 @@ class ClassProgress:
 
     def _remarks(self) -> list[str]:
         lines = ["", "where the class is stuck:", *(f"  {each}" for each in self.stuck)] if self.stuck else []
+        if self.ledger.rows:
+            lines += ["", f"guesses: {self.ledger.sentence}"]
         lines += self.notes
         return lines + [f"left out: {each['file']}: {each['reason']}" for each in self.rejected]
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,10 @@ from scalept_lab.laws import contest
 from scalept_lab.laws.fit import Law, fit_law
 from scalept_lab.laws.forecasters import Call, Ledger, ledger
 from scalept_lab.laws.points import Points
+from scalept_lab.learners import Prediction
 from scalept_lab.runs import RunRecord
 from scalept_lab.screen import padded
 from scalept_lab.study import merging
-from scalept_lab.study.exports import ClassFile
 from scalept_lab.study.merging import Gathered, Told
 
 FEWEST = 3  # runs of a learner: an offset of fewer is not judged
@@ -305,7 +305,7 @@ def _calls(found: Gathered) -> tuple[list[Call], list[str]]:
             calls.append(
                 Call(learner, SHOTS, shot.predicted, shot.low, shot.high, hero.loss, _rivals(learner, shot, hero, runs), True)
             )  # fmt: skip
-        calls += _guesses(learner, file)
+        calls += guesses(learner, file.predictions)
     return calls, doubts
 
 
@@ -320,9 +320,10 @@ def _rivals(learner: str, shot: Any, hero: Told, runs: dict[tuple[str, str], Tol
     return {name: float(way(Points(N, D, L), ahead)[0][0]) for name, way in ways.items()}
 
 
-def _guesses(learner: str, file: ClassFile) -> list[Call]:
+def guesses(learner: str, predictions: Mapping[str, Prediction]) -> list[Call]:
+    """What a learner guessed in the notebooks (`predict`), where it is a number that has been scored."""
     calls = []
-    for id, asked in file.predictions.items():
+    for id, asked in predictions.items():
         guess = asked.scored
         if (
             guess is not None

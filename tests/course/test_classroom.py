@@ -26,9 +26,10 @@ def write(folder, name: str, **exercises: Work) -> None:
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three learners. In 00.1 all are right, in 00.2 one of three, in 02.1 none of two; exercise 77.1 is none of the kit's."""
+    """Three learners. In 00.1 all are right, in 00.2 one of three, in 02.1 none of two, in 03.1 not the only one who tried;
+    exercise 77.1 is none of the kit's."""
     right, tried = Work(right=True, tries=1), Work(tries=4, hints=2)
-    write(tmp_path / "c", "anna", **{"00_1": right, "00_2": right, "77_1": right})
+    write(tmp_path / "c", "anna", **{"00_1": right, "00_2": right, "77_1": right, "03_1": Work(tries=30)})
     write(tmp_path / "c", "ben", **{"00_1": right, "00_2": tried, "02_1": Work(tries=9)})
     write(tmp_path / "c", "<i>陈伟", **{"00_1": right, "00_2": Work(solution_seen=True), "02_1": tried})
     return tmp_path / "c"
@@ -59,6 +60,12 @@ def test_where_the_class_is_stuck(folder):
         str(stuck[1])
         == "00.2: 2 of 3 who tried have not solved it (5 tries, 2 hints, 1 looked at the solution)"
     )
+
+
+def test_who_guesses_best_in_the_notebooks(tmp_path):
+    classroom.make(tmp_path, learners=20, runs=6)
+    found = class_progress(tmp_path)
+    assert found.ledger.best == [classroom.GOOD] and "陈伟 forecasts better than the class" in str(found)
 
 
 def test_class_files_and_progress_files_side_by_side(folder):
@@ -109,7 +116,10 @@ def test_the_command_line(folder, capsys):
 
     assert main(["progress", "--class", str(folder), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert set(found) == {"learners", "stuck", "rejected", "notes"} and found["stuck"][0]["id"] == "02.1"
+    assert (
+        set(found) == {"learners", "best_forecasters", "stuck", "rejected", "notes"}
+        and found["stuck"][0]["id"] == "02.1"
+    )
     assert main(["progress", "--class", str(folder)]) == 0
     assert "where the class is stuck:\n  02.1: 2 of 2 who tried" in capsys.readouterr().out
     assert main(["progress", "--class", str(folder / "gone")]) == 2

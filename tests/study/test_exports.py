@@ -48,6 +48,7 @@ def test_it_holds_all_of_a_study_and_of_its_learner(made, progress, tmp_path):
 def test_the_same_content_gives_the_same_bytes_and_few_of_them(made, tmp_path):
     packed, plain = (made.export(tmp_path / name, learner="Anna") for name in ("a.jsonl.gz", "b.jsonl"))
     assert packed.read_bytes() == made.export(tmp_path / "c.jsonl.gz", learner="Anna").read_bytes()
+    assert packed.read_bytes()[4:8] == bytes(4)  # no time of writing
     assert gzip.decompress(packed.read_bytes()) == plain.read_bytes()
     assert 2 * packed.stat().st_size < plain.stat().st_size
 
