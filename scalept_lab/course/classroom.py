@@ -133,7 +133,10 @@ class ClassProgress:
     def _repr_html_(self) -> str:
         begun, table = self._cells()
         names = ["learner", *begun, "right", "hints", "solutions seen", "predictions scored"]
-        head = "".join(f'<th scope="col" style="text-align:right">{name}</th>' for name in names)
+        head = "".join(
+            f'<th scope="col" style="text-align:{"right" if k else "left"}">{name}</th>'
+            for k, name in enumerate(names)
+        )
         body = ""
         for name, rows, sums in table[:SHOWN]:
             cells = "".join(

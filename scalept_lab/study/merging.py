@@ -23,6 +23,7 @@ from scalept_lab.study import exports
 ALIKE = 0.02  # of the loss: machines that train the same run differ by less
 FAULTS = 100  # of one file: then the rest is not read
 KEPT = 5 * 10**8  # characters of all records together
+PROGRESS = "a learner's progress, which holds no runs; `scalept progress --class` reads it"
 
 
 @dataclass(frozen=True, eq=False)  # each is itself alone, so that sets of them are quick
@@ -195,7 +196,8 @@ def _told(file: Path, learner: str, folder: str, rejected: list[dict[str, Any]])
                 plain = plausible(record)
                 settings = settings_of(record)
             except InputError as error:
-                rejected.append(_fault(file, line, error))
+                progress = file.suffix == ".json" and '"exercises"' in text[:200]
+                rejected.append(_fault(file, line, PROGRESS if progress else error))
                 if len(rejected) - before == FAULTS:
                     raise InputError(
                         f"{FAULTS} that are no record: the rest of the file is not read"

@@ -55,6 +55,7 @@ def test_where_the_class_is_stuck(folder):
     assert [(each.id, each.tried, each.solved, each.tries) for each in stuck] == [
         ("02.1", 2, 0, 13),
         ("00.2", 3, 1, 5),
+        ("03.1", 1, 0, 30),  # most tries, and only one is stuck
     ]
     assert (
         str(stuck[1])

@@ -217,6 +217,15 @@ def test_of_three_that_agree_the_one_in_the_middle_counts(tmp_path):
     assert read_records(tmp_path / "out" / "class.jsonl")[0].L == 2.461
 
 
+def test_a_progress_file_among_the_records_is_told_as_one(tmp_path):
+    from scalept_lab.learners import Learner
+
+    Store(tmp_path).save(made())
+    (tmp_path / "anna.json").write_text(Learner().model_dump_json(indent=1))
+    (fault,) = merge([tmp_path], tmp_path / "out.jsonl")["rejected"]
+    assert fault["reason"].startswith("a learner's progress, which holds no runs; `scalept progress --class`")
+
+
 # --- lies that look like records
 
 
