@@ -191,12 +191,14 @@ def train(options: argparse.Namespace) -> tuple[Any, str]:
 
 
 def merge(options: argparse.Namespace) -> tuple[Any, str]:
-    from scalept_lab.study import merging, pooling
+    from scalept_lab.study import exports, merging, pooling
 
     gathered = merging.gather(options.folders, f"{options.out} is not written")
     found = merging.write(gathered, options.out)
     lines = [f"{found['accepted']} records in {options.out}, {found['duplicates']} duplicates"]
-    lines += [f"rejected {r['file']}:{r['line']}: {r['reason']}" for r in found["rejected"]]
+    lines += [
+        exports.printable(f"rejected {r['file']}:{r['line']}: {r['reason']}", 1000) for r in found["rejected"]
+    ]
     pool = pooling.pooled(gathered)
     if len(pool.learners) > 1:
         lines += ["", *pool.lines()]

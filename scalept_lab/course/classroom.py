@@ -128,7 +128,9 @@ class ClassProgress:
         if self.ledger.rows:
             lines += ["", f"guesses: {self.ledger.sentence}"]
         lines += self.notes
-        return lines + [f"left out: {each['file']}: {each['reason']}" for each in self.rejected]
+        return lines + [
+            exports.printable(f"left out: {each['file']}: {each['reason']}", 1000) for each in self.rejected
+        ]
 
     def _repr_html_(self) -> str:
         begun, table = self._cells()
@@ -191,7 +193,10 @@ def class_progress(folder: str | Path) -> ClassProgress:
         for name, count in often.items()
         if count > 1
     ]
-    learners = {name if often[name] == 1 else f"{name} ({file.name})": kept for file, name, kept in apart}
+    learners = {
+        name if often[name] == 1 else f"{name} ({exports.printable(file.name)})": kept
+        for file, name, kept in apart
+    }
     return ClassProgress(learners, rejected, notes)
 
 

@@ -39,9 +39,9 @@ def _name(text: str) -> str:
     return text
 
 
-def printable(text: str) -> str:
-    """A name that is read from outside and is not refused: what cannot be printed becomes a question mark."""
-    return "".join(letter if letter.isprintable() or letter in JOINERS else "?" for letter in text[:200])
+def printable(text: str, most: int = 200) -> str:
+    """What is read from outside and is shown, such as a file's name: what cannot be printed becomes a question mark."""
+    return "".join(letter if letter.isprintable() or letter in JOINERS else "?" for letter in text[:most])
 
 
 Name = Annotated[str, Field(max_length=100), AfterValidator(_name)]
