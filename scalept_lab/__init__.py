@@ -44,5 +44,6 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "laws.formulas": "LAWS",
     "study.sweep": "Sweep",
     "study.study": "Study",
+    "study.pooling": "pool",
     **dict.fromkeys(ROOMS, ""),
 })  # fmt: skip

@@ -191,17 +191,28 @@ def train(options: argparse.Namespace) -> tuple[Any, str]:
 
 
 def merge(options: argparse.Namespace) -> tuple[Any, str]:
-    from scalept_lab import merging
+    from scalept_lab.study import exports, merging, pooling
 
-    found = merging.merge(options.folders, options.out)
+    gathered = merging.gather(options.folders, f"{options.out} is not written")
+    found = merging.write(gathered, options.out)
     lines = [f"{found['accepted']} records in {options.out}, {found['duplicates']} duplicates"]
-    lines += [f"rejected {r['file']}:{r['line']}: {r['reason']}" for r in found["rejected"]]
-    return found, "\n".join(lines)
+    lines += [
+        exports.printable(f"rejected {r['file']}:{r['line']}: {r['reason']}", 1000) for r in found["rejected"]
+    ]
+    pool = pooling.pooled(gathered)
+    if len(pool.learners) > 1:
+        lines += ["", *pool.lines()]
+    return found | pool.as_json(), "\n".join(lines)
 
 
 def progress(options: argparse.Namespace) -> tuple[Any, str]:
     from scalept_lab.course import learner
 
+    if options.folder:
+        from scalept_lab.course.classroom import class_progress
+
+        of_class = class_progress(options.folder)
+        return of_class.as_dict(), repr(of_class)
     found = learner.progress(options.notebook)
     if options.out:
         learner.export(options.out)
@@ -315,8 +326,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--background", action="store_true", help="go on training while a checkpoint is written")
 
-    sub = add("merge", merge, "pool run records from many folders into one file")
-    sub.add_argument("folders", nargs="+", metavar="DIR")
+    sub = add(
+        "merge", merge, "pool a class: run records of many folders into one file, one law, and who stands out"
+    )
+    sub.add_argument(
+        "folders",
+        nargs="+",
+        metavar="DIR",
+        help="folders of class files (study.export), of run records or of studies",
+    )
     sub.add_argument("--out", required=True, metavar="FILE", help="a .jsonl or .parquet file")
 
     sub = add(
@@ -325,6 +343,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("notebook", nargs="?", metavar="NN", help="one notebook, e.g. 01 (default: all)")
     sub.add_argument(
         "--out", metavar="FILE", help="also copy the learner's file there, for a teacher or another machine"
+    )
+    sub.add_argument(
+        "--class", dest="folder", metavar="FOLDER", help="instead: a table of the class whose files are there"
     )
 
     sub = add("run", run, "run notebooks; time and memory of each")

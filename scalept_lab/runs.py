@@ -8,6 +8,7 @@ Nothing that is read from a file is executed or unpickled.
 from __future__ import annotations
 
 import contextlib
+import gzip
 import io
 import json
 import os
@@ -26,6 +27,8 @@ from scalept_lab.errors import InputError
 from scalept_lab.folders import writing
 
 RECORD = 10**6  # bytes of the JSON of one record; those that ship have at most 7,000
+UNPACKED, LINES = 10**8, 10**5  # bytes and lines of a compressed file, which can be far longer than it looks
+CLASS_FILE = '{"class_file":'  # how the first line of a learner's file for the class begins (`study.exports`)
 
 
 class RunRecord(BaseModel):
@@ -163,7 +166,7 @@ def discard_drafts() -> None:
 
 
 def read_records(path: str | Path) -> list[RunRecord]:
-    """Records from a folder of .json files, a .jsonl file or a .parquet file.
+    """Records from a folder of .json files, a .jsonl file (compressed as .jsonl.gz, too) or a .parquet file.
 
     Raises: InputError naming the file and the line of the first record that is not one.
     """
@@ -179,7 +182,12 @@ def read_records(path: str | Path) -> list[RunRecord]:
 
 def write_records(records: Iterable[RunRecord], path: str | Path) -> None:
     """Many records in one file to ship: .jsonl (a record a line) or .parquet (a column of the same JSON)."""
-    path, lines = Path(path), [record.model_dump_json() for record in records]
+    write_texts((record.model_dump_json() for record in records), path)
+
+
+def write_texts(texts: Iterable[str], path: str | Path) -> None:
+    """The same for records that are JSON texts already, each in one line."""
+    path, lines = Path(path), list(texts)
     if path.suffix == ".parquet":
         import pandas as pd
 
@@ -197,8 +205,8 @@ def files(path: Path) -> list[Path]:
     if (path / "study.json").is_file():
         return [file for part in ("runs", "hero") if (path / part).is_dir() for file in files(path / part)]
     if path.is_dir():
-        kinds = (".json", ".jsonl", ".parquet")
-        return sorted(file for file in path.iterdir() if file.suffix in kinds and file.is_file())
+        kinds = (".json", ".jsonl", ".jsonl.gz", ".parquet")
+        return sorted(file for file in path.iterdir() if file.name.endswith(kinds) and file.is_file())
     if not path.exists():
         raise InputError(
             f"no such file or folder: {path}; give a folder of run records, a .jsonl or a .parquet file"
@@ -207,19 +215,34 @@ def files(path: Path) -> list[Path]:
 
 
 def texts(path: Path) -> Iterator[tuple[int, str]]:
-    """(line, JSON text) of every record in a file. Raises: InputError if it cannot be read."""
+    """(line, JSON text) of every record in a file; the first line of a class file is none. Raises: InputError for one that cannot
+    be read."""
     if path.suffix == ".parquet":
         yield from _rows(path)
-    elif path.suffix == ".jsonl":
-        with outside.opened(path, "a file of run records") as file:
-            number = 0
-            while line := file.readline(RECORD + 1):
-                number += 1
-                _short(path, number, line)
-                if line.strip():  # a byte that is not UTF-8 makes a record that is refused
-                    yield number, line.decode("utf-8", errors="replace")
+    elif path.name.endswith((".jsonl", ".jsonl.gz")):
+        for number, line in lines(path):
+            if line.strip() and not (number == 1 and line.startswith(CLASS_FILE)):
+                yield number, line
     else:
         yield 1, outside.text(path, "a run record", RECORD)
+
+
+def lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a .jsonl or .jsonl.gz file with their numbers, each of at most `RECORD` bytes and all of at most `UNPACKED`.
+
+    A byte that is not UTF-8 makes a line that is no record. Raises: InputError.
+    """
+    with outside.opened(path, "a file of run records") as packed:
+        file = gzip.GzipFile(fileobj=packed) if path.suffix == ".gz" else packed
+        number = read = 0
+        while line := file.readline(RECORD + 1):
+            number, read = number + 1, read + len(line)
+            _short(path, number, line)
+            if file is not packed and (read > UNPACKED or number > LINES):
+                raise InputError(
+                    f"{path}:{number}: expected at most {LINES:,} lines and {UNPACKED / 1e6:g} MB unpacked, got more"
+                )
+            yield number, line.decode("utf-8", errors="replace")
 
 
 def _rows(path: Path) -> Iterator[tuple[int, str]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import sys
 import time
+import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
@@ -138,3 +139,18 @@ class Bar:
         self._terminal.refresh()
         if over:
             self._terminal.close()
+
+
+def columns(text: str) -> int:
+    """Columns that a text takes in a terminal, where Chinese letters are two wide and accents of their own none."""
+    wide = sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+    return wide - sum(unicodedata.category(letter) in ("Mn", "Me", "Cf") for letter in text)
+
+
+def padded(text: str, width: int) -> str:
+    """`text` in `width` columns: cut with an ellipsis, or filled with blanks."""
+    if columns(text) > width:
+        while columns(text) > width - 1:
+            text = text[:-1]
+        text += "…"
+    return text + " " * (width - columns(text))

@@ -20,7 +20,7 @@ from scalept_lab import cli
 from scalept_lab.config import ModelConfig, TrainConfig
 from scalept_lab.errors import InputError
 from scalept_lab.laws import fit
-from scalept_lab.runs import RunRecord, Store, read_records
+from scalept_lab.runs import RunRecord, Store, read_records, write_records
 from scalept_lab.study import standard, study
 
 
@@ -160,8 +160,26 @@ def test_merge(scalept, tmp_path):
     (slip,) = found["rejected"]
     assert set(slip) == {"file", "line", "reason"} and slip["file"].endswith("torn.json")
     assert len(read_records(tmp_path / "class.jsonl")) == 3
+    assert found["law"] is None and "at least 6 points" in found["status"] and found["learners"] == []
     _, out, _ = scalept("merge", *folders, "--out", tmp_path / "class.parquet")
     assert "3 records" in out and "1 duplicates" in out and "torn.json:1" in out
+
+
+def test_merge_of_a_class(scalept, tmp_path):
+    """Two learners, one of them in a file whose name would clear the screen."""
+    runs = synthetic.grid_records()
+    for name, mine in (("anna", runs[:8]), ("ben", runs[8:])):
+        write_records(mine, tmp_path / "class" / f"{name}.jsonl")
+    (tmp_path / "class" / "\x1b[2J.jsonl").write_text("{}")
+    files = sorted((tmp_path / "class").iterdir())
+    found = answer(scalept("merge", *files, "--out", tmp_path / "all.jsonl", "--json"))
+    assert {row["learner"] for row in found["learners"]} == {"anna", "ben"}
+    assert (
+        set(found["law"]) == {"E", "A", "B", "alpha", "beta"} == set(found["law"]) & set(found["interval95"])
+    )
+    assert {"spread", "forecasters", "best_forecasters", "notes", "status"} <= set(found)
+    _, out, _ = scalept("merge", *files, "--out", tmp_path / "all.jsonl")
+    assert "16 runs of 2 learners" in out and "?[2J.jsonl:1" in out and "\x1b" not in out
 
 
 def test_run(scalept, tmp_path):

@@ -77,3 +77,15 @@ def test_in_a_terminal_it_writes_to_stderr(monkeypatch, capsys):
 )
 def test_duration(seconds, said):
     assert duration(seconds) == said
+
+
+def test_names_are_padded_by_the_columns_they_take():
+    """Two Chinese letters are four columns wide; an accent that stands by itself takes none."""
+    from scalept_lab.screen import columns, padded
+
+    assert (columns("Anna"), columns("陈伟"), columns("e\u0301")) == (4, 4, 1)
+    assert (
+        padded("陈伟", 6) == "陈伟  "
+        and padded("陈伟陈伟", 6) == "陈伟… "
+        and padded("Annabel", 5) == "Anna…"
+    )

@@ -1,116 +1,31 @@
 """How far a learner has come: one file on disk, which every notebook adds to and a kernel restart does not lose.
 
-The file is `learner.json` beside the studies (`folders.results()`): answers checked, hints taken, guesses and what they came to.
+What is kept and where stands in `learners`, since a study takes it along to the class; here it is changed and shown.
 Writing is whole or not at all. Nothing that is open is written: a notebook that only runs leaves no trace.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import html
-import json
 import os
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
 from scalept_lab import folders
 from scalept_lab.checks import one_of
 from scalept_lab.errors import InputError
+from scalept_lab.learners import Guess, Learner, Prediction, Work, path, read, tell
 from scalept_lab.runs import write_atomically
 
-SCHEMA = 1
-NAME = "learner.json"
-LARGEST_BYTES = 20_000_000  # of a file that is read; a course leaves some tens of thousands
 PATIENCE = 5.0  # seconds to wait for another notebook that is writing
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class Work(_Part):
-    """What became of one exercise."""
-
-    right: bool = False
-    tries: int = Field(0, ge=0)
-    hints: int = Field(0, ge=0, le=3)
-    solution_seen: bool = False
-
-
-class Guess(_Part):
-    """One guess: a number with an interval around it, or a choice."""
-
-    value: float | str
-    low: float | None = None
-    high: float | None = None
-    at: str
-    after_result: bool = False
-
-
-class Prediction(_Part):
-    """All guesses for one question in their order, and the measurement once there is one. The first guess is scored."""
-
-    guesses: list[Guess] = []
-    measured: float | str | None = None
-    rivals: dict[str, float] = {}
-
-    @property
-    def scored(self) -> Guess | None:
-        """The guess that counts: the first that was made before the result was known."""
-        if self.measured is None:
-            return None
-        return next((guess for guess in self.guesses if not guess.after_result), None)
-
-
-class Learner(_Part):
-    """Everything that is kept of one learner."""
-
-    schema_version: int = SCHEMA
-    exercises: dict[str, Work] = {}
-    predictions: dict[str, Prediction] = {}
-
-
 # --- the file -----------------------------------------------------------------------------------------------
-
-
-def path() -> Path:
-    """Where the learner's file is. It may not be there yet.
-
-    Notebooks keep it beside their studies; from the folder above them (`scalept progress`) it is found as well.
-    """
-    usual = folders.results() / NAME
-    beside = Path("notebooks", "results", NAME)
-    named = os.environ.get("SCALEPT_RESULTS")
-    return beside if not named and not usual.exists() and beside.is_file() else usual
-
-
-def read(place: Path | None = None) -> Learner:
-    """What is kept so far; an empty `Learner` if nothing is.
-
-    A file that cannot be read is moved aside under another name, with one line that says so: nothing is lost.
-    """
-    place = place or path()
-    try:
-        if not place.is_file():
-            return Learner()
-        if place.stat().st_size > LARGEST_BYTES:
-            raise ValueError(f"it is larger than {LARGEST_BYTES / 1e6:.0f} MB")
-        raw = json.loads(place.read_text(encoding="utf-8"))
-        version = raw.get("schema_version") if isinstance(raw, dict) else None
-        if version != SCHEMA:
-            raise ValueError(f"it is of version {version!r}, this is version {SCHEMA}")
-        return Learner.model_validate(raw)
-    except (OSError, ValueError, RecursionError, ValidationError) as error:
-        _set_aside(place, error)
-        return Learner()
 
 
 @contextlib.contextmanager
@@ -123,7 +38,7 @@ def change() -> Iterator[Learner]:
     try:
         lock = _alone(place)
     except InputError as error:
-        _say(f"your progress is not kept: {error}")
+        tell(f"your progress is not kept: {error}")
         yield Learner()
         return
     try:
@@ -131,7 +46,7 @@ def change() -> Iterator[Learner]:
         yield kept
         write_atomically(place, kept.model_dump_json(indent=1) + "\n")
     except InputError as error:
-        _say(f"your progress is not kept: {error}")
+        tell(f"your progress is not kept: {error}")
     finally:
         with contextlib.suppress(OSError):
             lock.unlink(missing_ok=True)
@@ -154,22 +69,6 @@ def _alone(place: Path) -> Path:
                 time.sleep(0.02)
 
 
-def _set_aside(place: Path, error: Exception) -> None:
-    reason = " ".join(str(error).split())[:160]
-    aside = place.with_name(f"{place.stem}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}{place.suffix}")
-    try:
-        os.replace(place, aside)
-    except OSError:
-        _say(f"{place} cannot be read ({reason}), nor moved: this session's progress is not kept")
-        return
-    _say(f"{place} cannot be read ({reason}): it is kept as {aside.name}, and a new file begins")
-
-
-@functools.cache
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)
-
-
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -179,7 +78,7 @@ def now() -> str:
 
 @dataclass(frozen=True)
 class Row:
-    """One notebook: exercises right of all, hints taken, predictions scored, and minutes of exercises still open."""
+    """One notebook: exercises right of all, hints taken, predictions scored, minutes of exercises still open, solutions seen."""
 
     notebook: str
     right: int
@@ -189,6 +88,7 @@ class Row:
     inside: int
     intervals: int
     minutes_left: int
+    solutions: int = 0
 
 
 class Progress:
@@ -266,23 +166,31 @@ def progress(notebook: str | None = None) -> Progress:
 
     Raises: InputError for a notebook that is not there.
     """
-    from scalept_lab.course.exercises import notebook_exercises, notebook_numbers
+    from scalept_lab.course.exercises import notebook_numbers
 
     numbers = notebook_numbers()
     if notebook is not None:
         one_of("notebook", notebook, numbers)
         numbers = [notebook]
-    learner, rows = read(), []
+    kept = read()
+    return Progress(rows(kept, numbers), _mean_error(kept, numbers))
+
+
+def rows(kept: Learner, numbers: Iterable[str]) -> list[Row]:
+    """A row for each notebook of `numbers`."""
+    from scalept_lab.course.exercises import notebook_exercises
+
+    found = []
     for number in numbers:
         asked = notebook_exercises(number)
-        work = {exercise.id: learner.exercises.get(exercise.id, Work()) for exercise in asked}
+        work = {exercise.id: kept.exercises.get(exercise.id, Work()) for exercise in asked}
         scored = [
-            (guess, found)
-            for id, found in learner.predictions.items()
-            if id.startswith(f"{number}.") and (guess := found.scored)
+            (guess, prediction)
+            for id, prediction in kept.predictions.items()
+            if id.startswith(f"{number}.") and (guess := prediction.scored)
         ]
-        inside = [_inside(guess, found) for guess, found in scored if guess.low is not None]
-        rows.append(
+        inside = [_inside(guess, prediction) for guess, prediction in scored if guess.low is not None]
+        found.append(
             Row(
                 number,
                 sum(done.right for done in work.values()),
@@ -292,9 +200,10 @@ def progress(notebook: str | None = None) -> Progress:
                 sum(inside),
                 len(inside),
                 sum(exercise.minutes for exercise in asked if not work[exercise.id].right),
+                sum(done.solution_seen for done in work.values()),
             )
         )
-    return Progress(rows, _mean_error(learner, numbers))
+    return found
 
 
 def export(place: str | Path) -> Path:

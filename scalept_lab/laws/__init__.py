@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "isoflop": "",
     "compare": "Interval paired wilson",
     "noise": "noise_scale",
-    "skill": "forecast_skill",
+    "skill": "forecast_skill interval_score",
+    "forecasters": "",
     "terms": "fit_terms straight_line",
 })  # fmt: skip

@@ -18,6 +18,7 @@ from scalept_lab.laws.choice import rows
 from scalept_lab.laws.fit import fit_points
 from scalept_lab.laws.points import Points
 from scalept_lab.laws.search import make_problem, objective, starts
+from scalept_lab.laws.skill import interval_score
 
 FORMS = ("auto", "chinchilla", "tied", "power_of_sum")
 Forecast = tuple[np.ndarray, np.ndarray | None, np.ndarray | None]
@@ -93,8 +94,8 @@ def score(forecast: Forecast, L: np.ndarray) -> tuple[float, float, float]:
     error = float(100 * np.mean(np.abs(L / loss - 1)))
     if low is None or high is None:
         return error, np.nan, np.nan
-    outside = np.maximum(low - L, 0) + np.maximum(L - high, 0)
-    return error, float(np.mean(outside == 0)), float(100 * np.mean((high - low + 40 * outside) / L))
+    inside = (low <= L) & (high >= L)
+    return error, float(np.mean(inside)), float(100 * np.mean(interval_score(low, high, L) / L))
 
 
 def contest(

@@ -4,6 +4,7 @@ from scalept_lab.rooms import shown
 
 __getattr__, __dir__, __all__ = shown(__name__, {
     "charts": "plot_bars plot_cleaning plot_loss_against plot_memory plot_repeats",
+    "classroom": "plot_offsets",
     "compress": "plot_cost plot_gaps plot_pareto plot_quantization",
     "context": "plot_ring_hidden plot_ring_work",
     "decoding": "plot_speedups plot_token_time",

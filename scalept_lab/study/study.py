@@ -273,6 +273,16 @@ class Study:
 
         return write_report(self, Path(path) if path is not None else self.folder / "report.html", law)
 
+    def export(self, path: str | Path | None = None, learner: str = "") -> Path:
+        """One small file for the class: the runs, the sealed predictions with their scores, and the learner's own progress.
+
+        learner: your name, as the class will read it. path: a .jsonl.gz or .jsonl file, by default named after learner and study,
+        where you are. `sl.pool` and `scalept merge` read it. Raises: InputError without a name, or if one seal is broken.
+        """
+        from scalept_lab.study.exports import export
+
+        return export(self, learner, path)
+
     # --- files
 
     def _todo(self, sweep: Sweep) -> list[TrainConfig]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from scalept_lab import learners
 from scalept_lab.course import compare, exercises, learner, predict
 from scalept_lab.errors import InputError
 
@@ -19,7 +20,7 @@ from scalept_lab.errors import InputError
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("SCALEPT_RESULTS", str(tmp_path))
     monkeypatch.setattr(exercises, "_hints_given", {})
-    learner._say.cache_clear()
+    learners.tell.cache_clear()
     return tmp_path
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
+from refusals import one_line
 
 from scalept_lab.errors import InputError
-from scalept_lab.laws import forecast_skill
+from scalept_lab.laws import forecast_skill, interval_score
 
 
 def test_by_hand():
@@ -33,3 +35,18 @@ def test_by_hand():
 def test_refusals(predicted, measured, rivals, said):
     with pytest.raises(InputError, match=said):
         forecast_skill(predicted, measured, rivals)
+
+
+def test_the_score_of_an_interval_by_hand():
+    """9 to 11: width 2. For 10 that is all; 8.5 lies 0.5 below, 40·0.5 = 20 more; 11.25 lies 0.25 above, 10 more. At 50 % a miss
+    counts 4 times."""
+    assert interval_score([9, 9, 9], [11, 11, 11], [10, 8.5, 11.25]).tolist() == pytest.approx([2, 22, 12])
+    assert float(interval_score(9, 11, 8.5, level=0.5)) == pytest.approx(4)
+    one_line(lambda: interval_score(11, 9, 10), "other way round")
+
+
+def test_the_honest_interval_has_the_best_score():
+    rng = np.random.default_rng(0)
+    drawn = rng.standard_normal(100_000)
+    score = {half: interval_score(-half, half, drawn).mean() for half in (1.2, 1.6, 1.96, 2.4, 3.0)}
+    assert min(score, key=score.get) == 1.96

@@ -10,11 +10,13 @@ import pytest
 import synthetic
 from refusals import one_line
 
-from scalept_lab import merging
 from scalept_lab.config import run_id
 from scalept_lab.errors import InputError
-from scalept_lab.merging import merge
-from scalept_lab.runs import RunRecord, Store, read_records, write_records
+from scalept_lab.runs import RunRecord, Store, data_folder, read_records, recorded, write_records
+from scalept_lab.study import merging
+from scalept_lab.study.merging import merge
+
+SHIPPED = sorted(path.stem for path in (data_folder() / "records").glob("*.jsonl"))
 
 
 def made(seed: int = 0, **changes) -> RunRecord:
@@ -193,6 +195,37 @@ def test_machines_that_differ_in_the_third_digit_agree(tmp_path):
     assert (found["accepted"], found["duplicates"], found["rejected"]) == (1, 2, [])
 
 
+def test_a_file_has_one_voice_however_often_it_tells_a_run(tmp_path):
+    """One classmate tells a lie ten times, two tell the truth: by records the lie would have it, ten to two."""
+    loud = "\n".join([altered(made(), L=2.0)] * 10)
+    found = told(tmp_path, loud, altered(made(), L=2.46), altered(made(), L=2.462))
+    assert (found["accepted"], found["duplicates"], len(found["rejected"])) == (1, 1, 10)
+    assert {each["file"] for each in found["rejected"]} == {f"{tmp_path}/0.jsonl"}
+    assert read_records(tmp_path / "out" / "class.jsonl")[0].L > 2.4
+
+
+def test_against_one_honest_file_a_loud_one_gains_nothing(tmp_path):
+    loud = "\n".join([altered(made(), L=2.0)] * 10)
+    found = told(tmp_path, loud, altered(made(), L=2.46), altered(made(1)))
+    assert (found["accepted"], len(found["rejected"])) == (1, 11)  # neither is taken
+    assert read_records(tmp_path / "out" / "class.jsonl")[0].id == made(1).id
+
+
+def test_of_three_that_agree_the_one_in_the_middle_counts(tmp_path):
+    """A loss 1.9 % too low, within what machines differ by, gains nothing by coming first."""
+    told(tmp_path, *(altered(made(), L=loss) for loss in (2.415, 2.461, 2.462)))
+    assert read_records(tmp_path / "out" / "class.jsonl")[0].L == 2.461
+
+
+def test_a_progress_file_among_the_records_is_told_as_one(tmp_path):
+    from scalept_lab.learners import Learner
+
+    Store(tmp_path).save(made())
+    (tmp_path / "anna.json").write_text(Learner().model_dump_json(indent=1))
+    (fault,) = merge([tmp_path], tmp_path / "out.jsonl")["rejected"]
+    assert fault["reason"].startswith("a learner's progress, which holds no runs; `scalept progress --class`")
+
+
 # --- lies that look like records
 
 
@@ -203,12 +236,26 @@ def test_machines_that_differ_in_the_third_digit_agree(tmp_path):
         ({"L": 1e-4}, "L: expected at least 0.28 nats per token"),
         ({"C": 1e6}, "C: expected at least 6 N D"),
         ({"N": 10**400}, "N"),
+        (
+            {"N": 2 * made().N, "C": 2 * made().C},
+            f"N: expected {made().N:,}, as its config says, got {2 * made().N:,}",
+        ),
+        (
+            {"D": 2 * made().D, "C": 2 * made().C},
+            f"D: expected {made().D:,}, as its config says, got {2 * made().D:,}",
+        ),
         ({"L": 1e308}, "L"),
     ],
 )
 def test_what_no_run_can_have_measured_is_named(tmp_path, changes, says):
     found = told(tmp_path, altered(made(), **changes), made(1).model_dump_json())
     assert found["accepted"] == 1 and says in found["rejected"][0]["reason"]
+
+
+def test_all_recorded_runs_of_the_kit_are_plausible():
+    """Those that no plain run explains as well: mixtures, grown models, policies, what was trained after pruning."""
+    plain = [merging.plausible(run) for name in SHIPPED for run in recorded(name)]
+    assert len(plain) > 2000 and 1000 < sum(plain) < len(plain)
 
 
 def test_a_generated_language_may_be_known_better_than_any_text(tmp_path):
