@@ -2,7 +2,8 @@
 
 `scalept check --class` asks everything that a course day can stumble over, and builds the corpus if it is not there yet. One row
 is one question: what was found, what was wanted, what to do. What a notebook needs is read from its cells, so that a changed
-notebook changes its row. Nothing here asks the network, except that a pinned source which is not installed is fetched if it can be.
+notebook changes its row. Nothing here asks the network, but for one thing: a pinned source that is not installed is fetched if it
+can be.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ from scalept_lab.data import corpora, wheels
 from scalept_lab.data.documents import CORPORA, DEFAULT_SOURCES
 from scalept_lab.errors import InputError
 
-SCHEMA = 1
 FILE = 10**6  # bytes of one machine's file
 MACHINES = 2000  # of a room
 
@@ -57,7 +57,7 @@ class Row(_Part):
 class Readiness(_Part):
     """All rows of one machine, and the fingerprint of its default corpus (None: it has none)."""
 
-    schema_version: Literal[1] = SCHEMA
+    schema_version: Literal[1] = 1
     machine: str = Field(max_length=200)
     corpus_sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
     rows: tuple[Row, ...] = Field(min_length=1, max_length=200)
@@ -276,7 +276,8 @@ def _notebook(lesson: Lesson) -> Row:
         return Row(
             name=name, ok=False, found=str(error)[:500], wanted=wanted, do="copy it from the course again"
         )
-    found, missing = [], []
+    found: list[str] = []
+    missing: list[str] = []
     for pattern, look in NEEDS:
         for what in dict.fromkeys(re.findall(pattern, code)):
             said, there = look(what)
@@ -443,9 +444,9 @@ def room(folder: str | os.PathLike[str]) -> Room:
 
 def _told(path: Path) -> Readiness:
     raw = outside.json_object(path, "a machine's answer to scalept check --class --json", FILE)
-    if raw.get("schema_version") != SCHEMA:
+    if raw.get("schema_version") != 1:
         raise InputError(
-            f"{path}: expected schema_version {SCHEMA}, got {str(raw.get('schema_version'))[:20]!r}; "
+            f"{path}: expected schema_version 1, got {str(raw.get('schema_version'))[:20]!r}; "
             "check that machine again with this version of the kit"
         )
     said = raw.pop("ok", None)
