@@ -1,7 +1,7 @@
 """Install the course from the archive that this file came in, without a network: `python3 install.py`.
 
-Every file is held to the sha256 in offline/manifest.json first. Then: .venv here, with the wheels of the archive; the corpora into
-the usual cache; `scalept check --class`. The standard library alone is needed. Run it again at any time: what is there stays.
+Every file is held to the sha256 in offline/manifest.json first. Then come .venv here, with the wheels of the archive, the
+corpora, in the usual cache, and `scalept check --class`. The standard library alone is needed. Run it again at any time: what is there stays.
 """
 
 import hashlib
@@ -31,6 +31,8 @@ def manifest(root):
         found = json.loads(path.read_text(encoding="utf-8"))
         if found["schema"] != 1:
             raise ValueError("it is of schema {!r}, this installs 1".format(found["schema"]))
+        if not (isinstance(found["python"], str) and isinstance(found["system"], str)):
+            raise ValueError("it names no Python and no system")
         for name, (size, sha256) in found["files"].items():
             if (
                 not (isinstance(size, int) and len(sha256) == 64)
@@ -59,7 +61,7 @@ def verify(root, listed):
             elif _sha256(path) != sha256:
                 wrong.append(f"{name}: its sha256 is not the one it was packed with")
         except OSError as error:
-            wrong.append("{}: {}".format(name, error.strerror or error))
+            wrong.append(f"{name}: {error.strerror or error}")
     if wrong:
         more = f" ({len(wrong) - 1} more like it)" if wrong[1:] else ""
         raise Trouble(f"{wrong[0]}{more}; the archive is damaged or was cut short: copy and unpack it again")

@@ -1,7 +1,7 @@
 """A JupyterLab of its own, and a learner's hands in it: what the walk in test_walk.py uses.
 
-The page's app is read (which cells there are, what came out of them), so that a step waits for what it needs and for nothing else;
-what a learner would do is done by mouse and keyboard.
+The page's app is read (which cells there are, what came out of them), so that a step waits for what it needs and for nothing
+else. What a learner would do is done by mouse and keyboard.
 """
 
 from __future__ import annotations
@@ -28,6 +28,12 @@ SETTINGS = {
     }
 }
 START_SECONDS = 60.0
+
+SCROLL = """number => {
+  const notebook = window.jupyterapp.shell.currentWidget.content;
+  notebook.activeCellIndex = number;
+  return notebook.scrollToItem(number, "center");
+}"""
 
 # What a step asks of the page. `cell` is the model's cell; its node may be scrolled out of the document.
 STATE = """() => {
@@ -132,10 +138,7 @@ class Walk:
 
     def cell(self, number: int) -> Any:
         """The cell's place in the page, scrolled to."""
-        self.page.evaluate(
-            "n => { const c = window.jupyterapp.shell.currentWidget.content; c.activeCellIndex = n; return c.scrollToItem(n, 'center') }",
-            number,
-        )
+        self.page.evaluate(SCROLL, number)
         place = self.page.locator(
             f'.jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell[data-windowed-list-index="{number}"]'
         )
