@@ -1,7 +1,8 @@
 """Install the course from the archive that this file came in, without a network: `python3 install.py`.
 
 Every file is held to the sha256 in offline/manifest.json first. Then come .venv here, with the wheels of the archive, the
-corpora, in the usual cache, and `scalept check --class`. The standard library alone is needed. Run it again at any time: what is there stays.
+corpora, in the usual cache, and `scalept check --class`. The standard library alone is needed. Run it again at any time: what
+is there stays.
 """
 
 import hashlib
