@@ -311,10 +311,10 @@ def _recorded(name: str) -> tuple[str, bool]:
 
 @cache
 def _text(name: str) -> tuple[str, bool]:
-    if name.partition("/")[0] == "language":
-        return f"corpus {name}, generated here", True
     if corpora.kept(name):
         return f"corpus {name}, in the cache", True
+    if name.partition("/")[0] == "language":
+        return f"corpus {name}, generated at the first run", True
     if name not in CORPORA:
         return f"the corpus {name} is none of the kit's", False
     lacking = [source for source in CORPORA[name].sources if not _at_hand(source)]

@@ -64,7 +64,7 @@ def test_below_the_least_it_fails_and_below_the_wanted_it_is_told_what_to_do():
         ("x = 1", True, "needs nothing but the kit"),
         ('sl.runs.recorded(\n    "standard")', True, "recorded sweeps"),
         ('sl.recorded("no_such")', False, "the recorded sweep no_such is missing"),
-        ('sl.prepare("language")', True, "corpus language, generated here"),
+        ('sl.prepare("language")', True, "corpus language, generated at the first run"),
         ('sl.prepare("python-small")', False, "python-small needs the sources of mpmath, networkx, pygments"),
         ('sl.Sweep(width=8, corpus="owner/name")', False, "owner/name is none of the kit's"),
         (
