@@ -15,7 +15,7 @@ import socket
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -80,15 +80,28 @@ class Readiness(_Part):
         return {"ok": self.ok, **self.model_dump()}
 
     def __str__(self) -> str:
-        lines = [f"{self.machine}", ""]
-        for row in self.rows:
+        lines, told = [self.machine, ""], _alike(self.rows)
+        width = max(len(names) for names, _ in told)
+        for names, row in told:
             mark = "NOT" if not row.ok else "ok, but" if row.do else "ok"
-            lines.append(f"{mark:<8} {row.name:<14} {row.found}")
+            lines.append(f"{mark:<8} {names:<{width}}  {row.found}")
             if row.do:
-                lines.append(f"{'':<8} {'':<14} wanted: {row.wanted}; {row.do}")
-        bad = [row.name for row in self.rows if not row.ok]
-        lines += ["", f"NOT ready for class: {', '.join(bad)}" if bad else "ready for class"]
-        return "\n".join(lines)
+                lines.append(f"{'':<8} {'':<{width}}  wanted: {row.wanted}; {row.do}")
+        bad = ", ".join(names for names, row in _alike(row for row in self.rows if not row.ok))
+        return "\n".join([*lines, "", f"NOT ready for class: {bad}" if bad else "ready for class"])
+
+
+def _alike(rows: Iterable[Row]) -> list[tuple[str, Row]]:
+    """Rows with their names; notebooks of which the same is to be said share one: "notebooks 02, 03"."""
+    groups: dict[tuple, list[Row]] = {}
+    for row in rows:
+        kind = row.name.split()[0]
+        groups.setdefault((kind, row.ok, row.found, row.do), []).append(row)
+    told = []
+    for (kind, *_), group in groups.items():
+        numbers = [row.name.removeprefix(kind).strip() for row in group]
+        told.append((f"{kind}s {', '.join(numbers)}" if group[1:] else group[0].name, group[0]))
+    return told
 
 
 # --- this machine -------------------------------------------------------------------------------------------
@@ -170,13 +183,12 @@ def _packages() -> Row:
 
 def _corpus() -> tuple[Row, str | None]:
     """The default corpus, built now if need be, and its fingerprint from its bytes, whatever its card says."""
-    pinned, began = corpora.FINGERPRINTS["python"], time.perf_counter()
+    pinned, began = corpora.FINGERPRINTS["python"], time.time()
     do = (
         "a learner alone can work with it, but its losses do not compare and are not pooled: install the packages that "
         "constraints.txt pins, or copy the folder prepared from the cache of a machine that is ready"
     )
     wanted = f"the pinned fingerprint {pinned[:8]}…"
-    built = corpora.kept("python") is None
     try:
         with warnings.catch_warnings(action="ignore"):  # the row says what the warning would
             ready = corpora.prepare("python")
@@ -188,8 +200,8 @@ def _corpus() -> tuple[Row, str | None]:
     stdlib = ready.card.get("origin") == "stdlib fallback"
     text = "this Python's own library, as the pinned packages are missing" if stdlib else "text"
     found = f"{text}, fingerprint {sha[:8]}…" if sha != pinned else f"fingerprint {sha[:8]}…, the pinned one"
-    if built:
-        found += f", built now in {time.perf_counter() - began:.0f} s"
+    if ready.folder.stat().st_mtime > began:
+        found += f", built now in {time.time() - began:.0f} s"
     elif sha != pinned and not stdlib:
         do = f"delete {ready.folder}, which is damaged or another version's, and check again"
     return Row(
@@ -434,7 +446,7 @@ def room(folder: str | os.PathLike[str]) -> Room:
         try:
             machines[path.stem] = _told(path)
         except InputError as error:
-            rejected.append({"file": path.name, "reason": str(error)})
+            rejected.append({"file": path.name, "reason": str(error).removeprefix(f"{path}: ")})
     if not machines:
         raise InputError(
             f"{folder}: expected files of machines, got {len(files)} that are none ({rejected[0]['reason']})"

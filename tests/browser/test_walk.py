@@ -70,7 +70,7 @@ def test_a_learner_walks_through_notebook_00(walk):
     )
     walk.picture("explorer_before")
     before, began = area.evaluate(SEEN), time.perf_counter()
-    handle = explorer.locator(".noUi-handle").first
+    handle = explorer.locator("[role=slider], input[type=range]").first
     handle.focus()
     walk.page.keyboard.press("ArrowRight")
     walk.page.wait_for_function(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -126,7 +128,6 @@ def test_a_notebook_that_is_none_is_told_in_its_row(course, tmp_path, content):
 
 
 def test_the_corpus_row_trusts_bytes_and_not_the_card(monkeypatch, word_corpus):
-    monkeypatch.setattr(corpora, "kept", lambda name: word_corpus)
     monkeypatch.setattr(corpora, "prepare", lambda name: word_corpus)
     row, sha = readiness._corpus()
     assert (
@@ -139,13 +140,23 @@ def test_the_corpus_row_trusts_bytes_and_not_the_card(monkeypatch, word_corpus):
     assert row.ok and row.do == "" and "the pinned one" in row.found and "built" not in row.found
 
 
-def test_the_fallback_says_what_it_means(monkeypatch):
+def test_the_fallback_says_what_it_means(monkeypatch, tmp_path):
     stream = np.arange(100, dtype=np.uint8)
-    found = SimpleNamespace(train=stream, heldout=stream[:9], card={"origin": "stdlib fallback"}, folder="x")
-    monkeypatch.setattr(corpora, "kept", lambda name: None)
-    monkeypatch.setattr(corpora, "prepare", lambda name: found)
+    found = SimpleNamespace(
+        train=stream, heldout=stream[:9], card={"origin": "stdlib fallback"}, folder=tmp_path / "made"
+    )
+
+    def build(name):
+        found.folder.mkdir(exist_ok=True)
+        os.utime(found.folder, (time.time() + made, time.time() + made))
+        return found
+
+    monkeypatch.setattr(corpora, "prepare", build)
+    made = -3600
+    assert "built now" not in readiness._corpus()[0].found
+    made = 1
     row, _ = readiness._corpus()
-    assert not row.ok and "this Python's own library" in row.found and "built now" in row.found
+    assert not row.ok and "this Python's own library" in row.found and "built now in 0 s" in row.found
     assert "not pooled" in row.do and "constraints.txt" in row.do
 
 
@@ -153,7 +164,6 @@ def test_a_corpus_that_cannot_be_built_is_a_row(monkeypatch):
     def refuse(name):
         raise InputError("the disk is full")
 
-    monkeypatch.setattr(corpora, "kept", lambda name: None)
     monkeypatch.setattr(corpora, "prepare", refuse)
     row, sha = readiness._corpus()
     assert (row.ok, row.found, sha) == (False, "the disk is full", None)
@@ -209,6 +219,19 @@ def test_all_rows_together(monkeypatch, capsys):
     assert cli.main(["check", "--class"]) == 1
     text = capsys.readouterr().out
     assert "NOT      memory" in text and "NOT ready for class: memory" in text and "ok, but  cores" in text
+
+
+def test_rows_that_say_the_same_share_a_line():
+    def row(name, ok, found):
+        return Row(name=name, ok=ok, found=found, wanted="w", do="" if ok else "d")
+
+    rows = (row("disk", True, "x"), row("notebook 00", True, "x"), row("notebook 01", False, "y"),
+            row("notebook 02", True, "x"), row("notebook 03", False, "y"))  # fmt: skip
+    lines = str(Readiness(machine="m", rows=rows)).splitlines()
+    assert [line.split() for line in lines[2:5]] == [
+        ["ok", "disk", "x"], ["ok", "notebooks", "00,", "02", "x"], ["NOT", "notebooks", "01,", "03", "y"],
+    ]  # fmt: skip
+    assert lines[-1] == "NOT ready for class: notebooks 01, 03"
 
 
 # --- a room
