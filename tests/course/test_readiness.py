@@ -253,7 +253,7 @@ def place(folder, **machines) -> None:
 
 
 def test_a_room_in_one_table(tmp_path, capsys):
-    place(tmp_path, anna=told(), ben=told(share=0.5), carl=told(ok=False, sha="b" * 64))
+    place(tmp_path, anna=told(), ben=told(share=0.5), carl=told(ok=False, sha="b" * 64, share=20))
     assert cli.main(["check", "--class", str(tmp_path)]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[1:4]] == ["carl", "ben", "anna"], (
