@@ -166,19 +166,30 @@ class Walk:
         )
 
     @staticmethod
-    def _done(state: Any, numbers: list[int]) -> Any:
+    def _ran(state: Any, numbers: list[int]) -> bool:
+        """Whether these cells have run, or one of them has failed, so that the others never will."""
         cells = [state["cells"][number] for number in numbers]
-        failed = any(output["output_type"] == "error" for cell in cells for output in cell["outputs"])
-        return (
-            state if failed or (all(cell["count"] for cell in cells) and state["kernel"] == "idle") else None
+        return any(one["output_type"] == "error" for cell in cells for one in cell["outputs"]) or all(
+            cell["count"] for cell in cells
         )
 
+    @classmethod
+    def _done(cls, state: Any, numbers: list[int]) -> Any:
+        return state if cls._ran(state, numbers) and state["kernel"] == "idle" else None
+
     def run_all(self, seconds: float) -> list[dict]:
-        """Run → Run All Cells, by the menu; the state of the code cells after the last one, or after one that failed."""
+        """Run → Run All Cells, by the menu; the state of the code cells after the last one, or after one that failed.
+
+        `seconds`: for each cell, since a busy machine may take long over all of them.
+        """
         numbers = [n for n, cell in enumerate(self.state()["cells"]) if cell["type"] == "code"]
         self.forget(numbers)
         self.menu("Run", "Run All Cells")
-        state = self.until(lambda state: self._done(state, numbers), "all cells have run", seconds)
+        for last in range(1, len(numbers) + 1):
+            self.until(
+                lambda s, upto=numbers[:last]: self._ran(s, upto), f"code cell {last} has run", seconds
+            )
+        state = self.until(lambda state: self._done(state, numbers), "the kernel is idle", seconds)
         return [state["cells"][number] for number in numbers]
 
     def restart(self) -> None:

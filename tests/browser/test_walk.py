@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from browser.lab import Walk, said, server
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(1800)]
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = ROOT / "notebooks" / "00_start_here.ipynb"
@@ -56,7 +56,7 @@ def walk(tmp_path):
 def test_a_learner_walks_through_notebook_00(walk):
     walk.picture("opened")
     began = time.perf_counter()
-    cells = walk.run_all(seconds=450)
+    cells = walk.run_all(seconds=240)
     failed = [said(cell) for cell in cells if any(one["output_type"] == "error" for one in cell["outputs"])]
     assert not failed, failed
     assert [cell["count"] for cell in cells] == list(range(1, len(cells) + 1))
