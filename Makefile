@@ -19,7 +19,7 @@ SAMPLE ?= 8
 NOX ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run test unit notebook-test lab lint notebooks address mutants matrix clean ready ready-dev
+.PHONY: help run test unit notebook-test lab lint notebooks address bundle browser mutants matrix clean ready ready-dev
 .DEFAULT_GOAL := help
 
 help:
@@ -29,6 +29,8 @@ help:
 	@echo "make lint       ruff and mypy"
 	@echo "make notebooks  run the notebooks and save their outputs (NOTEBOOKS=notebooks/02_model_scaling.ipynb for one)"
 	@echo "make address    for a fork: write its address into badges, notebooks and metadata (REPO=owner/name)"
+	@echo "make bundle     one archive to install without a network: wheels, corpora, notebooks (about 500 MB, in dist/)"
+	@echo "make browser    JupyterLab walked through in a browser (needs chromium)"
 	@echo "make mutants    do the tests of ROOM notice small faults? (ROOM=laws SAMPLE=8; minutes, by hand)"
 	@echo "make matrix     the tests under Python 3.11, 3.12 and 3.13 with the pinned and the newest torch (hours, gigabytes)"
 	@echo "make clean      remove caches and results (the installation in $(VENV) stays)"
@@ -43,13 +45,17 @@ lab: ready
 test: unit notebook-test
 
 unit: ready-dev
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_JOBS) --dist loadfile -m "not slow and not timing" tests
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_JOBS) --dist loadfile -m "not slow and not timing and not browser" tests
 	@$(BIN)/python -m pytest -q -m "timing and not slow" tests; status=$$?; \
 	  if [ $$status -ne 0 ] && [ $$status -ne 5 ]; then exit $$status; fi  # 5: there is none
 
 notebook-test: ready-dev
 	@$(BIN)/python -m pytest -q --nbval --nbval-current-env \
 	  --nbval-cell-timeout=$(CELL_TIMEOUT) $(NOTEBOOKS)
+
+browser: ready-dev
+	@$(MAKE) --no-print-directory -s $(VENV)/.installed-browser
+	@$(BIN)/python -m pytest -q -s -m browser tests/browser
 
 lint: ready-dev
 	@$(BIN)/python -m ruff check .
@@ -62,6 +68,9 @@ notebooks: ready-dev
 
 address:
 	@REPO='$(subst ','\'',$(REPO))' $(PYTHON) .ci/address.py
+
+bundle: ready
+	@$(BIN)/python .ci/bundle.py -- $(PIP_ARGS)
 
 mutants: ready-dev
 	@$(BIN)/python benchmarks/mutants.py --sample $(SAMPLE) $(or $(ROOM),$(error name a room or a module: make mutants ROOM=laws))
@@ -96,6 +105,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 $(VENV)/.installed-dev: pyproject.toml constraints.txt
 	@$(call install,.[dev$(comma)cluster])
 	@touch $(VENV)/.installed $@
+
+$(VENV)/.installed-browser: pyproject.toml constraints.txt
+	@$(call install,.[dev$(comma)cluster$(comma)browser])
+	@touch $(VENV)/.installed $(VENV)/.installed-dev $@
 
 comma := ,
 

@@ -89,6 +89,11 @@ def _speaks() -> bool:
 
 
 def check(options: argparse.Namespace) -> tuple[Any, str]:
+    if options.room is not None:
+        from scalept_lab.course import readiness
+
+        told = readiness.room(options.room) if options.room else readiness.check()
+        return told.as_json(), str(told)
     from scalept_lab import machine
 
     found = machine.check()
@@ -270,7 +275,11 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(command=command)
         return sub
 
-    add("check", check, "what this machine is, and whether it is enough")
+    sub = add("check", check, "what this machine is, and whether it is enough")
+    sub.add_argument(
+        "--class", dest="room", nargs="?", const="", metavar="FOLDER",
+        help="is it ready for a class, without a network? With FOLDER: the table of a room, from the --json of its machines",
+    )  # fmt: skip
 
     sub = add("study", study, "the live scaling study: sweep, law, sealed prediction, hero run, report")
     sub.add_argument(

@@ -288,29 +288,36 @@ def metadata_problems(path: str | Path) -> list[str]:
 # --- Colab --------------------------------------------------------------------------------------------------
 
 
+def missing(skip: Sequence[str] = ()) -> tuple[list[str], int]:
+    """The requirements of the course that this Python does not have, and how many it asks for in all."""
+    from importlib import metadata
+
+    from packaging.requirements import Requirement
+
+    lacking, count = [], 0
+    for text in metadata.requires("scalept-lab") or []:
+        requirement = Requirement(text)
+        extra = requirement.marker and not requirement.marker.evaluate({"extra": ""})
+        if extra or requirement.name in skip:
+            continue
+        count += 1
+        try:
+            metadata.version(requirement.name)
+        except metadata.PackageNotFoundError:
+            lacking.append(f"{requirement.name}{requirement.specifier}")
+    return lacking, count
+
+
 def install_missing(skip: Sequence[str] = ("torch", "jupyterlab", "nbval", "nbclient")) -> list[str]:
     """Install the course's dependencies that this Python does not have yet; returns their requirements.
 
     For Colab, which brings most of them. What is there stays as it is, torch above all; what a hosted
     notebook has no use for is skipped.
     """
-    from importlib import metadata
-
-    from packaging.requirements import Requirement
-
-    missing = []
-    for text in metadata.requires("scalept-lab") or []:
-        requirement = Requirement(text)
-        extra = requirement.marker and not requirement.marker.evaluate({"extra": ""})
-        if extra or requirement.name in skip:
-            continue
-        try:
-            metadata.version(requirement.name)
-        except metadata.PackageNotFoundError:
-            missing.append(f"{requirement.name}{requirement.specifier}")
-    if missing:
-        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *missing], check=True)
-    return missing
+    lacking, _ = missing(skip)
+    if lacking:
+        subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", *lacking], check=True)
+    return lacking
 
 
 def main(arguments: Sequence[str]) -> int:

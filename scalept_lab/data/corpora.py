@@ -93,10 +93,10 @@ def prepare(name: str, cache: str | os.PathLike[str] | None = None, tokenizer: s
     if tokenizer != "bytes" and not (kind == "bpe" and size.isdigit()):
         raise InputError(f"tokenizer {tokenizer!r}: expected 'bytes' or 'bpe-SIZE', such as 'bpe-1024'")
     root = folders.cache(cache)
+    if ready := kept(name, cache, tokenizer):
+        return ready
     folder = root / "prepared" / _key(name, tokenizer)
     fallback = folder.with_name(folder.name + "-stdlib")
-    if ready := _load(name, folder):
-        return ready
     # Within a day the index is not asked again for sources that it could not give.
     if (
         fallback.exists()
@@ -129,6 +129,11 @@ def prepare(name: str, cache: str | os.PathLike[str] | None = None, tokenizer: s
     ready = _load(name, folder)
     assert ready is not None
     return ready
+
+
+def kept(name: str, cache: str | os.PathLike[str] | None = None, tokenizer: str = "bytes") -> Prepared | None:
+    """The corpus as `prepare` gives it, if it lies whole in the cache; None otherwise. Nothing is built or fetched."""
+    return _load(name, folders.cache(cache) / "prepared" / _key(name, tokenizer))
 
 
 def _key(name: str, tokenizer: str) -> str:

@@ -103,6 +103,14 @@ def source_files(source: Source, cache: str | os.PathLike[str] | None = None) ->
     return installed_files(source) or wheel_files(source, folders.cache(cache))
 
 
+def at_hand(source: Source, cache: str | os.PathLike[str] | None = None) -> bool:
+    """Whether the pinned files can be had without a network: they are installed, or their wheel lies in the cache."""
+    wheel = folders.cache(cache) / "wheels" / source.wheel
+    if installed_files(source) is not None:
+        return True
+    return wheel.is_file() and _file_sha256(wheel) == source.wheel_sha256
+
+
 def installed_files(source: Source) -> Files | None:
     """The source's files from site-packages, or None unless exactly the pinned bytes are installed."""
     try:
