@@ -19,7 +19,7 @@ SAMPLE ?= 8
 NOX ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run test unit notebook-test lab lint notebooks address mutants matrix clean ready ready-dev
+.PHONY: help run test unit notebook-test lab lint notebooks docs links address mutants matrix clean ready ready-dev ready-docs
 .DEFAULT_GOAL := help
 
 help:
@@ -28,6 +28,8 @@ help:
 	@echo "make test       unit tests, then every notebook against its saved outputs"
 	@echo "make lint       ruff and mypy"
 	@echo "make notebooks  run the notebooks and save their outputs (NOTEBOOKS=notebooks/02_model_scaling.ipynb for one)"
+	@echo "make docs       the course as a website, with the notebooks' saved outputs, in site/index.html"
+	@echo "make links      ask every external link whether it is there (needs the network)"
 	@echo "make address    for a fork: write its address into badges, notebooks and metadata (REPO=owner/name)"
 	@echo "make mutants    do the tests of ROOM notice small faults? (ROOM=laws SAMPLE=8; minutes, by hand)"
 	@echo "make matrix     the tests under Python 3.11, 3.12 and 3.13 with the pinned and the newest torch (hours, gigabytes)"
@@ -60,6 +62,15 @@ lint: ready-dev
 notebooks: ready-dev
 	@$(BIN)/scalept run --save $$(find $(NOTEBOOKS) -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*' | sort)
 
+docs: ready-docs
+	@$(SPHINX) -b html . site
+	@echo "Open site/index.html"
+
+links: ready-docs
+	@$(SPHINX) -b linkcheck . site/links
+
+SPHINX := $(BIN)/python -m sphinx -c docs -d $(VENV)/docs-cache -j auto -q -W --keep-going
+
 address:
 	@REPO='$(subst ','\'',$(REPO))' $(PYTHON) .ci/address.py
 
@@ -70,7 +81,7 @@ matrix: ready-dev
 	@$(BIN)/nox $(NOX)
 
 clean:
-	@rm -rf results .nox .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	@rm -rf results site docs/api .nox .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 	@find . -path ./$(VENV) -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -exec rm -rf {} +
 
 # --- the installation ------------------------------------------------------------------------------------------
@@ -85,6 +96,10 @@ ready-dev:
 	@$(drop_broken_stamps)
 	@$(MAKE) --no-print-directory -s $(VENV)/.installed-dev
 
+ready-docs:
+	@$(drop_broken_stamps)
+	@$(MAKE) --no-print-directory -s $(VENV)/.installed-docs
+
 drop_broken_stamps = if [ -e $(VENV)/.installed ] && ! (cd / && "$(CURDIR)/$(BIN)/python" -c "$(WORKS)") 2>/dev/null; then \
   echo "The installation in $(VENV) does not work any more; mending it."; rm -f $(VENV)/.installed*; fi
 WORKS := import sys, importlib.util as u, scalept_lab as s; sys.exit(not (u.find_spec('torch') and s.__file__.startswith('$(CURDIR)/')))
@@ -95,6 +110,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt
 	@$(call install,.[dev$(comma)cluster])
+	@touch $(VENV)/.installed $@
+
+$(VENV)/.installed-docs: pyproject.toml constraints.txt
+	@$(call install,.[docs])
 	@touch $(VENV)/.installed $@
 
 comma := ,

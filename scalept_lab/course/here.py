@@ -64,6 +64,11 @@ def anchor(heading: str) -> str:
     return heading.strip().replace("`", "").replace(" ", "-").replace("(", "%28").replace(")", "%29")
 
 
+def github_anchor(heading: str) -> str:
+    """What GitHub (and the docs site) calls a heading in an address: small letters, without punctuation, joined by hyphens."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
 def _short(heading: str) -> str:
     """A heading without what follows its colon: enough to find it."""
     return re.split(r"[:：]", heading, maxsplit=1)[0].strip()
