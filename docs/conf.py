@@ -16,9 +16,6 @@ import tomllib
 from pathlib import Path
 from urllib.parse import unquote
 
-import docutils.nodes
-from latex2mathml.converter import convert
-
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
@@ -47,7 +44,7 @@ html_math_renderer = "mathml"  # formulas need neither a network nor JavaScript
 
 nb_execution_mode = "off"
 nb_merge_streams = True
-myst_enable_extensions = ["dollarmath"]
+myst_enable_extensions = ["dollarmath", "html_image"]
 myst_heading_anchors = 3
 myst_heading_slug_func = "scalept_lab.course.here.github_anchor"
 
@@ -109,6 +106,10 @@ def read_source(app, page: str, source: list[str]) -> None:
                 cell["source"] = links("".join(cell["source"]), folder)
             elif cell["metadata"].get("jupyter", {}).get("source_hidden"):
                 cell["metadata"].setdefault("tags", []).append("hide-input")
+            for output in cell.get("outputs", ()):
+                if "text/html" in output.get("data", {}):  # the map of the course
+                    shown = "".join(output["data"]["text/html"])
+                    output["data"]["text/html"] = re.sub(r'href="(\d\d_\w+)\.ipynb', r'href="\1.html', shown)
         source[0] = json.dumps(notebook)
     else:
         source[0] = links(source[0], folder)
@@ -148,9 +149,12 @@ def docstring(app, what, name, obj, options, lines: list[str]) -> None:
 
 def formula(display: str):
     def visit(translator, node) -> None:
+        from docutils.nodes import SkipNode
+        from latex2mathml.converter import convert
+
         mathml = convert(node.astext(), display=display)
         translator.body.append(f'<div class="math">{mathml}</div>' if display == "block" else mathml)
-        raise docutils.nodes.SkipNode
+        raise SkipNode
 
     return visit, None
 

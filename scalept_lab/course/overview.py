@@ -38,8 +38,8 @@ class Map:
         rows = self.progress.rows
         right, asked = sum(row.right for row in rows), sum(row.exercises for row in rows)
         return (
-            f"{right} of {asked} exercises right, {sum(row.predictions for row in rows)} predictions scored; "
-            f"the whole course takes about {sum(lesson.minutes for lesson, _ in self.rows) / 60:.0f} hours."
+            f"{right} of {asked} exercises right, predictions scored: {sum(row.predictions for row in rows)}. "
+            f"The whole course takes about {sum(lesson.minutes for lesson, _ in self.rows) / 60:.0f} hours."
         )
 
     def __repr__(self) -> str:
@@ -48,7 +48,7 @@ class Map:
             lines.append(
                 f"{'→' if lesson.number == self.here else ' '} {lesson.number} {lesson.title} {lesson.chinese}: "
                 f"{lesson.minutes} minutes, {row.right} of {row.exercises} exercises right, "
-                f"{row.predictions} predictions scored"
+                f"predictions scored: {row.predictions}"
                 + (f", after {', '.join(lesson.needs)}" if lesson.needs else "")
             )
         return "\n".join([*lines, self._sum()])
