@@ -19,7 +19,9 @@ _spec.loader.exec_module(conf)
 def test_every_notebook_page_and_room_is_in_the_contents():
     listed = re.findall(r"/?((?:notebooks|docs)/[\w./]+)", conf.contents())
     notebooks = [f"notebooks/{path.stem}" for path in sorted(ROOT.glob("notebooks/*.ipynb"))]
-    texts = {f"docs/{path.stem}" for path in ROOT.glob("docs/*.md")} - {"docs/style"}  # for writers, not for readers
+    texts = {f"docs/{path.stem}" for path in ROOT.glob("docs/*.md")} - {
+        "docs/style"
+    }  # for writers, not for readers
     rooms = {path.parent.name for path in ROOT.glob("scalept_lab/*/__init__.py")} | {"scalept_lab"}
     assert [page for page in listed if page.startswith("notebooks/")] == notebooks
     assert {page for page in listed if re.fullmatch(r"docs/\w+", page)} == texts

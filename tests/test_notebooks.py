@@ -73,7 +73,9 @@ def test_there_are_notebooks_and_every_set_of_exercises_has_one():
 
 @each
 def test_the_map_and_the_readme_lead_to_it(path):
-    (course_map,) = [cell for cell in code(FOLDER / "00_start_here.ipynb") if "course_map()" in cell["source"]]
+    (course_map,) = [
+        cell for cell in code(FOLDER / "00_start_here.ipynb") if "course_map()" in cell["source"]
+    ]
     (output,) = course_map["outputs"]
     assert f'<a href="{path.name}">' in "".join(output["data"]["text/html"]), "save notebook 00's map again"
     assert f"(notebooks/{path.name})" in (FOLDER.parent / "README.md").read_text(encoding="utf-8")

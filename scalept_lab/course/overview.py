@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from scalept_lab.course.here import COURSE, Lesson
 from scalept_lab.course.learner import Progress, Row, progress
 
-HEAD = ("notebook", "you will", "minutes", "after", "exercises right", "predictions scored")
-WORDS = HEAD[:2]  # columns of words stand left, numbers right
-
 
 @dataclass(frozen=True)
 class Map:
@@ -54,31 +51,33 @@ class Map:
         return "\n".join([*lines, self._sum()])
 
     def _repr_html_(self) -> str:
-        def cell(kind: str, content: str, name: str) -> str:
-            return f'<{kind} style="text-align:{"left" if name in WORDS else "right"}">{content}</{kind}>'
-
         body = ""
         for lesson, row in self.rows:
-            name = f"{lesson.number} {html.escape(lesson.title)}"
-            link = f'<a href="{html.escape(lesson.file)}">{name}</a> {html.escape(lesson.chinese)}'
+            name = f'<a href="{html.escape(lesson.file)}">{lesson.number} {html.escape(lesson.title)}</a>'
+            name += f" {html.escape(lesson.chinese)}"
             if lesson.number == self.here:
-                link = f"<b>{link} ← go on here</b>"
+                name = f"<b>{name} ←&nbsp;go&nbsp;on&nbsp;here</b>"
+            if lesson.needs:
+                name += f" <small>after {' and '.join(lesson.needs)}</small>"
             share = 100 * row.right / max(1, row.exercises)
             bar = (
                 f'<div style="background:#8884;border-radius:4px;height:6px"><div style="background:#1B7F3B;'
                 f'border-radius:4px;height:6px;width:{share:.0f}%"></div></div>'
             )
-            cells = (
-                link,
-                html.escape(lesson.gives),
-                str(lesson.minutes),
-                " ".join(lesson.needs),
-                f"{row.right} of {row.exercises}{bar}",
-                str(row.predictions),
+            body += (
+                f'<tr><td style="text-align:left;white-space:normal">{name}<br><small>{html.escape(lesson.gives)}'
+                f"</small></td>{_number(lesson.minutes)}{_number(f'{row.right} of {row.exercises}{bar}')}"
+                f"{_number(row.predictions)}</tr>"
             )
-            body += f"<tr>{''.join(cell('td', *pair) for pair in zip(cells, HEAD, strict=True))}</tr>"
-        head = "".join(cell("th", name, name) for name in HEAD)
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{self._sum()}</p>"
+        head = "".join(_number(name, "th") for name in ("minutes", "exercises right", "predictions scored"))
+        return (
+            f'<table><thead><tr><th style="text-align:left">notebook, and what you will do</th>{head}</tr></thead>'
+            f"<tbody>{body}</tbody></table><p>{self._sum()}</p>"
+        )
+
+
+def _number(content: object, kind: str = "td") -> str:
+    return f'<{kind} style="text-align:right">{content}</{kind}>'
 
 
 def course_map() -> Map:

@@ -50,12 +50,17 @@ def test_each_lesson_names_as_prerequisites_what_its_notebook_names():
         told = re.search(r"\*\*Prerequisites:?\*\*(.*?)\*\*Time", text, re.DOTALL)[1]
         told = re.sub(r"\[[^\]]*\]\((\d\d)_\w+\.ipynb\)[^.;]*? helps", "", told)  # helps: not needed
         named = set(re.findall(r"\((\d\d)_\w+\.ipynb\)|\b(\d\d)\b", told))
-        assert {a or b for a, b in named} & {other.number for other in here.COURSE} == set(lesson.needs), lesson.file
+        assert {a or b for a, b in named} & {other.number for other in here.COURSE} == set(lesson.needs), (
+            lesson.file
+        )
 
 
 def test_anchors_of_github():
     assert here.github_anchor("A GPU") == "a-gpu"
-    assert here.github_anchor("1 · Collect 收集: where `text` comes from") == "1--collect-收集-where-text-comes-from"
+    assert (
+        here.github_anchor("1 · Collect 收集: where `text` comes from")
+        == "1--collect-收集-where-text-comes-from"
+    )
 
 
 def test_the_instructors_minutes_are_those_of_the_notebooks():

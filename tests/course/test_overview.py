@@ -26,7 +26,9 @@ def test_a_beginner_starts_at_00_and_sees_the_whole_course_in_order():
     course = overview.course_map()
     shown = course._repr_html_()
     assert re.findall(r'<a href="([^"]+)">', shown) == [lesson.file for lesson in here.COURSE]
-    assert course.here == "00" and shown.count("go on here") == 1 and repr(course).startswith("→ 00 ")
+    assert (
+        course.here == "00" and shown.count("go&nbsp;on&nbsp;here") == 1 and repr(course).startswith("→ 00 ")
+    )
     asked = sum(len(notebook_exercises(lesson.number)) for lesson in here.COURSE)
     assert f"0 of {asked} exercises right, predictions scored: 0." in repr(course)
 
@@ -49,7 +51,7 @@ def test_one_goes_on_where_one_has_begun_then_with_the_first_that_is_open():
     assert overview.course_map().here == "00"
     for lesson in here.COURSE:
         solve(lesson.number)
-    assert overview.course_map().here is None and "go on here" not in overview.course_map()._repr_html_()
+    assert overview.course_map().here is None and "go&nbsp;on" not in overview.course_map()._repr_html_()
 
 
 def test_a_name_is_text_and_no_markup(monkeypatch):
