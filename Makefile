@@ -28,7 +28,7 @@ help:
 	@echo "make test       unit tests, then every notebook against its saved outputs"
 	@echo "make lint       ruff and mypy"
 	@echo "make notebooks  run the notebooks and save their outputs (NOTEBOOKS=notebooks/02_model_scaling.ipynb for one)"
-	@echo "make docs       the course as a website, with the notebooks' saved outputs, in site/index.html"
+	@echo "make docs       the course as a website, with the notebooks' saved outputs, in site/html/index.html"
 	@echo "make links      ask every external link whether it is there (needs the network)"
 	@echo "make address    for a fork: write its address into badges, notebooks and metadata (REPO=owner/name)"
 	@echo "make mutants    do the tests of ROOM notice small faults? (ROOM=laws SAMPLE=8; minutes, by hand)"
@@ -63,13 +63,13 @@ notebooks: ready-dev
 	@$(BIN)/scalept run --save $$(find $(NOTEBOOKS) -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*' | sort)
 
 docs: ready-docs
-	@$(SPHINX) -b html . site
-	@echo "Open site/index.html"
+	@$(SPHINX) -b html . site/html
+	@echo "Open site/html/index.html"
 
 links: ready-docs
 	@$(SPHINX) -b linkcheck . site/links
 
-SPHINX := $(BIN)/python -m sphinx -c docs -d $(VENV)/docs-cache -j auto -q -W --keep-going
+SPHINX := $(BIN)/python -m sphinx -c docs -d site/cache -j auto -q -W --keep-going
 
 address:
 	@REPO='$(subst ','\'',$(REPO))' $(PYTHON) .ci/address.py
