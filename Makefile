@@ -19,7 +19,7 @@ SAMPLE ?= 8
 NOX ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run test unit notebook-test lab lint notebooks address bundle browser mutants matrix clean ready ready-dev
+.PHONY: help run test unit notebook-test lab lint notebooks docs links explore address bundle browser mutants matrix clean ready ready-dev ready-docs
 .DEFAULT_GOAL := help
 
 help:
@@ -28,6 +28,8 @@ help:
 	@echo "make test       unit tests, then every notebook against its saved outputs"
 	@echo "make lint       ruff and mypy"
 	@echo "make notebooks  run the notebooks and save their outputs (NOTEBOOKS=notebooks/02_model_scaling.ipynb for one)"
+	@echo "make docs       the course as a website, with the notebooks' saved outputs, in site/html/index.html"
+	@echo "make links      ask every external link whether it is there (needs the network)"
 	@echo "make address    for a fork: write its address into badges, notebooks and metadata (REPO=owner/name)"
 	@echo "make bundle     one archive to install without a network: wheels, corpora, notebooks (about 500 MB, in dist/)"
 	@echo "make browser    JupyterLab walked through in a browser (needs chromium)"
@@ -66,6 +68,15 @@ lint: ready-dev
 notebooks: ready-dev
 	@$(BIN)/scalept run --save $$(find $(NOTEBOOKS) -name '*.ipynb' -not -path '*/.ipynb_checkpoints/*' | sort)
 
+docs: ready-docs
+	@$(SPHINX) -b html . site/html
+	@echo "Open site/html/index.html"
+
+links: ready-docs
+	@$(SPHINX) -b linkcheck . site/links
+
+SPHINX := $(BIN)/python -m sphinx -c docs -d site/cache -j auto -q -W --keep-going
+
 address:
 	@REPO='$(subst ','\'',$(REPO))' $(PYTHON) .ci/address.py
 
@@ -79,7 +90,7 @@ matrix: ready-dev
 	@$(BIN)/nox $(NOX)
 
 clean:
-	@rm -rf results .nox .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	@rm -rf results site docs/api .nox .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 	@find . -path ./$(VENV) -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -type d -exec rm -rf {} +
 
 # --- the installation ------------------------------------------------------------------------------------------
@@ -93,6 +104,10 @@ ready:
 ready-dev:
 	@$(drop_broken_stamps)
 	@$(MAKE) --no-print-directory -s $(VENV)/.installed-dev
+
+ready-docs:
+	@$(drop_broken_stamps)
+	@$(MAKE) --no-print-directory -s $(VENV)/.installed-docs
 
 drop_broken_stamps = if [ -e $(VENV)/.installed ] && ! (cd / && "$(CURDIR)/$(BIN)/python" -c "$(WORKS)") 2>/dev/null; then \
   echo "The installation in $(VENV) does not work any more; mending it."; rm -f $(VENV)/.installed*; fi
@@ -109,6 +124,10 @@ $(VENV)/.installed-dev: pyproject.toml constraints.txt
 $(VENV)/.installed-browser: pyproject.toml constraints.txt
 	@$(call install,.[dev$(comma)cluster$(comma)browser])
 	@touch $(VENV)/.installed $(VENV)/.installed-dev $@
+
+$(VENV)/.installed-docs: pyproject.toml constraints.txt
+	@$(call install,.[docs])
+	@touch $(VENV)/.installed $@
 
 comma := ,
 

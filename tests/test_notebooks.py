@@ -22,6 +22,21 @@ PATHS = sorted(FOLDER.glob("*.ipynb"))
 IGNORED = {"nbval-ignore-output", "nbval-skip"}
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
 each = pytest.mark.parametrize("path", PATHS, ids=lambda path: path.stem)
+WIDTH = 109  # characters of a code cell that JupyterLab shows at 1,300 pixels with its side bar open; more scrolls sideways
+WIDER = {
+    "01": 17,
+    "02": 21,
+    "03": 34,
+    "04": 35,
+    "05": 22,
+    "06": 19,
+    "07": 33,
+    "08": 41,
+    "09": 34,
+    "10": 45,
+    "11": 62,
+    "12": 35,
+}  # lines that do: no more than that, and no more than 40 in a new notebook
 LINES = {"00": 25}  # that a learner writes in a notebook, at least; 60 in the others
 
 
@@ -73,8 +88,11 @@ def test_there_are_notebooks_and_every_set_of_exercises_has_one():
 
 @each
 def test_the_map_and_the_readme_lead_to_it(path):
-    start = FOLDER / "00_start_here.ipynb"
-    assert path == start or f"({path.name})" in markdown(start), "notebook 00's map does not link it"
+    (course_map,) = [
+        cell for cell in code(FOLDER / "00_start_here.ipynb") if "course_map()" in cell["source"]
+    ]
+    (output,) = course_map["outputs"]
+    assert f'<a href="{path.name}">' in "".join(output["data"]["text/html"]), "save notebook 00's map again"
     assert f"(notebooks/{path.name})" in (FOLDER.parent / "README.md").read_text(encoding="utf-8")
 
 
@@ -244,6 +262,18 @@ def test_figures_have_alternative_text_and_are_no_svg(path):
 def test_code_cells_are_short(path):
     for cell in code(path):
         assert len(cell["source"].splitlines()) <= 30, f"too long: {cell['source'][:80]!r}"
+
+
+@each
+def test_lines_of_code_fit_the_page(path):
+    lines = [
+        line
+        for cell in code(path)
+        if cell["source"] != BOOTSTRAP_CELL
+        for line in cell["source"].splitlines()
+    ]
+    wider = [line for line in lines if len(line) > WIDTH]
+    assert len(wider) <= WIDER.get(path.name[:2], 40), "\n".join(wider)
 
 
 @each

@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "predictions": "predict compare forecast_skill",
     "claims": "claim evidence",
     "learner": "progress",
+    "overview": "course_map",
     "answers": "",
     "notebooks": "",
 })  # fmt: skip

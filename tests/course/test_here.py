@@ -30,6 +30,39 @@ def test_refresh_leaves_other_notebooks_alone():
     assert "[One](#One) · [Two](#Two)" in here.refresh(mine)["cells"][0]["source"]
 
 
+def test_the_readme_holds_the_course_word_for_word():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name in ("glance", "table"):
+        said = getattr(here, name)()
+        assert said in readme, f"put this into the README (print(here.{name}())):\n{said}"
+
+
+def test_each_lesson_says_what_it_gives_and_builds_on_earlier_ones_alone():
+    numbers = [lesson.number for lesson in here.COURSE]
+    for place, lesson in enumerate(here.COURSE):
+        assert 30 < len(lesson.gives) <= 110, lesson.file
+        assert set(lesson.needs) <= set(numbers[:place]), lesson.file
+
+
+def test_each_lesson_names_as_prerequisites_what_its_notebook_names():
+    for lesson in here.COURSE:
+        text = (ROOT / "notebooks" / lesson.file).read_text(encoding="utf-8")
+        told = re.search(r"\*\*Prerequisites:?\*\*(.*?)\*\*Time", text, re.DOTALL)[1]
+        told = re.sub(r"\[[^\]]*\]\((\d\d)_\w+\.ipynb\)[^.;]*? helps", "", told)  # helps: not needed
+        named = set(re.findall(r"\((\d\d)_\w+\.ipynb\)|\b(\d\d)\b", told))
+        assert {a or b for a, b in named} & {other.number for other in here.COURSE} == set(lesson.needs), (
+            lesson.file
+        )
+
+
+def test_anchors_of_github():
+    assert here.github_anchor("A GPU") == "a-gpu"
+    assert (
+        here.github_anchor("1 · Collect 收集: where `text` comes from")
+        == "1--collect-收集-where-text-comes-from"
+    )
+
+
 def test_the_instructors_minutes_are_those_of_the_notebooks():
     table = (ROOT / "docs" / "instructor.md").read_text(encoding="utf-8")
     told = {

@@ -35,8 +35,8 @@ def bigram_loss(train: np.ndarray, heldout: np.ndarray, vocab: int = 256, smooth
     train, heldout  arrays of tokens, whole numbers from 0 to vocab - 1
     smoothing       added to every count, so that no pair is impossible
 
-    Counts the pairs of `train`, makes a distribution over the next token of every row of counts, and returns the mean of
-    -log p(token | token before) over `heldout`, from its second token on.
+    Counts the pairs of `train`, makes a distribution over the next token of every row of counts, and returns
+    the mean of -log p(token | token before) over `heldout`, from its second token on.
     """
     counts = np.full((vocab, vocab), float(smoothing))
     np.add.at(counts, (train[:-1], train[1:]), 1)
@@ -197,7 +197,7 @@ def _greedy(next_probabilities, start, length, rng):
 
 
 def continue_line(tokens: list, losses: list, target: float) -> float:
-    """The loss at `target` tokens, if it goes on along the straight line through two runs on logarithmic axes.
+    """The loss at `target` tokens, if it goes on along the straight line through two runs on log axes.
 
     tokens, losses  of the two runs, [fewer, more] and their losses
     """
