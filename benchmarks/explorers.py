@@ -77,9 +77,21 @@ def notebook(cases: dict[str, str]) -> dict[str, Any]:
 
 def serve(python: str, folder: Path, port: int) -> subprocess.Popen[bytes]:
     """JupyterLab on `folder`, ready to answer."""
-    told = ["--no-browser", "--allow-root", f"--port={port}", "--IdentityProvider.token=x", f"--ServerApp.root_dir={folder}"]
-    env = os.environ | {"JUPYTER_CONFIG_DIR": str(folder / ".jupyter"), "PYTHONPATH": os.environ.get("EXPLORED", os.getcwd())}
-    env |= {"JUPYTERLAB_SETTINGS_DIR": str(folder / ".settings"), "JUPYTERLAB_WORKSPACES_DIR": str(folder / ".spaces")}
+    told = [
+        "--no-browser",
+        "--allow-root",
+        f"--port={port}",
+        "--IdentityProvider.token=x",
+        f"--ServerApp.root_dir={folder}",
+    ]
+    env = os.environ | {
+        "JUPYTER_CONFIG_DIR": str(folder / ".jupyter"),
+        "PYTHONPATH": os.environ.get("EXPLORED", os.getcwd()),
+    }
+    env |= {
+        "JUPYTERLAB_SETTINGS_DIR": str(folder / ".settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(folder / ".spaces"),
+    }
     server = subprocess.Popen([python, "-m", "jupyterlab", *told], cwd=folder, env=env,
                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
     for _ in range(120):
@@ -130,7 +142,9 @@ def measure(page: Any, box: Any) -> dict[str, float]:
     }
 
 
-def walk(python: str, cases: dict[str, str], shots: Path | None, width: int, dark: bool) -> list[dict[str, Any]]:
+def walk(
+    python: str, cases: dict[str, str], shots: Path | None, width: int, dark: bool
+) -> list[dict[str, Any]]:
     from playwright.sync_api import sync_playwright
 
     folder = Path(tempfile.mkdtemp())
@@ -150,7 +164,9 @@ def walk(python: str, cases: dict[str, str], shots: Path | None, width: int, dar
             page.goto(f"http://127.0.0.1:{port}/doc/tree/explorers.ipynb?token=x")
             page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=90000)
             page.wait_for_timeout(4000)
-            page.evaluate("() => document.querySelectorAll('.jp-Notification-Toast, .Toastify').forEach(e => e.remove())")
+            page.evaluate(
+                "() => document.querySelectorAll('.jp-Notification-Toast, .Toastify').forEach(e => e.remove())"
+            )
             for number, name in enumerate(["setup", *cases]):
                 cell = page.locator(".jp-CodeCell").nth(number)
                 cell.scroll_into_view_if_needed()
@@ -197,7 +213,11 @@ def _next(control: Any) -> Any:
         return values[at + 1 if at + 1 < len(values) else at - 1]
     if hasattr(control, "base"):
         return control.value * control.base**control.step
-    return control.value + control.step if control.value + control.step <= control.max else control.value - control.step
+    return (
+        control.value + control.step
+        if control.value + control.step <= control.max
+        else control.value - control.step
+    )
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -201,6 +202,38 @@ def png(fig: Figure, dpi: int = 140) -> bytes:
     # 256 colours serve for lines, bands and text, in a third of the bytes
     picture.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(out, "png")
     return out.getvalue()
+
+
+def narrow(fig: Figure, width: float = 4.2) -> Figure:
+    """The same figure for the screen of a phone: `width` inches wide, panels below each other, long titles on several lines.
+
+    It changes `fig` and returns it. Text keeps its size, so that it can be read where the wide figure would be shrunk.
+    """
+    panels = [ax for ax in fig.axes if ax.get_subplotspec() is not None]
+    height = fig.get_size_inches()[1]
+    if len(panels) > 1 and all(ax.get_subplotspec().get_gridspec().nrows == 1 for ax in panels):  # type: ignore[union-attr]
+        grid = fig.add_gridspec(len(panels), 1)
+        for row, ax in zip(grid, panels, strict=True):
+            ax.set_subplotspec(row)
+            ax.set_ylabel(ax.get_ylabel() or panels[0].get_ylabel(), fontsize=10.5)
+            ax.tick_params(labelleft=True)
+        height *= 0.8 * len(panels)
+    fig.set_size_inches(width, height)
+    letters = round(9 * width)
+    for ax in panels:
+        ax.set_title(_folded(ax.get_title(loc="left"), letters), loc="left", fontsize=10.5)
+        ax.set_xlabel(_folded(ax.get_xlabel(), letters), fontsize=10.5)
+        if isinstance(ticks := ax.xaxis.get_major_locator(), ticker.MaxNLocator):
+            ticks.set_params(nbins=4)
+        for inset in ax.child_axes:
+            inset.tick_params(labelsize=7)
+    if title := fig.get_suptitle():
+        fig.suptitle(_folded(title, letters + 4), x=0.02, ha="left", fontsize=10.5)
+    return fig
+
+
+def _folded(text: str, letters: int) -> str:
+    return "\n".join(part for line in text.split("\n") for part in textwrap.wrap(line, letters))
 
 
 def image(picture: bytes, alt: str, width: int) -> str:
