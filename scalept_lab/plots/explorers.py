@@ -1,12 +1,17 @@
 """Explorers: sliders and menus over the pure figures. Each has its static twin, the `plot_…` function itself.
 
 The picture is an HTML widget with an `<img>` in it, so that it carries alternative text, prints nothing into an
-output area, and works alike in JupyterLab, Colab and Binder. A control reports when it is let go, not while it
-moves: over a slow line, every position in between would queue up.
+output area, and works alike in JupyterLab, Colab and Binder.
+
+A slider reports while it moves. No queue builds up: the page sends the next position, the newest, when the kernel has
+answered the last one, and the picture is drawn before that answer. While it moves, the picture is drawn in haste: panels stay
+where they are, one dot for each of a screen's. Once it rests, the layout is worked out again and the picture is as sharp as
+the static twin.
 """
 
 from __future__ import annotations
 
+import asyncio
 import html
 import inspect
 import math
@@ -32,11 +37,12 @@ from scalept_lab.plots.laws import AnyLaw, named, plot_optimal
 from scalept_lab.plots.numbers import plot_footprint, plot_rounding
 from scalept_lab.plots.planning import plot_plan
 from scalept_lab.plots.runs import plot_guess
-from scalept_lab.plots.style import arrays, image, png, shown_size
+from scalept_lab.plots.style import arrange, arrays, image, places, png, shown_size
 from scalept_lab.plots.training import plot_descent, plot_goodput
 from scalept_lab.plots.transfer import plot_scores
 from scalept_lab.plots.vla import plot_side_by_side
 
+REST = 0.4  # seconds without a change, after which a picture is drawn with care
 WIDE = {"width": "min(100%, 34em)"}
 
 
@@ -62,19 +68,36 @@ def explorer(plot: Callable[..., Figure], **controls: Any) -> Explorer:
     made: dict[str, Any] = {name: _control(name, given) for name, given in controls.items()}
     picture, message = ipw.HTML(), ipw.HTML()
     about = (inspect.getdoc(plot) or plot.__name__).split("\n")[0]
+    like: list[Any] | None = None  # where the last picture that was laid out has its panels
+    later: asyncio.TimerHandle | None = None
+
+    def paint(fig: Figure, dpi: int) -> None:
+        data = png(fig, dpi)
+        told = f"{about} {_plain(fig.axes[0].get_title(loc='left'))} ({_told(made)})"
+        picture.value = image(data, told, shown_size(fig)["width"])
+
+    def finish(fig: Figure) -> None:
+        nonlocal like
+        fig.set_layout_engine("constrained")
+        paint(fig, 120)
+        like = places(fig)
 
     def draw(change: Any = None) -> None:
-        values = {name: control.value for name, control in made.items()}
+        nonlocal later
+        if later:
+            later.cancel()
         try:
-            fig = plot(**values)
-            data = png(fig, dpi=120)
+            fig = plot(**{name: control.value for name, control in made.items()})
+            loop = _loop() if change is not None else None
+            if loop and arrange(fig, like):
+                paint(fig, 100)
+                later = loop.call_later(REST, finish, fig)
+            else:
+                finish(fig)
+            message.value = ""
         except Exception as error:  # whatever it was, the explorer stays usable
             line = str(error).strip().splitlines() or [type(error).__name__]
             message.value = f'<span role="alert" style="color:#B04A00">{html.escape(line[0])}</span>'
-            return
-        told = f"{about} {_plain(fig.axes[0].get_title(loc='left'))} ({_told(made)})"
-        picture.value = image(data, told, shown_size(fig)["width"])
-        message.value = ""
 
     for control in made.values():
         if isinstance(control, ipw.Widget):
@@ -99,9 +122,15 @@ def _control(name: str, given: Any) -> Any:
             control.description = name.replace("_", " ")
         control.style.description_width = "11em"
         control.layout = {**WIDE}
-        if control.has_trait("continuous_update"):
-            control.continuous_update = False
     return control
+
+
+def _loop() -> asyncio.AbstractEventLoop | None:
+    """The loop of the kernel that called; None in a plain script, where nothing would draw later."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _plain(title: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 
 from scalept_lab.checks import positive
 from scalept_lab.costs import layouts, planner, traffic
@@ -97,8 +97,8 @@ def _stack(
     for key, value in values.items():
         width = min(value, 1.05 * until - start)
         if width > 0:
-            ax.barh(row, width, left=start, height=0.6, color=parts[key][1], alpha=1.0 if fits else 0.3,
-                    hatch=None if fits else "////", edgecolor="white" if fits else GREY, linewidth=0.6)  # fmt: skip
+            ax.add_patch(Rectangle((start, row - 0.3), width, 0.6, facecolor=parts[key][1], alpha=1.0 if fits else 0.3,
+                                   hatch=None if fits else "////", edgecolor="white" if fits else GREY, linewidth=0.6))  # fmt: skip
             start += width
 
 

@@ -17,6 +17,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib import ticker
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -69,7 +70,9 @@ def label(ax: Axes, x: str, y: str, title: str = "") -> None:
     ax.set_xlabel(x, fontsize=10.5)
     ax.set_ylabel(y, fontsize=10.5)
     if title:
-        ax.set_title(title, loc="left", fontsize=11)
+        # matplotlib looks for a place above the axis' "1e6", measuring all labels again; a log axis never has one
+        place = {} if ax.get_yscale() == "linear" else {"y": 1.0}
+        ax.set_title(title, loc="left", fontsize=11, **place)
 
 
 def headed(title: str, note: str) -> str:
@@ -111,6 +114,10 @@ def log_axis(axis: Any, form: Callable[[float], str] = short) -> None:
     else:
         axis.set_major_locator(
             ticker.LogLocator(subs=(1.0, 2.0, 5.0) if decades < 2 else (1.0,), numticks=12)
+        )
+        # few small marks: of many, each takes as long to draw as a curve, and tells nothing more
+        axis.set_minor_locator(
+            ticker.LogLocator(subs=(2.0, 5.0), numticks=12) if 2 <= decades <= 3 else ticker.NullLocator()
         )
     axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: form(value)))
     axis.set_minor_formatter(ticker.NullFormatter())
@@ -196,12 +203,38 @@ def name_ends(
 
 def png(fig: Figure, dpi: int = 140) -> bytes:
     """The figure as PNG. The same figure gives the same bytes."""
-    drawn, out = io.BytesIO(), io.BytesIO()
-    fig.savefig(drawn, format="png", dpi=dpi, facecolor="white", pil_kwargs={"compress_level": 1})
-    picture = Image.open(drawn).convert("RGB")
+    before, drawn, out = fig.dpi, FigureCanvasAgg(fig), io.BytesIO()
+    fig.set_dpi(dpi)
+    try:
+        drawn.draw()
+    finally:
+        fig.set_dpi(before)
+    picture = Image.fromarray(np.asarray(drawn.buffer_rgba())).convert("RGB")
     # 256 colours serve for lines, bands and text, in a third of the bytes
-    picture.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(out, "png")
+    picture = picture.quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    picture.save(out, "png", compress_level=3)
     return out.getvalue()
+
+
+def places(fig: Figure) -> list[Any]:
+    """Where a figure that was drawn has its panels and its titles: for `arrange`."""
+    return [[ax.get_position() for ax in fig.axes], [text.get_position() for text in fig.texts]]
+
+
+def arrange(fig: Figure, like: list[Any] | None) -> bool:
+    """Put panels and titles where those of another figure are, in place of working the layout out: a third of a drawing's time.
+
+    False, and nothing is done, if there is no such figure or it has other panels.
+    """
+    if like is None or [len(fig.axes), len(fig.texts)] != [len(each) for each in like]:
+        return False
+    fig.set_layout_engine("none")
+    for ax, place in zip(fig.axes, like[0], strict=True):
+        ax.set_position(place)
+        ax.set_in_layout(True)
+    for text, place in zip(fig.texts, like[1], strict=True):
+        text.set_position(place)
+    return True
 
 
 def narrow(fig: Figure, width: float = 4.2) -> Figure:
