@@ -88,7 +88,7 @@ def estimate(
     """
     m = model(given)
     held = _held(m, layout, cluster.gpus, batch, precision, uneven)
-    micro, depth, states, activations, traffic = held
+    micro, depth, states, activations, rows, wires = held
     p, v = layout.pipeline, layout.interleave
     flops = m.shape.flops_per_token()
     blocks = flops - 6 * m.shape.vocabulary
@@ -97,9 +97,7 @@ def estimate(
     tokens = batch * m.context
     compute = (flops + again) * tokens / (cluster.gpus * cluster.peak * cluster.efficiency)
     compute *= depth * p / m.depth
-    seconds = {
-        name: sum(row.wire for row in rows) / cluster.rate(span) for name, (rows, span) in traffic.items()
-    }
+    seconds = {name: wire / cluster.rate(span) for name, (wire, span) in wires.items()}
     idle = bubble(p, micro, v, of="ideal") * (compute + seconds["tensor"] + seconds["pipeline"])
     data = max(0.0, seconds["data"] - compute)
     step = compute + seconds["tensor"] + seconds["pipeline"] + data + idle
@@ -107,15 +105,18 @@ def estimate(
     return Estimate(
         layout, states, activations, compute, seconds["tensor"], seconds["pipeline"], data, idle,
         flops * tokens / reach, (flops + again) * tokens / reach, cluster.memory,
-        tuple(row for rows, _ in traffic.values() for row in rows if row.wire),
+        rows,
     )  # fmt: skip
 
 
 @lru_cache(maxsize=20_000)  # a cluster of other speed or memory, as in an explorer, changes nothing of it
 def _held(
     m: Model, layout: Layout, gpus: int, batch: int, precision: str, uneven: bool
-) -> tuple[int, int, float, float, dict[str, tuple[list[Traffic], int]]]:
-    """Micro-batches, layers of a stage, bytes of states and of activations, and traffic: what the machine's speed leaves alone."""
+) -> tuple[int, int, float, float, tuple[Traffic, ...], dict[str, tuple[float, int]]]:
+    """Micro-batches, layers of a stage, bytes of states and activations, rows of traffic; for each kind bytes sent and span.
+
+    All that does not depend on the machine's speed and memory.
+    """
     micro = layout.check(m, gpus, batch, uneven)
     d, t, p = layout.data, layout.tensor, layout.pipeline
     depth = -(-m.depth // p)
@@ -124,7 +125,9 @@ def _held(
     if layout.zero == 3 and d > layout.copies:  # two blocks are whole: the one in use and the next
         states += 2 * m.shape.non_embedding / m.depth / t * counts.BYTES[precision][0]
     traffic = _traffic(m, layout, batch, micro, depth, here, precision)
-    return micro, depth, states, _activations(m, layout, micro, depth), traffic
+    rows = tuple(row for each, _ in traffic.values() for row in each if row.wire)
+    wires = {name: (sum(row.wire for row in each), span) for name, (each, span) in traffic.items()}
+    return micro, depth, states, _activations(m, layout, micro, depth), rows, wires
 
 
 def _activations(m: Model, layout: Layout, micro: int, depth: int) -> float:

@@ -257,7 +257,7 @@ def plot_repeats(
         (last, unique * last, "fresh text", GREY),
         (last, float(formulas.effective(unique * last, unique, R_D)), "repeated text", BLUE),
     ])  # fmt: skip
-    ax.annotate("the limit U·(1 + $R_D^*$)", (1, unique * (1 + R_D)), (0, 5), textcoords="offset points", color=GREY,
+    ax.annotate("the most that repeating can give", (1, unique * (1 + R_D)), (0, 5), textcoords="offset points", color=GREY,
                 fontsize=9.5)  # fmt: skip
     share = worth / (unique * epochs)
     title = (

@@ -37,7 +37,7 @@ from scalept_lab.plots.laws import AnyLaw, named, plot_optimal
 from scalept_lab.plots.numbers import plot_footprint, plot_rounding
 from scalept_lab.plots.planning import plot_plan
 from scalept_lab.plots.runs import plot_guess
-from scalept_lab.plots.style import arrange, arrays, image, places, png, shown_size
+from scalept_lab.plots.style import RAISED, arrange, arrays, image, places, png, shown_size
 from scalept_lab.plots.training import plot_descent, plot_goodput
 from scalept_lab.plots.transfer import plot_scores
 from scalept_lab.plots.vla import plot_side_by_side
@@ -135,8 +135,11 @@ def _loop() -> asyncio.AbstractEventLoop | None:
 
 def _plain(title: str) -> str:
     """Powers of ten as a screen reader can read them: 3e11."""
+    raised = "".join(map(chr, RAISED.values()))
     return re.sub(
-        r"\$(?:([\d.]+)\\times)?10\^\{(-?\d+)\}\$", lambda found: f"{found[1] or 1}e{found[2]}", title
+        rf"(?:([\d.]+)×)?10([{raised}]+)",
+        lambda found: f"{found[1] or 1}e{found[2].translate({at: chr(digit) for digit, at in RAISED.items()})}",
+        title,
     )
 
 

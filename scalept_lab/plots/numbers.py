@@ -109,7 +109,7 @@ def plot_formats(mark: float | None = None) -> Figure:
     ax.set_ylim(len(FORMATS) - 0.4, -0.6)
     ax.set_xlim(-47, 66)
     ticks = range(-40, 41, 10)
-    ax.set_xticks(list(ticks), [f"$10^{{{t}}}$" for t in ticks])
+    ax.set_xticks(list(ticks), [look.power_of_ten(10.0**t) for t in ticks])
     if mark is not None:
         ax.axvline(math.log10(mark), color=VERMILLION, linewidth=1.4, linestyle="--")
     ax.grid(visible=False, axis="y")

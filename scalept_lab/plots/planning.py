@@ -108,7 +108,7 @@ def _value(ax: Axes, row: int, value: float, until: float, unit: str, fits: bool
     inside = value > (0.8 if fits else 0.72) * until or 0.3 * until < value < line < value + 0.25 * until
     ax.annotate(told + (" →" if value > until else ""), (min(value, until), row), (-4 if inside else 4, 0),
                 textcoords="offset points", va="center", ha="right" if inside else "left", fontsize=9.5,
-                color="black" if fits else GREY, path_effects=look.HALO)  # fmt: skip
+                color="black" if fits else GREY, path_effects=look.HALO if inside else None)  # fmt: skip
 
 
 def plot_timeline(rows: Sequence[Any], unit: str = "time of one forward pass", title: str = "") -> Figure:
