@@ -97,8 +97,11 @@ def _stack(
     for key, value in values.items():
         width = min(value, 1.05 * until - start)
         if width > 0:
-            ax.add_patch(Rectangle((start, row - 0.3), width, 0.6, facecolor=parts[key][1], alpha=1.0 if fits else 0.3,
-                                   hatch=None if fits else "////", edgecolor="white" if fits else GREY, linewidth=0.6))  # fmt: skip
+            edge: dict[str, Any] = (
+                {"edgecolor": "white"} if fits else {"edgecolor": GREY, "alpha": 0.3, "hatch": "////"}
+            )
+            at = (start, row - 0.3)
+            ax.add_patch(Rectangle(at, width, 0.6, facecolor=parts[key][1], linewidth=0.6, **edge))
             start += width
 
 

@@ -72,8 +72,8 @@ def label(ax: Axes, x: str, y: str, title: str = "") -> None:
     ax.set_ylabel(y, fontsize=10.5)
     if title:
         # matplotlib looks for a place above the axis' "1e6", measuring all labels again; a log axis never has one
-        place = {} if ax.get_yscale() == "linear" else {"y": 1.0}
-        ax.set_title(title, loc="left", fontsize=11, **place)
+        place = None if ax.get_yscale() == "linear" else 1.0
+        ax.set_title(title, loc="left", fontsize=11, y=place)
 
 
 def headed(title: str, note: str) -> str:
@@ -219,22 +219,26 @@ def png(fig: Figure, dpi: int = 140) -> bytes:
 
 
 def places(fig: Figure) -> list[Any]:
-    """Where a figure that was drawn has its panels and its titles: for `arrange`."""
-    return [[ax.get_position() for ax in fig.axes], [text.get_position() for text in fig.texts]]
+    """Size of a figure that was drawn, and where it has its panels and its titles: for `arrange`."""
+    size = tuple(fig.get_size_inches())
+    return [size, [ax.get_position() for ax in fig.axes], [text.get_position() for text in fig.texts]]
 
 
 def arrange(fig: Figure, like: list[Any] | None) -> bool:
     """Put panels and titles where those of another figure are, in place of working the layout out: a third of a drawing's time.
 
-    False, and nothing is done, if there is no such figure or it has other panels.
+    False, and nothing is done, if there is no such figure or it has another size or other panels.
     """
-    if like is None or [len(fig.axes), len(fig.texts)] != [len(each) for each in like]:
+    if like is None:
+        return False
+    size, panels, titles = like
+    if (*fig.get_size_inches(), len(fig.axes), len(fig.texts)) != (*size, len(panels), len(titles)):
         return False
     fig.set_layout_engine("none")
-    for ax, place in zip(fig.axes, like[0], strict=True):
+    for ax, place in zip(fig.axes, panels, strict=True):
         ax.set_position(place)
         ax.set_in_layout(True)
-    for text, place in zip(fig.texts, like[1], strict=True):
+    for text, place in zip(fig.texts, titles, strict=True):
         text.set_position(place)
     return True
 
@@ -248,8 +252,8 @@ def narrow(fig: Figure, width: float = 4.2) -> Figure:
     height = fig.get_size_inches()[1]
     if len(panels) > 1 and all(ax.get_subplotspec().get_gridspec().nrows == 1 for ax in panels):  # type: ignore[union-attr]
         grid = fig.add_gridspec(len(panels), 1)
-        for row, ax in zip(grid, panels, strict=True):
-            ax.set_subplotspec(row)
+        for row, ax in enumerate(panels):
+            ax.set_subplotspec(grid[row])
             ax.set_ylabel(ax.get_ylabel() or panels[0].get_ylabel(), fontsize=10.5)
             ax.tick_params(labelleft=True)
         height *= 0.8 * len(panels)
@@ -271,12 +275,15 @@ def _folded(text: str, letters: int) -> str:
     return "\n".join(part for line in text.split("\n") for part in textwrap.wrap(line, letters))
 
 
-def image(picture: bytes, alt: str, width: int) -> str:
-    """An `<img>` that holds the PNG itself and its alternative text. JupyterLab and nbconvert read that text nowhere else."""
+def image(picture: bytes, alt: str, width: int, least: str = "0") -> str:
+    """An `<img>` that holds the PNG itself and its alternative text. JupyterLab and nbconvert read that text nowhere else.
+
+    `width` in CSS pixels, less on a narrow screen, but not less than `least`, a length in CSS.
+    """
     data = base64.b64encode(picture).decode()
     return (
         f'<img src="data:image/png;base64,{data}" alt="{html.escape(alt)}" '
-        f'style="width:{width}px;max-width:100%;height:auto">'
+        f'style="width:{width}px;max-width:{"100%" if least == "0" else f"max(100%,{least})"};height:auto">'
     )
 
 
