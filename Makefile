@@ -25,6 +25,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help:
 	@echo "make run        a scaling study on this machine: plan, predict, train, score; report in $(OUT)/report.html"
 	@echo "make lab        open the course in JupyterLab"
+	@echo "make explore    the planners on one page, without a notebook: move a slider, see what changes"
 	@echo "make test       unit tests, then every notebook against its saved outputs"
 	@echo "make lint       ruff and mypy"
 	@echo "make notebooks  run the notebooks and save their outputs (NOTEBOOKS=notebooks/02_model_scaling.ipynb for one)"
@@ -43,6 +44,9 @@ run: ready
 
 lab: ready
 	@$(BIN)/python -m jupyterlab --ServerApp.root_dir=. --LabApp.default_url=/lab/tree/notebooks/00_start_here.ipynb
+
+explore: ready
+	@$(BIN)/python -m scalept_lab.plots.page
 
 test: unit notebook-test
 

@@ -35,7 +35,8 @@ def goodput(interval: Any, cost: float, mtbf: float, restart: float = 0.0) -> An
     shape, times = np.shape(interval), [positive("interval", time) for time in np.ravel(interval)]
     interval = np.array(times).reshape(shape)
     exponent = np.minimum((interval + cost) / mtbf, 700.0)  # e^709 is the largest that a float holds
-    share = interval / (mtbf * math.exp(min(restart / mtbf, 700.0)) * np.expm1(exponent))
+    with np.errstate(over="ignore"):  # a time longer than a float holds: nothing is kept
+        share = interval / (mtbf * math.exp(min(restart / mtbf, 700.0)) * np.expm1(exponent))
     return float(share) if share.ndim == 0 else share
 
 

@@ -8,6 +8,7 @@ others). No torch.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import gcd
 from typing import Any
 
@@ -86,13 +87,9 @@ def estimate(
     `uneven` lets the last stage be smaller than the others. Raises: InputError.
     """
     m = model(given)
-    micro = layout.check(m, cluster.gpus, batch, uneven)
-    d, t, p, v = layout.data, layout.tensor, layout.pipeline, layout.interleave
-    depth = -(-m.depth // p)  # layers of a stage
-    here = sum(fullest_stage(m, p)) / t  # parameters of the fullest GPU
-    states = float(counts.memory(here, d // layout.copies, layout.zero, precision)["total"])
-    if layout.zero == 3 and d > layout.copies:  # two blocks are whole: the one in use and the next
-        states += 2 * m.shape.non_embedding / m.depth / t * counts.BYTES[precision][0]
+    held = _held(m, layout, cluster.gpus, batch, precision, uneven)
+    micro, depth, states, activations, rows, wires = held
+    p, v = layout.pipeline, layout.interleave
     flops = m.shape.flops_per_token()
     blocks = flops - 6 * m.shape.vocabulary
     attention = m.shape.attention_flops()
@@ -100,19 +97,37 @@ def estimate(
     tokens = batch * m.context
     compute = (flops + again) * tokens / (cluster.gpus * cluster.peak * cluster.efficiency)
     compute *= depth * p / m.depth
-    traffic = _traffic(m, layout, batch, micro, depth, here, precision)
-    seconds = {
-        name: sum(row.wire for row in rows) / cluster.rate(span) for name, (rows, span) in traffic.items()
-    }
+    seconds = {name: wire / cluster.rate(span) for name, (wire, span) in wires.items()}
     idle = bubble(p, micro, v, of="ideal") * (compute + seconds["tensor"] + seconds["pipeline"])
     data = max(0.0, seconds["data"] - compute)
     step = compute + seconds["tensor"] + seconds["pipeline"] + data + idle
     reach = cluster.gpus * cluster.peak * step
     return Estimate(
-        layout, states, _activations(m, layout, micro, depth), compute, seconds["tensor"], seconds["pipeline"], data, idle,
+        layout, states, activations, compute, seconds["tensor"], seconds["pipeline"], data, idle,
         flops * tokens / reach, (flops + again) * tokens / reach, cluster.memory,
-        tuple(row for rows, _ in traffic.values() for row in rows if row.wire),
+        rows,
     )  # fmt: skip
+
+
+@lru_cache(maxsize=20_000)  # a cluster of other speed or memory, as in an explorer, changes nothing of it
+def _held(
+    m: Model, layout: Layout, gpus: int, batch: int, precision: str, uneven: bool
+) -> tuple[int, int, float, float, tuple[Traffic, ...], dict[str, tuple[float, int]]]:
+    """Micro-batches, layers of a stage, bytes of states and activations, rows of traffic; for each kind bytes sent and span.
+
+    All that does not depend on the machine's speed and memory.
+    """
+    micro = layout.check(m, gpus, batch, uneven)
+    d, t, p = layout.data, layout.tensor, layout.pipeline
+    depth = -(-m.depth // p)
+    here = sum(fullest_stage(m, p)) / t  # parameters of the fullest GPU
+    states = float(counts.memory(here, d // layout.copies, layout.zero, precision)["total"])
+    if layout.zero == 3 and d > layout.copies:  # two blocks are whole: the one in use and the next
+        states += 2 * m.shape.non_embedding / m.depth / t * counts.BYTES[precision][0]
+    traffic = _traffic(m, layout, batch, micro, depth, here, precision)
+    rows = tuple(row for each, _ in traffic.values() for row in each if row.wire)
+    wires = {name: (sum(row.wire for row in each), span) for name, (each, span) in traffic.items()}
+    return micro, depth, states, _activations(m, layout, micro, depth), rows, wires
 
 
 def _activations(m: Model, layout: Layout, micro: int, depth: int) -> float:

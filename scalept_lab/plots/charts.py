@@ -209,9 +209,9 @@ def plot_memory(
     for stage, total in enumerate(bottom):
         ax.annotate(f"{total:.3g} GB", (stage, total), (0, 4), textcoords="offset points", ha="center", fontsize=10,
                     fontweight="bold" if stage == zero else "normal")  # fmt: skip
-    ax.axhline(limit_gb, color=VERMILLION, linewidth=1.4, linestyle="--")
-    ax.annotate(f"a GPU with {limit_gb:g} GB", (3.45, limit_gb), (0, 4), textcoords="offset points", ha="right",
-                color=VERMILLION, fontsize=9.5)  # fmt: skip
+    limit = ax.axhline(
+        limit_gb, color=VERMILLION, linewidth=1.4, linestyle="--", label=f"a GPU with {limit_gb:g} GB"
+    )
     ax.set_xticks(
         range(4), ["0: nothing\nsharded", "1: optimizer", "2: + gradients", "3: + parameters"], fontsize=10
     )
@@ -221,7 +221,7 @@ def plot_memory(
         Patch(color=color, label=name)
         for name, color in zip(names.values(), (BLUE, ORANGE, GREEN), strict=True)
     ]
-    ax.legend(handles=keys, loc="upper right", ncols=3, **look.LEGEND)
+    ax.legend(handles=[*keys, limit], loc="upper right", ncols=4, **look.LEGEND)
     verdict = "fits" if chosen < limit_gb else "does not fit"
     title = f"{look.short(params)} parameters on {gpus:,} GPUs, ZeRO stage {zero}: {chosen:.3g} GB each, {verdict}"
     label(ax, "ZeRO stage", "memory per GPU (GB)", title)
@@ -257,7 +257,7 @@ def plot_repeats(
         (last, unique * last, "fresh text", GREY),
         (last, float(formulas.effective(unique * last, unique, R_D)), "repeated text", BLUE),
     ])  # fmt: skip
-    ax.annotate("the limit U·(1 + $R_D^*$)", (1, unique * (1 + R_D)), (0, 5), textcoords="offset points", color=GREY,
+    ax.annotate("the most that repeating can give", (1, unique * (1 + R_D)), (0, 5), textcoords="offset points", color=GREY,
                 fontsize=9.5)  # fmt: skip
     share = worth / (unique * epochs)
     title = (

@@ -34,9 +34,8 @@ def plot_quantization(
     fig, (left, right) = look.canvas(1, 2, size=(9.6, 3.9))
 
     levels = np.unique(made.values()[row])
-    left.hist(matrix[row], bins=40, color=look.SKY, edgecolor="white", linewidth=0.4)
-    for level in levels:
-        left.axvline(level, color=VERMILLION, linewidth=0.9, alpha=0.8)
+    left.hist(matrix[row], bins=40, color=look.SKY, histtype="stepfilled")
+    left.vlines(levels, 0, 1, VERMILLION, linewidth=0.9, alpha=0.8, transform=left.get_xaxis_transform())
     keys = [Line2D([], [], color=look.SKY, linewidth=7), Line2D([], [], color=VERMILLION)]
     if title:
         fig.suptitle(title, x=0.01, ha="left", fontsize=11)
@@ -56,7 +55,7 @@ def plot_quantization(
             at = list(tried).index(bits)
             right.plot(bits, found[at, 0], marker, color="none", markeredgecolor="black", markersize=12)
         ends.append(line)
-    right.set_yscale("log")
+    log_axis(right.yaxis, "{:.2g}".format)
     right.legend(handles=[*ends, Line2D([], [], color=GREY, label="theory: s/√12")], **look.LEGEND)
     label(right, "bits", "root mean square error of a weight", "error of the whole matrix")
     return fig

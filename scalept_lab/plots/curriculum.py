@@ -88,11 +88,16 @@ def plot_schedule(
 
 def _performance(ax: Axes, schedule: Schedule, at: np.ndarray, values: Sequence[float]) -> None:
     ax.plot(at, values, ".-", color=GREY, markersize=4, linewidth=1)
-    for name, color in (("promote", BLUE), ("demote", VERMILLION)):
+    for name, color, side in (
+        ("promote", BLUE, 1),
+        ("demote", VERMILLION, -1),
+    ):  # above its line, below its line
         if (threshold := getattr(schedule, name, None)) is not None:
             ax.axhline(threshold, color=color, linestyle="--", linewidth=1.4)
-            ax.annotate(name, (0.995, threshold), (0, 3), xycoords=("axes fraction", "data"), ha="right", color=color,
-                        textcoords="offset points", fontsize=9.5, path_effects=look.HALO)  # fmt: skip
+            ax.annotate(name, (0.995, threshold), (0, 3 * side), xycoords=("axes fraction", "data"), ha="right", color=color,
+                        va="bottom" if side > 0 else "top", textcoords="offset points", fontsize=9.5,
+                        path_effects=look.HALO)  # fmt: skip
+    ax.margins(y=0.15)
     label(ax, "", "performance")
 
 

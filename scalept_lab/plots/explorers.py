@@ -1,12 +1,17 @@
 """Explorers: sliders and menus over the pure figures. Each has its static twin, the `plot_…` function itself.
 
 The picture is an HTML widget with an `<img>` in it, so that it carries alternative text, prints nothing into an
-output area, and works alike in JupyterLab, Colab and Binder. A control reports when it is let go, not while it
-moves: over a slow line, every position in between would queue up.
+output area, and works alike in JupyterLab, Colab and Binder.
+
+A slider reports while it moves. No queue builds up: the page sends the next position, the newest, when the kernel has
+answered the last one, and the picture is drawn before that answer. While it moves, the picture is drawn in haste: panels stay
+where they are, one dot for each of a screen's. Once it rests, the layout is worked out again and the picture is as sharp as
+the static twin.
 """
 
 from __future__ import annotations
 
+import asyncio
 import html
 import inspect
 import math
@@ -32,16 +37,98 @@ from scalept_lab.plots.laws import AnyLaw, named, plot_optimal
 from scalept_lab.plots.numbers import plot_footprint, plot_rounding
 from scalept_lab.plots.planning import plot_plan
 from scalept_lab.plots.runs import plot_guess
-from scalept_lab.plots.style import arrays, image, png, shown_size
+from scalept_lab.plots.style import RAISED, arrange, arrays, image, narrow, places, png, shown_size
 from scalept_lab.plots.training import plot_descent, plot_goodput
 from scalept_lab.plots.transfer import plot_scores
 from scalept_lab.plots.vla import plot_side_by_side
 
+# ipywidgets gives its sliders no name, and a logarithmic one announces its exponent: the page that shows them is told both.
+NAMES = """<img hidden alt="" src="data:," onerror="
+  const box = this.closest('.scalept-explorer'), told = () => box.querySelectorAll('.widget-slider').forEach(row => {
+    const [handle, label, value] = ['[role=slider]', '.widget-label', '.widget-readout'].map(at => row.querySelector(at));
+    if (!handle || !label || !value) return;
+    if (handle.getAttribute('aria-label') != label.textContent) handle.setAttribute('aria-label', label.textContent);
+    if (handle.getAttribute('aria-valuetext') != value.textContent) handle.setAttribute('aria-valuetext', value.textContent);
+    if (!value.role) { value.role = 'textbox'; value.ariaLabel = label.textContent + ', as a number'; }
+  });
+  if (box) { told(); new MutationObserver(told).observe(box, {subtree: true, childList: true, characterData: true,
+    attributeFilter: ['aria-valuetext']}); }
+">"""
+ALERT = "color:#c64600;font-weight:600"  # 4.5 to 1 on white, and on a dark theme's #111
+REST = 0.4  # seconds without a change, after which a picture is drawn with care
 WIDE = {"width": "min(100%, 34em)"}
 
 
 class Explorer(ipw.VBox):
-    """Controls over a picture. Where widgets are not shown (GitHub, a page without a kernel), the picture is shown alone."""
+    """Controls over a picture. Where widgets are not shown (GitHub, a page without a kernel), the picture is shown alone.
+
+    plot      the pure function that draws
+    controls  by name, the widgets whose values it gets
+    picture   what it drew last, an `<img>`; message: the line that it raised, or nothing
+    small     draw for a narrow screen
+    """
+
+    def __init__(self, plot: Callable[..., Figure], controls: dict[str, Any]) -> None:
+        super().__init__()
+        self.plot, self.controls, self.small = plot, controls, False
+        self.picture, self.message = ipw.HTML(), ipw.HTML()
+        self._like: list[Any] | None = None  # where the last picture with a worked-out layout has its panels
+        self._held = False  # several controls are being set
+        self._rough: Figure | None = None  # drawn in haste
+        self._later: asyncio.TimerHandle | None = None
+        for control in controls.values():
+            if isinstance(control, ipw.Widget):
+                control.observe(self._changed, names="value")
+        self.redraw()
+        shown = [control for control in controls.values() if isinstance(control, ipw.DOMWidget)]
+        self.children = (ipw.VBox(shown), self.picture, self.message, ipw.HTML(NAMES))
+        self.add_class("scalept-explorer")
+
+    def redraw(self, hasty: bool = False) -> None:
+        """Draw what the controls say. `hasty`: leave the panels where they are, at the resolution of a screen, if that can be."""
+        try:
+            fig = self.plot(**{name: control.value for name, control in self.controls.items()})
+            if self.small:
+                narrow(fig)
+            self._rough = fig if hasty and arrange(fig, self._like) else None
+            self._paint(fig)
+            self.message.value = ""
+        except Exception as error:  # whatever it was, the explorer stays usable
+            line = str(error).strip().splitlines() or [type(error).__name__]
+            self.message.value = f'<span role="alert" style="{ALERT}">{html.escape(line[0])}</span>'
+
+    def choose(self, values: dict[str, Any], hasty: bool = False) -> None:
+        """Set controls by name, and draw once."""
+        self._held = True
+        for name, value in values.items():
+            self.controls[name].value = value
+        self._held = False
+        self.redraw(hasty)
+
+    def finish(self) -> None:
+        """Draw a hasty picture once more, with its layout worked out."""
+        if fig := self._rough:
+            self._rough = None
+            fig.set_layout_engine("constrained")
+            self._paint(fig)
+
+    def _changed(self, change: Any) -> None:
+        if self._held:
+            return
+        if self._later:
+            self._later.cancel()
+        loop = _loop()
+        self.redraw(hasty=loop is not None)
+        if loop and self._rough:
+            self._later = loop.call_later(REST, self.finish)
+
+    def _paint(self, fig: Figure) -> None:
+        data = png(fig, 100 if self._rough else 120)
+        about = (inspect.getdoc(self.plot) or self.plot.__name__).split("\n")[0]
+        told = f"{about} {_plain(fig.axes[0].get_title(loc='left'))} ({_told(self.controls)})"
+        self.picture.value = image(data, told, shown_size(fig)["width"], least="0" if self.small else "30rem")
+        if not self._rough:
+            self._like = places(fig)
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         bundle = dict(super()._repr_mimebundle_(**options) or {})
@@ -56,34 +143,17 @@ def explorer(plot: Callable[..., Figure], **controls: Any) -> Explorer:
 
     A control is a widget or ipywidgets' shorthand for one: (low, high[, step]) a slider, a list or a mapping
     name -> value a menu, True or False a box to tick; `ipywidgets.fixed(value)` passes a value without a control.
-    What the figure raises is shown as one line under the last picture. The widget has the attributes `controls`
-    (by name), `picture` and `message`. Raises: InputError for a control that is none of these.
+    What the figure raises is shown as one line under the last picture. Raises: InputError for a control that is none of these.
     """
-    made: dict[str, Any] = {name: _control(name, given) for name, given in controls.items()}
-    picture, message = ipw.HTML(), ipw.HTML()
-    about = (inspect.getdoc(plot) or plot.__name__).split("\n")[0]
+    return Explorer(plot, {name: _control(name, given) for name, given in controls.items()})
 
-    def draw(change: Any = None) -> None:
-        values = {name: control.value for name, control in made.items()}
-        try:
-            fig = plot(**values)
-            data = png(fig, dpi=120)
-        except Exception as error:  # whatever it was, the explorer stays usable
-            line = str(error).strip().splitlines() or [type(error).__name__]
-            message.value = f'<span role="alert" style="color:#B04A00">{html.escape(line[0])}</span>'
-            return
-        told = f"{about} {_plain(fig.axes[0].get_title(loc='left'))} ({_told(made)})"
-        picture.value = image(data, told, shown_size(fig)["width"])
-        message.value = ""
 
-    for control in made.values():
-        if isinstance(control, ipw.Widget):
-            control.observe(draw, names="value")
-    draw()
-    shown = [control for control in made.values() if isinstance(control, ipw.DOMWidget)]
-    box = Explorer([ipw.VBox(shown), picture, message])
-    box.controls, box.picture, box.message = made, picture, message
-    return box
+def _loop() -> asyncio.AbstractEventLoop | None:
+    """The loop of the kernel that called; None in a plain script, where nothing would draw later."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _control(name: str, given: Any) -> Any:
@@ -99,15 +169,18 @@ def _control(name: str, given: Any) -> Any:
             control.description = name.replace("_", " ")
         control.style.description_width = "11em"
         control.layout = {**WIDE}
-        if control.has_trait("continuous_update"):
-            control.continuous_update = False
     return control
 
 
 def _plain(title: str) -> str:
     """Powers of ten as a screen reader can read them: 3e11."""
+    raised = "".join(map(chr, RAISED.values()))
     return re.sub(
-        r"\$(?:([\d.]+)\\times)?10\^\{(-?\d+)\}\$", lambda found: f"{found[1] or 1}e{found[2]}", title
+        rf"(?:([\d.]+)×)?10([{raised}]+)",
+        lambda found: (
+            f"{found[1] or 1}e{found[2].translate({at: chr(digit) for digit, at in RAISED.items()})}"
+        ),
+        title,
     )
 
 

@@ -78,7 +78,7 @@ def plot_frontier(
     log_axis(ax.xaxis, look.power_of_ten)
     log_axis(ax.yaxis, "{:.3g}".format)
     if shot is not None:
-        _make_room(ax, 0.42, 0.55, C, L)
+        _make_room(ax, 0.52, 0.56, C, L)
         _draw_inset(ax, shot, measured)
     look.key(ax, sized, "parameters N")
     parts = [f"{len(L)} runs"] + (["line: compute-optimal under the fitted law"] if law is not None else [])
@@ -104,7 +104,7 @@ def _make_room(ax: Axes, x: float, y: float, C: np.ndarray, L: np.ndarray) -> No
 
 def _draw_inset(ax: Axes, shot: Any, measured: float | None) -> None:
     """The prediction and its outcome enlarged, in the corner under the frontier, where no run can be."""
-    inset = ax.inset_axes((0.09, 0.12, 0.3, 0.3))
+    inset = ax.inset_axes((0.14, 0.13, 0.36, 0.3))  # clear of the loss axis in a narrow figure, too
     inset.spines[["top", "right"]].set_visible(False)
     inset.grid(color="#e3e3e3", linewidth=0.6, axis="y")
     inset.axhspan(shot.low, shot.high, color=SKY, alpha=0.25, linewidth=0)

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.collections import PatchCollection
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
@@ -45,18 +47,24 @@ def plot_rounding(value: float = 0.1, scale: float = 1.0, title: str = "") -> Fi
         raise InputError(f"value: expected a finite number, got {wanted}")
     fig, ax = look.canvas(size=(9.2, 4.0))
     shades = (VERMILLION, SKY, ORANGE)
+    digits: dict[str, list[tuple[float, int]]] = {"0": [], "1": []}
+    cells, colors = [], []
     for row, form in enumerate(FORMATS.values()):
         at = 0.0
         for field, color in zip(form.pattern(wanted).split(), shades, strict=True):
             for bit in field:
-                one = bit == "1"
-                ax.add_patch(Rectangle((at, row - 0.36), 0.92, 0.72, facecolor=color, alpha=0.95 if one else 0.22,
-                                       edgecolor="none"))  # fmt: skip
-                ax.text(at + 0.46, row, bit, ha="center", va="center", fontsize=8, color="black")
+                cells.append(Rectangle((at, row - 0.36), 0.92, 0.72))
+                colors.append(to_rgba(color, 0.95 if bit == "1" else 0.22))
+                digits[bit].append((at + 0.46, row))
                 at += 1
             at += 0.35
         got = float(form.round(wanted))
         ax.text(at + 0.5, row, _told(got, wanted), va="center", fontsize=9.5)
+    # a marker for every digit, one collection for every cell: two hundred texts would take a fifth of a second
+    ax.add_collection(PatchCollection(cells, facecolors=colors, edgecolors="none"))
+    for bit, places in digits.items():
+        ax.plot(*np.reshape(places, (-1, 2)).T, linestyle="", marker=f"${bit}$", markersize=6, color="black",
+                markeredgewidth=0)  # fmt: skip
     ax.set_yticks(range(len(FORMATS)), list(FORMATS), fontsize=10)
     ax.set_xlim(-0.4, 58)
     ax.set_ylim(len(FORMATS) - 0.4, -0.6)
@@ -101,7 +109,7 @@ def plot_formats(mark: float | None = None) -> Figure:
     ax.set_ylim(len(FORMATS) - 0.4, -0.6)
     ax.set_xlim(-47, 66)
     ticks = range(-40, 41, 10)
-    ax.set_xticks(list(ticks), [f"$10^{{{t}}}$" for t in ticks])
+    ax.set_xticks(list(ticks), [look.power_of_ten(10.0**t) for t in ticks])
     if mark is not None:
         ax.axvline(math.log10(mark), color=VERMILLION, linewidth=1.4, linestyle="--")
     ax.grid(visible=False, axis="y")

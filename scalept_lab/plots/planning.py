@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 
 from scalept_lab.checks import positive
 from scalept_lab.costs import layouts, planner, traffic
@@ -97,8 +97,11 @@ def _stack(
     for key, value in values.items():
         width = min(value, 1.05 * until - start)
         if width > 0:
-            ax.barh(row, width, left=start, height=0.6, color=parts[key][1], alpha=1.0 if fits else 0.3,
-                    hatch=None if fits else "////", edgecolor="white" if fits else GREY, linewidth=0.6)  # fmt: skip
+            edge: dict[str, Any] = (
+                {"edgecolor": "white"} if fits else {"edgecolor": GREY, "alpha": 0.3, "hatch": "////"}
+            )
+            at = (start, row - 0.3)
+            ax.add_patch(Rectangle(at, width, 0.6, facecolor=parts[key][1], linewidth=0.6, **edge))
             start += width
 
 
@@ -108,7 +111,7 @@ def _value(ax: Axes, row: int, value: float, until: float, unit: str, fits: bool
     inside = value > (0.8 if fits else 0.72) * until or 0.3 * until < value < line < value + 0.25 * until
     ax.annotate(told + (" →" if value > until else ""), (min(value, until), row), (-4 if inside else 4, 0),
                 textcoords="offset points", va="center", ha="right" if inside else "left", fontsize=9.5,
-                color="black" if fits else GREY, path_effects=look.HALO)  # fmt: skip
+                color="black" if fits else GREY, path_effects=look.HALO if inside else None)  # fmt: skip
 
 
 def plot_timeline(rows: Sequence[Any], unit: str = "time of one forward pass", title: str = "") -> Figure:

@@ -99,8 +99,8 @@ def plot_descent(
     with_momentum = "" if optimizer == "SGD" else f", momentum {momentum:g}"
     said = title or f"{optimizer}, rate {rate:.3g}{with_momentum}: {ends}"
     label(left, "θ₁, along the ravine", f"θ₂, across (curvature {curvature:g})", said)
-    right.set_yscale("log")
     right.set_ylim(floor, max(1e2, 5 * first))
+    log_axis(right.yaxis, look.power_of_ten)
     if beside:
         left.legend(loc="lower right", **look.LEGEND)
     label(right, "step", "loss J")

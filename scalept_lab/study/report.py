@@ -85,7 +85,7 @@ def write_report(study: Any, path: str | Path, law: Law | None = None) -> Path:
         shots=shots, scores=scores, waiting=waiting, broken=broken, heroes=heroes, score=score, shot=shot,
         pictures=_pictures(records, law, shot, score.measured if score else None),
         formula=FORMULAS[law.form] if law else "", parameters=_parameters(law) if law else [],
-        made=_provenance([*records, *heroes.values()]), quoted_folder=shlex.quote(folder),
+        title=_title(study.name, records), made=_provenance([*records, *heroes.values()]), quoted_folder=shlex.quote(folder),
         **_extent(records, shot),
     )  # fmt: skip
     write_atomically(path, page)
@@ -100,6 +100,12 @@ def _environment() -> Environment:
     made.filters |= {"form": format, "percent": percent, "flops": _flops, "duration": _duration, "repr": repr}
     made.globals |= {"shape": shape, "found": _found}
     return made
+
+
+def _title(name: str, records: Sequence[RunRecord]) -> str:
+    """The study's own name; where it is the one that `scalept study` gives, what was studied."""
+    sizes = _span([record.N for record in records])
+    return f"Scaling study: {name if name != 'study' else f'{len(records)} models of {sizes} parameters'}"
 
 
 def _extent(records: Sequence[RunRecord], shot: Shot | None) -> dict[str, Any]:
@@ -149,12 +155,15 @@ def _pictures(
 
 
 def _picture(draw: Callable[[], Figure]) -> dict[str, Any]:
-    """The figure as PNG in text, with its size, or, where there is nothing to draw yet, the line that says so."""
+    """The figure as PNG in text, with its size and a narrow twin for phones; or, with nothing to draw, the line that says so."""
     try:
         fig = draw()
     except InputError as error:
         return {"data": "", "problem": str(error)}
-    return {"data": base64.b64encode(png(fig)).decode(), **shown_size(fig)}
+    size, wide = shown_size(fig), png(fig)
+    twins = {name: base64.b64encode(data).decode() for name, data in
+             (("data", wide), ("narrow", png(style.narrow(fig))))}  # fmt: skip
+    return twins | size
 
 
 def _provenance(records: Sequence[RunRecord]) -> list[tuple[str, str]]:

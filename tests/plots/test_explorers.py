@@ -82,7 +82,7 @@ def test_controls_from_shorthand_and_fixed_values():
 
     box = explorers.explorer(plot_any, kind=["a", "b"], flag=True, size=(1, 4), hidden=ipw.fixed((1, 2, 3)))
     assert isinstance(box.controls["kind"], ipw.Dropdown) and isinstance(box.controls["flag"], ipw.Checkbox)
-    assert box.controls["size"].continuous_update is False
+    assert box.controls["size"].continuous_update is True
     assert len(box.children[0].children) == 3
     assert "True 3" in alt(box)
     with pytest.raises(InputError, match="kind"):

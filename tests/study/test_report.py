@@ -21,7 +21,7 @@ def evil(name: str) -> str:
     return f"<script>alert('{name}')</script><img src=x onerror=alert(1)>\"&"
 
 
-VOID = {"meta", "img", "br"}
+VOID = {"meta", "img", "br", "source"}
 
 
 class Page(HTMLParser):
@@ -101,6 +101,21 @@ def test_can_be_read_by_everyone(whole):
     assert len(seen.all("figcaption")) == 6 and len(seen.all("caption")) == 3
     assert all(attrs.get("scope") in ("col", "row") for attrs in seen.all("th"))
     assert "prefers-color-scheme:dark" in whole[1] and len(seen.all("h1")) == 1
+
+
+def test_a_phone_gets_the_narrow_twin_of_each_figure(whole):
+    seen = Page(whole[1])
+    twins, wide = seen.all("source"), seen.all("img")
+    assert len(twins) == len(wide) == 6
+    assert all(twin["media"] == "(max-width: 36rem)" for twin in twins)
+    assert all(twin["srcset"].startswith("data:image/png;base64,") for twin in twins)
+    assert not any(twin["srcset"] == picture["src"] for twin, picture in zip(twins, wide, strict=True))
+
+
+def test_the_title_says_what_was_studied(whole):
+    records = synthetic.isoflop_records()
+    assert report._title("mine", records) == "Scaling study: mine"
+    assert report._title("study", records) == "Scaling study: 15 models of 6.1k to 98k parameters"
 
 
 def test_what_files_say_is_escaped(tmp_path):
