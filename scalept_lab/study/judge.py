@@ -59,7 +59,7 @@ class Judge:
         return formulas.placed(N, D, self.sampled)
 
 
-def judge(name: str) -> Judge:
+def judge_of(name: str) -> Judge:
     """The judge of a scenario, by the scenario's name. Raises: InputError."""
     return _judge(scenario(name).name)
 

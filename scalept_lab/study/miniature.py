@@ -20,7 +20,7 @@ from scalept_lab.costs.counts import shape
 from scalept_lab.errors import InputError
 from scalept_lab.laws.compare import Interval, paired
 from scalept_lab.runs import Store
-from scalept_lab.study.judge import judge
+from scalept_lab.study.judge import judge_of
 from scalept_lab.study.plan import Plan
 from scalept_lab.study.rivals import naive
 from scalept_lab.study.sweep import run_all
@@ -76,7 +76,7 @@ def _run(width: int, depth: int, ratio: int, flops: float, seed: int) -> TrainCo
     return pacing.at_flops(recommend(width, 1e6, model=model, seed=seed, eval_windows=256, batch=4), flops)
 
 
-def miniature(
+def beside_naive(
     plan: Plan, seeds: Sequence[int] = (0, 1, 2), flops: float = FLOPS, folder: str | Path | None = None, progress: bool = False
 ) -> Miniature:  # fmt: skip
     """Train both miniatures, each with every seed (at least 3), and compare them. Finished runs are kept in `folder`.
@@ -97,6 +97,6 @@ def miniature(
     if len(losses) < 2 * len(seeds) or None in losses:
         raise InputError("miniature: a run diverged or failed; choose other seeds")
     mine, theirs = (tuple(float(L or 0) for L in part) for part in (losses[: len(seeds)], losses[len(seeds) :]))
-    law = judge(plan.scenario)
+    law = judge_of(plan.scenario)
     gain = law.loss(rival.N, rival.tokens) - law.loss(plan.N, plan.tokens)
     return Miniature(arms[0][0], arms[1][0], mine, theirs, paired(theirs, mine), gain)

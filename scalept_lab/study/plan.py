@@ -22,7 +22,7 @@ from scalept_lab.costs.planner import Estimate
 from scalept_lab.errors import InputError
 from scalept_lab.laws import formulas
 from scalept_lab.runs import write_atomically
-from scalept_lab.study.judge import judge
+from scalept_lab.study.judge import judge_of
 from scalept_lab.study.scenarios import DECODING, OVERHEAD, SCENARIOS, Scenario, scenario
 
 WORTH = 0.1  # of a fresh token: below it, reading the text once more is not worth its compute
@@ -74,8 +74,9 @@ class Order(Frozen):
 class Plan(Frozen):
     """A run to be. tokens: seen in training, repetitions counted. batch: sequences of a step.
 
-    predicted, low, high: the loss expected and its 95 % interval, in nats per token (robots: per action); `seal` is a hash of all the
-    rest, so that a prediction cannot follow its result.
+    law: the published one by which N and D were chosen; what judges the plan is `study.judge`. predicted, low, high: the loss
+    expected and its 95 % interval, in nats per token (robots: per action); `seal` is a hash of all the rest, so that a prediction
+    cannot follow its result.
     """
 
     scenario: str = Field(max_length=100)
@@ -85,7 +86,7 @@ class Plan(Frozen):
     layout: Spread
     precision: Literal["mixed", "mixed-fp32-grads", "bf16", "fp32", "fp8"] = "mixed"
     curriculum: Order = Order()
-    law: str = Field("muennighoff", max_length=500)
+    law: str = Field("muennighoff", max_length=100)
     predicted: float | None = Field(None, gt=0)
     low: float | None = Field(None, gt=0)
     high: float | None = Field(None, gt=0)
@@ -96,6 +97,13 @@ class Plan(Frozen):
     def _known(cls, name: str) -> str:
         if name not in SCENARIOS:
             raise ValueError(f"expected one of {', '.join(SCENARIOS)}")
+        return name
+
+    @field_validator("law")
+    @classmethod
+    def _published(cls, name: str) -> str:
+        if name not in formulas.LAWS:
+            raise ValueError(f"expected one of {', '.join(formulas.LAWS)}")
         return name
 
     @property
@@ -143,7 +151,7 @@ def read_plan(path: str | Path) -> Plan:
 
 def seal(plan: Plan) -> Plan:
     """The plan with its prediction sealed; what of it is still open, the judge's law fills in. Raises: InputError."""
-    law = judge(plan.scenario)
+    law = judge_of(plan.scenario)
     low, high = law.interval(plan.N, plan.tokens)
     given = {"predicted": law.loss(plan.N, plan.tokens), "low": low, "high": high}
     filled = plan.replace(**{key: value for key, value in given.items() if getattr(plan, key) is None}, seal="")
@@ -264,9 +272,13 @@ def nearest(plan: Plan) -> str:
         return f"the nearest layout that fits is {best.layout}"
     least = min(tried, key=lambda each: each.memory)
     return (
-        f"no layout of these GPUs holds this model: the smallest ({least.layout}) needs {least.memory / least.limit:.2g} times the "
-        "memory of a GPU; take a smaller model"
+        f"no layout of these GPUs holds this model: the smallest ({least.layout}) needs {_times(least.memory / least.limit)} times "
+        "the memory of a GPU; take a smaller model"
     )
+
+
+def _times(factor: float) -> str:
+    return f"{factor:,.0f}" if factor >= 10 else f"{factor:.3g}"
 
 
 def _budget(plan: Plan, found: Estimate | None) -> Finding:
@@ -319,6 +331,9 @@ def _text(plan: Plan) -> Finding:
     R = formulas.LAWS["muennighoff"].params["R_D"]
     worth = exp(-(plan.passes - 1) / R)
     told += f"; the last is worth {worth:.0%} of a fresh one"
+    if plan.passes > 1 and formulas.LAWS[plan.law].form != "data_constrained":
+        advice = f"the law {plan.law!r} takes every token for a fresh one; choose N and D by muennighoff"
+        return Finding(question, False, told, advice)
     if worth < WORTH:
         return Finding(question, False, told, "read it less often, or make the model smaller and find more text (notebook 01)")
     return Finding(question, True, told)
@@ -337,7 +352,7 @@ def _sealed(plan: Plan) -> Finding:
         return Finding(question, False, "no prediction is sealed", "seal it: seal(plan), or scalept plan FILE --seal")
     if plan.seal != plan.digest():
         return Finding(question, False, "the plan was changed after it was sealed", "seal it again, before it runs")
-    law = judge(plan.scenario)
+    law = judge_of(plan.scenario)
     drawn = law.draws(plan.N, plan.tokens)
     inside = float(((plan.low <= drawn) & (drawn <= plan.high)).mean())
     told = f"{plan.predicted:.4f} ({plan.low:.4f} to {plan.high:.4f}), which holds {inside:.0%} of the law's draws"

@@ -16,7 +16,7 @@ import numpy as np
 
 from scalept_lab.costs import planner
 from scalept_lab.errors import InputError
-from scalept_lab.study.judge import judge
+from scalept_lab.study.judge import judge_of
 from scalept_lab.study.plan import NEEDED, Plan, Sizes, Spread, check, counted, served_gpu_hours, step_seconds
 from scalept_lab.study.scenarios import Scenario, scenario
 
@@ -79,7 +79,7 @@ def best(name: str) -> Plan:
 
 @lru_cache
 def _best(name: str) -> Plan:
-    case, law = scenario(name), judge(name)
+    case, law = scenario(name), judge_of(name)
     found: dict[int, tuple[float, Plan] | None] = {}
 
     def at(i: int) -> float:
@@ -139,7 +139,7 @@ def score(plan: Plan) -> Standing:
         raise InputError(
             f"plan: expected one that can run, got one that fails {wrong[0].question!r} ({wrong[0].found}); mend it first"
         )
-    law, rival, top = judge(plan.scenario), naive(plan.scenario), best(plan.scenario)
+    law, rival, top = judge_of(plan.scenario), naive(plan.scenario), best(plan.scenario)
     mine, theirs, lowest = (law.loss(each.N, each.tokens) for each in (plan, rival, top))
     gain = law.draws(rival.N, rival.tokens) - law.draws(plan.N, plan.tokens)
     low, high = (float(v) for v in np.quantile(gain, (0.025, 0.975)))
