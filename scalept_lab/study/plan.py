@@ -26,6 +26,7 @@ from scalept_lab.study.judge import judge_of
 from scalept_lab.study.scenarios import DECODING, OVERHEAD, SCENARIOS, Scenario, scenario
 
 WORTH = 0.1  # of a fresh token: below it, reading the text once more is not worth its compute
+PASSES = 22  # over demonstrations up to which the recorded policies improved: 1,000 of them, 1,500 steps (data/records/vla.jsonl)
 EXPECTED = "a plan as `scalept plan --scenario NAME --out FILE` writes it"
 ASSUMPTIONS = (
     *planner.ASSUMPTIONS,
@@ -327,6 +328,9 @@ def _text(plan: Plan) -> Finding:
     question, case = "has enough text", plan.case
     told = f"each of {min(case.unique, plan.tokens):.3g} tokens is read {plan.passes:.3g} times"
     if case.task == "robots":
+        if plan.passes > PASSES:
+            advice = f"recorded policies stopped improving somewhere beyond {PASSES} passes (data/records/vla.jsonl); read them less often"
+            return Finding(question, False, told, advice)
         return Finding(question, True, f"{told}; the law has a term for the demonstrations, none for passes")
     R = formulas.LAWS["muennighoff"].params["R_D"]
     worth = exp(-(plan.passes - 1) / R)

@@ -111,14 +111,14 @@ class Scenario:
             rows.append(("money", f"{self.money:,.0f} $", ASSUMED))
         if self.demonstrations:
             rows.append(("demonstrations", f"{self.demonstrations:,}", ASSUMED))
-        rows.append(("different tokens at hand", f"{self.unique:.3g}", ASSUMED))
+        rows.append(("different tokens at hand", f"{self.unique:,.0f}", ASSUMED))
         if self.served:
-            rows.append(("tokens to be served", f"{self.served:.3g}", ASSUMED))
+            rows.append(("tokens to be served", f"{self.served:,.0f}", ASSUMED))
             rows.append(("share of the peak in serving", f"{DECODING:g}", ASSUMED))
         return [
             *rows,
             ("largest useful batch", f"{self.most_batch:,} tokens", ASSUMED),
-            ("data loading", f"{self.feed:.3g} tokens per second and GPU", ASSUMED),
+            ("data loading", f"{self.feed:,.0f} tokens per second and GPU", ASSUMED),
             ("price", f"{card.price:g} $ per GPU and hour", ASSUMED),
             ("power", f"{card.watts:.0f} W a GPU, times {OVERHEAD:g} for server and cooling",
              f"data sheet; the factor: {ASSUMED}"),
@@ -144,9 +144,9 @@ SCENARIOS: dict[str, Scenario] = {
         ),
         Scenario(
             "robots", "a robotics lab, 20,000 demonstrations and 2 GPUs",
-            "A lab has shown its robot 20,000 times what to do, and two GPUs of 24 GB for an afternoon of two hours.",
+            "A lab has shown its robot 20,000 times what to do, and has two GPUs of 24 GB for an hour.",
             "robots", 2, CARDS["A10-24GB"], 2, unique=20_000 * _ACTIONS * _SEEN, context=_SEEN, vocabulary=256,
-            most_batch=256 * _SEEN, habit="the largest model that fits", hours=2, demonstrations=20_000, feed=500 * _SEEN,
+            most_batch=256 * _SEEN, habit="the largest model that fits", hours=1, demonstrations=20_000, feed=500 * _SEEN,
         ),
         Scenario(
             "serving", "one budget for training and serving",
