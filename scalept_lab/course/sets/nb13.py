@@ -487,6 +487,10 @@ paid = sl.study.bill(plan)["share"]  # of the budget, with the naive plan's toke
 step = plan.batch * plan.case.context  # tokens: whole steps only
 plan = plan.replace(tokens=int(0.99 * plan.tokens / paid / step) * step)
 answer = sl.study.seal(plan)
+missed = [each.question for each in sl.study.check(answer) if not each.ok]
+assert not missed, missed
+standing = sl.study.score(answer)
+assert standing.skill > 0.5, standing.skill
 '''
 
 DESIGN = Exercise(
