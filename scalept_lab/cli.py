@@ -207,7 +207,10 @@ def _whole_plan(options: argparse.Namespace) -> tuple[Any, str]:
         "bill": cost,
         "score": standing.as_dict() if standing else None,
     }
-    lines = [f"{made.case.title}: {made.N:.3g} parameters, {made.tokens:.3g} tokens, {made.layout.layout()}", ""]
+    lines = [
+        f"{made.case.title}: {made.N:.3g} parameters, {made.tokens:.3g} tokens, {made.layout.layout()}",
+        "",
+    ]
     for each in checks:
         lines.append(f"{'yes' if each.ok else 'NO':<4} {each.question}: {each.found}")
         lines += [f"     {each.advice}"] if each.advice else []
@@ -354,12 +357,20 @@ def _parser() -> argparse.ArgumentParser:
         "--precision", default="mixed", help="mixed, mixed-fp32-grads (gradients in 32 bits), fp32 or bf16"
     )
 
-    sub = add("plan", plan, "the compute-optimal model and data for a budget; or a whole plan, checked, billed and scored")
+    sub = add(
+        "plan",
+        plan,
+        "the compute-optimal model and data for a budget; or a whole plan, checked, billed and scored",
+    )
     sub.add_argument("plan", nargs="?", metavar="PLAN.json", help="a plan's file: checks, bill and score")
     sub.add_argument("--flops", type=float, metavar="C", help="the best N and D for so much compute")
-    sub.add_argument("--scenario", metavar="NAME", help="day, month, robots or serving: the naive plan, to be edited")
+    sub.add_argument(
+        "--scenario", metavar="NAME", help="day, month, robots or serving: the naive plan, to be edited"
+    )
     sub.add_argument("--out", metavar="FILE", help="write the plan there")
-    sub.add_argument("--seal", action="store_true", help="seal the plan's prediction, in its file or in --out")
+    sub.add_argument(
+        "--seal", action="store_true", help="seal the plan's prediction, in its file or in --out"
+    )
     sub.add_argument("--report", metavar="FILE", help="write the plan's page (HTML) there")
     sub.add_argument("--law", default="hoffmann", help="hoffmann, besiroglu, kaplan, or a JSON file of a fit")
 

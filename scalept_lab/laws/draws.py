@@ -1,9 +1,10 @@
 """How sure the constants of a law can be, from where its runs lay and how far they scattered: no run is needed.
 
-Near its minimum, least squares on log loss is a linear problem. Its constants then have the covariance σ²·(JᵀJ)⁻¹, J being
-the slopes of log loss in the constants at the runs (Seber & Wild 1989, *Nonlinear Regression*, chapter 2). Draws from that normal
+Near its minimum, least squares on log loss is a linear problem. Its constants then have the covariance σ²·(JᵀJ)⁻¹, J being the
+slopes of log loss in the constants at the runs (Seber & Wild 1989, *Nonlinear Regression*, chapter 2). Draws from that normal
 distribution stand in for refits to resampled runs where only the constants of a law were published. They share two weaknesses
-with every linear approximation: they are too narrow where the loss bends within the interval, and they know nothing of a wrong form.
+with every linear approximation: they are too narrow where the loss bends within the interval, and they know nothing of a wrong
+form.
 """
 
 from __future__ import annotations

@@ -11,7 +11,18 @@ from scalept_lab.checks import positive
 from scalept_lab.errors import InputError
 from scalept_lab.plots import style as look
 from scalept_lab.plots.laws import AnyLaw, named
-from scalept_lab.plots.style import BLACK, BLUE, GREY, LOSS, ORANGE, PARAMETERS, VERMILLION, label, log_axis, short
+from scalept_lab.plots.style import (
+    BLACK,
+    BLUE,
+    GREY,
+    LOSS,
+    ORANGE,
+    PARAMETERS,
+    VERMILLION,
+    label,
+    log_axis,
+    short,
+)
 
 RULE = 20.0  # tokens per parameter
 
@@ -67,30 +78,50 @@ def plot_draws(
     """
     values = np.asarray(gains, float)
     if values.ndim != 1 or len(values) < 20 or not np.isfinite(values).all():
-        raise InputError(f"gains: expected 20 draws or more, all of them numbers, got {values.size}; take them from draws()")
+        raise InputError(
+            f"gains: expected 20 draws or more, all of them numbers, got {values.size}; take them from draws()"
+        )
     fig, ax = look.canvas(size=(7.6, 3.8))
     width = np.ptp(values) / 30 or 1e-6
-    edges = width * np.arange(np.floor(values.min() / width), np.ceil(values.max() / width) + 1)  # one of them at zero
+    edges = width * np.arange(
+        np.floor(values.min() / width), np.ceil(values.max() / width) + 1
+    )  # one of them at zero
     for keep, color, name in ((values > 0, BLUE, names[1]), (values <= 0, ORANGE, names[0])):
-        ax.hist(values[keep], edges, color=color, edgecolor="white", label=f"{name} is better: {keep.mean():.0%}")
+        ax.hist(
+            values[keep], edges, color=color, edgecolor="white", label=f"{name} is better: {keep.mean():.0%}"
+        )
     ax.axvline(0, color=BLACK, linewidth=1.2)
     low, high = np.quantile(values, (0.025, 0.975))
     ax.axvspan(low, high, color=GREY, alpha=0.13, label="95 % of the draws")
     ax.margins(x=0.02)
     ax.legend(**look.LEGEND)
-    label(ax, f"loss of {names[0]} minus loss of {names[1]} (nats per token)", "draws of the law's constants", title)
+    label(
+        ax,
+        f"loss of {names[0]} minus loss of {names[1]} (nats per token)",
+        "draws of the law's constants",
+        title,
+    )
     return fig
 
 
 def plot_miniature(
     plan: Sequence[float], naive: Sequence[float], title: str = "", names: tuple[str, str] = ("the plan", "the naive plan")
 ) -> Figure:  # fmt: skip
-    """Two arms with one loss for each seed, joined seed by seed; the square is the mean. Raises: InputError for unequal lengths."""
+    """Two arms with one loss for each seed, joined seed by seed; squares are means. Raises: InputError for unequal lengths."""
     if len(plan) != len(naive) or not len(plan):
-        raise InputError(f"miniature: expected as many losses of both plans, got {len(plan)} and {len(naive)}")
+        raise InputError(
+            f"miniature: expected as many losses of both plans, got {len(plan)} and {len(naive)}"
+        )
     fig, ax = look.canvas(size=(6.4, 3.6))
     for mine, theirs in zip(plan, naive, strict=True):
-        ax.plot([0, 1], [theirs, mine], "o-", color=GREY, linewidth=1, label="one seed" if mine == plan[0] else None)
+        ax.plot(
+            [0, 1],
+            [theirs, mine],
+            "o-",
+            color=GREY,
+            linewidth=1,
+            label="one seed" if mine == plan[0] else None,
+        )
     ax.plot([0, 1], [np.mean(naive), np.mean(plan)], "s", color=BLUE, markersize=9, label="mean of the seeds")
     ax.set_xticks([0, 1], [names[1], names[0]])
     ax.set_xlim(-0.4, 1.4)

@@ -74,7 +74,9 @@ def _text(given: Scenario) -> Judge:
     law = formulas.LAWS["muennighoff"]
     N, ratio, passes = (np.array(column, float) for column in zip(*DESIGN, strict=True))
     D = N * ratio
-    free = {name: value for name, value in law.params.items() if name != "beta"}  # the paper holds beta = alpha
+    free = {
+        name: value for name, value in law.params.items() if name != "beta"
+    }  # the paper holds beta = alpha
 
     def loss(constants: Mapping[str, Any], N: Any, D: Any, unique: Any) -> np.ndarray:
         with np.errstate(all="ignore"):
@@ -95,7 +97,11 @@ def _robots(given: Scenario) -> Judge:
         "D": [float(record.D) for record in runs],
     }
     law = fit_terms(axes, [float(record.L or 0) for record in runs])
-    constants = {"E": law.E} | {f"A_{k}": v for k, v in law.A.items()} | {f"alpha_{k}": v for k, v in law.alpha.items()}
+    constants = (
+        {"E": law.E}
+        | {f"A_{k}": v for k, v in law.A.items()}
+        | {f"alpha_{k}": v for k, v in law.alpha.items()}
+    )
 
     def loss(c: Mapping[str, Any], n: Any, N: Any, D: Any) -> np.ndarray:
         x = {"n": np.asarray(n, float), "N": np.asarray(N, float), "D": np.asarray(D, float)}
@@ -104,7 +110,13 @@ def _robots(given: Scenario) -> Judge:
 
     samples = draws(lambda c: loss(c, *axes.values()), constants, law.misfit)
     sampled = {k: (min(axes[k]), max(axes[k])) for k in ("N", "D")}
-    return Judge(
-        "recorded policies", f"{len(runs)} recorded runs of notebook 10 (data/records/vla.jsonl)", sampled, constants, samples,
-        law.misfit, lambda c, N, tokens: loss(c, given.demonstrations, N, np.asarray(tokens, float) / given.context),
-    )  # fmt: skip
+
+    def at(c: Mapping[str, Any], N: Any, tokens: Any) -> np.ndarray:
+        tokens = np.asarray(tokens, float)
+        seen = given.demonstrations * np.minimum(
+            1, tokens / given.unique
+        )  # a short run does not see them all
+        return loss(c, seen, N, tokens / given.context)
+
+    source = f"{len(runs)} recorded runs of notebook 10 (data/records/vla.jsonl)"
+    return Judge("recorded policies", source, sampled, constants, samples, law.misfit, at)

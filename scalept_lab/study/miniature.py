@@ -1,9 +1,9 @@
 """A plan scaled down to this machine, trained beside the naive plan's miniature: equal FLOPs, several seeds, paired.
 
 What stays is the shape of the plan: its tokens per parameter. The text at hand shrinks as the tokens do, so that it is read as
-often. What goes is the compute, by ten decades and more. So a miniature shows that the recipe trains, what repetition does and how far seeds scatter. It does not show which
-plan is better at full size where the best number of tokens per parameter moves with compute; `Miniature.agrees` compares its
-ranking with the judge's, and a disagreement is a finding, not a fault.
+often. What goes is the compute, by ten decades and more. So a miniature shows that the recipe trains, what repetition does and
+how far seeds scatter. It does not show which plan is better at full size where the best number of tokens per parameter moves
+with compute; `Miniature.agrees` compares its ranking with the judge's, and a disagreement is a finding, not a fault.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ from scalept_lab.study.sweep import run_all
 from scalept_lab.train import pacing
 
 FLOPS = 2e10  # of one run
-SHAPES = tuple(product((8, 16, 24, 32, 40, 48), (2, 3, 4), range(2, 8)))  # width, depth and mlp_ratio: sizes close together
+SHAPES = tuple(
+    product((8, 16, 24, 32, 40, 48), (2, 3, 4), range(2, 8))
+)  # width, depth and mlp_ratio: sizes close together
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,11 @@ class Miniature:
         """What the miniature says of the two, by the interval of the paired difference."""
         if self.gain.low > 0:
             return "the plan's miniature is better"
-        return "the naive plan's miniature is better" if self.gain.high < 0 else "the miniatures are not told apart"
+        return (
+            "the naive plan's miniature is better"
+            if self.gain.high < 0
+            else "the miniatures are not told apart"
+        )
 
     @property
     def agrees(self) -> bool | None:
@@ -84,19 +90,27 @@ def beside_naive(
     Raises: InputError as `small`, for fewer seeds, and where a run diverged.
     """
     if len(set(seeds)) < 3:
-        raise InputError(f"seeds: expected at least 3 different ones, got {len(set(seeds))}; a difference needs its interval")
+        raise InputError(
+            f"seeds: expected at least 3 different ones, got {len(set(seeds))}; a difference needs its interval"
+        )
     rival = naive(plan.scenario)
     first = small(plan, flops)
-    unique = first.unique_tokens or round(first.tokens * plan.case.unique / plan.tokens)  # one supply for both
+    unique = first.unique_tokens or round(
+        first.tokens * plan.case.unique / plan.tokens
+    )  # one supply for both
     arms = [[small(each, flops, seed, unique) for seed in seeds] for each in (plan, rival)]
     if arms[0] == arms[1]:
-        raise InputError("miniature: the plan has the tokens per parameter and the passes of the naive plan; nothing is to compare")
+        raise InputError(
+            "miniature: the plan has the tokens per parameter and the passes of the naive plan; nothing is to compare"
+        )
     store = Store(folder or folders.results() / "miniatures")
     records = run_all([run for arm in arms for run in arm], store, progress=progress)
     losses = [record.L for record in records]
     if len(losses) < 2 * len(seeds) or None in losses:
         raise InputError("miniature: a run diverged or failed; choose other seeds")
-    mine, theirs = (tuple(float(L or 0) for L in part) for part in (losses[: len(seeds)], losses[len(seeds) :]))
+    mine, theirs = (
+        tuple(float(L or 0) for L in part) for part in (losses[: len(seeds)], losses[len(seeds) :])
+    )
     law = judge_of(plan.scenario)
     gain = law.loss(rival.N, rival.tokens) - law.loss(plan.N, plan.tokens)
     return Miniature(arms[0][0], arms[1][0], mine, theirs, paired(theirs, mine), gain)

@@ -1,7 +1,7 @@
 """A plan of a training run: a file to write, to seal and to have checked before anything is spent.
 
-The checks ask what notebooks 01 to 12 taught, one question each; a plan that fails one is told what to change. Memory and time are
-the planner's (`costs.planner`, with its ASSUMPTIONS), the loss is the judge's (`study.judge`).
+The checks ask what notebooks 01 to 12 taught, one question each. A plan that fails one is told what to change. Memory and time
+are the planner's (`costs.planner`, with its ASSUMPTIONS), the loss is the judge's (`study.judge`).
 """
 
 from __future__ import annotations
@@ -115,7 +115,9 @@ class Plan(Frozen):
     def sizes(self) -> Model:
         """The model as the planner takes it, with the scenario's context and vocabulary."""
         case = self.case
-        return layouts.model({**self.model.model_dump(), "context": case.context, "vocab_size": case.vocabulary})
+        return layouts.model(
+            {**self.model.model_dump(), "context": case.context, "vocab_size": case.vocabulary}
+        )
 
     @property
     def N(self) -> int:
@@ -155,7 +157,9 @@ def seal(plan: Plan) -> Plan:
     law = judge_of(plan.scenario)
     low, high = law.interval(plan.N, plan.tokens)
     given = {"predicted": law.loss(plan.N, plan.tokens), "low": low, "high": high}
-    filled = plan.replace(**{key: value for key, value in given.items() if getattr(plan, key) is None}, seal="")
+    filled = plan.replace(
+        **{key: value for key, value in given.items() if getattr(plan, key) is None}, seal=""
+    )
     assert filled.predicted is not None and filled.low is not None and filled.high is not None
     if not filled.low <= filled.predicted <= filled.high:
         raise InputError(
@@ -173,7 +177,11 @@ def counted(plan: Plan) -> Estimate:
     card = plan.case.card
     known = plan.precision if plan.precision in card.peaks else "mixed"
     return planner.estimate(
-        plan.sizes, plan.layout.layout(), plan.case.cluster(known), plan.batch, "mixed" if known == "fp8" else known
+        plan.sizes,
+        plan.layout.layout(),
+        plan.case.cluster(known),
+        plan.batch,
+        "mixed" if known == "fp8" else known,
     )
 
 
@@ -219,7 +227,12 @@ class Finding:
     advice: str = ""
 
 
-NEEDED = ("feeds all ranks", "fits in memory", "keeps the budget", "has this precision")  # of a plan that can run at all
+NEEDED = (
+    "feeds all ranks",
+    "fits in memory",
+    "keeps the budget",
+    "has this precision",
+)  # of a plan that can run at all
 
 
 def check(plan: Plan) -> list[Finding]:
@@ -265,7 +278,9 @@ def nearest(plan: Plan) -> str:
     mine = plan.layout.layout()
 
     def changes(each: Estimate) -> int:
-        return sum(getattr(mine, name) != getattr(each.layout, name) for name in type(plan.layout).model_fields)
+        return sum(
+            getattr(mine, name) != getattr(each.layout, name) for name in type(plan.layout).model_fields
+        )
 
     fitting = [each for each in tried if each.fits]
     if fitting:
@@ -273,8 +288,8 @@ def nearest(plan: Plan) -> str:
         return f"the nearest layout that fits is {best.layout}"
     least = min(tried, key=lambda each: each.memory)
     return (
-        f"no layout of these GPUs holds this model: the smallest ({least.layout}) needs {_times(least.memory / least.limit)} times "
-        "the memory of a GPU; take a smaller model"
+        f"no layout of these GPUs holds this model: the smallest ({least.layout}) needs {_times(least.memory / least.limit)} "
+        "times the memory of a GPU; take a smaller model"
     )
 
 
@@ -294,22 +309,33 @@ def _budget(plan: Plan, found: Estimate | None) -> Finding:
         return Finding(question, True, told)
     left = 1 - cost["serving_gpu_hours"] / cost["limit_gpu_hours"]
     if left <= 0:
-        return Finding(question, False, told, "serving alone costs more than the budget; take a smaller model")
+        return Finding(
+            question, False, told, "serving alone costs more than the budget; take a smaller model"
+        )
     most = plan.tokens * left * cost["limit_gpu_hours"] / cost["training_gpu_hours"]
-    return Finding(question, False, told, f"at this speed it pays for {most:.3g} tokens; take fewer, or a smaller model")
+    return Finding(
+        question, False, told, f"at this speed it pays for {most:.3g} tokens; take fewer, or a smaller model"
+    )
 
 
 def _precision(plan: Plan) -> Finding:
     question, card = "has this precision", plan.case.card
     if plan.precision not in card.peaks:
-        return Finding(question, False, f"a {card.name} has no {plan.precision}", f"take one of {', '.join(card.peaks)}")
+        return Finding(
+            question, False, f"a {card.name} has no {plan.precision}", f"take one of {', '.join(card.peaks)}"
+        )
     return Finding(question, True, f"{card.peaks[plan.precision] / 1e12:.0f} TFLOP/s in {plan.precision}")
 
 
 def _weights(plan: Plan) -> Finding:
     question = "keeps small updates"
     if plan.precision == "bf16":
-        return Finding(question, False, "weights in 16 bits alone lose updates below their last bit (notebook 04)", "take mixed")
+        return Finding(
+            question,
+            False,
+            "weights in 16 bits alone lose updates below their last bit (notebook 04)",
+            "take mixed",
+        )
     return Finding(question, True, "weights have 32 bits")
 
 
@@ -318,9 +344,19 @@ def _batch(plan: Plan) -> Finding:
     told = f"{size:,} tokens a step, {plan.steps:,} steps"
     if size > plan.case.most_batch:
         most = plan.case.most_batch // plan.case.context
-        return Finding(question, False, told, f"beyond {most:,} sequences a larger batch saves no steps (notebook 03); take fewer")
+        return Finding(
+            question,
+            False,
+            told,
+            f"beyond {most:,} sequences a larger batch saves no steps (notebook 03); take fewer",
+        )
     if plan.steps < 100:
-        return Finding(question, False, told, "fewer than 100 steps hardly train; take a smaller batch or a smaller model")
+        return Finding(
+            question,
+            False,
+            told,
+            "fewer than 100 steps hardly train; take a smaller batch or a smaller model",
+        )
     return Finding(question, True, told)
 
 
@@ -329,7 +365,7 @@ def _text(plan: Plan) -> Finding:
     told = f"each of {min(case.unique, plan.tokens):.3g} tokens is read {plan.passes:.3g} times"
     if case.task == "robots":
         if plan.passes > PASSES:
-            advice = f"recorded policies stopped improving somewhere beyond {PASSES} passes (data/records/vla.jsonl); read them less often"
+            advice = f"recorded policies got no better somewhere beyond {PASSES} passes (notebook 10); read them less often"
             return Finding(question, False, told, advice)
         return Finding(question, True, f"{told}; the law has a term for the demonstrations, none for passes")
     R = formulas.LAWS["muennighoff"].params["R_D"]
@@ -339,23 +375,37 @@ def _text(plan: Plan) -> Finding:
         advice = f"the law {plan.law!r} takes every token for a fresh one; choose N and D by muennighoff"
         return Finding(question, False, told, advice)
     if worth < WORTH:
-        return Finding(question, False, told, "read it less often, or make the model smaller and find more text (notebook 01)")
+        return Finding(
+            question,
+            False,
+            told,
+            "read it less often, or make the model smaller and find more text (notebook 01)",
+        )
     return Finding(question, True, told)
 
 
 def _order(plan: Plan) -> Finding:
     question, order = "says why in this order", plan.curriculum
     if len(order.why.split()) < 3:
-        return Finding(question, False, f"{order.choice}, without a reason", "give curriculum.why a sentence (notebook 07)")
+        return Finding(
+            question,
+            False,
+            f"{order.choice}, without a reason",
+            "give curriculum.why a sentence (notebook 07)",
+        )
     return Finding(question, True, f"{order.choice}: {order.why[:200]}")
 
 
 def _sealed(plan: Plan) -> Finding:
     question = "is sealed with a prediction"
     if not plan.seal or plan.predicted is None or plan.low is None or plan.high is None:
-        return Finding(question, False, "no prediction is sealed", "seal it: seal(plan), or scalept plan FILE --seal")
+        return Finding(
+            question, False, "no prediction is sealed", "seal it: seal(plan), or scalept plan FILE --seal"
+        )
     if plan.seal != plan.digest():
-        return Finding(question, False, "the plan was changed after it was sealed", "seal it again, before it runs")
+        return Finding(
+            question, False, "the plan was changed after it was sealed", "seal it again, before it runs"
+        )
     law = judge_of(plan.scenario)
     drawn = law.draws(plan.N, plan.tokens)
     inside = float(((plan.low <= drawn) & (drawn <= plan.high)).mean())
@@ -364,7 +414,12 @@ def _sealed(plan: Plan) -> Finding:
     if place != formulas.INSIDE:
         told += f"; {place} of the law's runs"
     if inside < 0.5:
-        return Finding(question, False, told, "the law expects another loss; widen the interval, or say in the reason why not")
+        return Finding(
+            question,
+            False,
+            told,
+            "the law expects another loss; widen the interval, or say in the reason why not",
+        )
     return Finding(question, True, told)
 
 

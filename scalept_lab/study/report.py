@@ -1,7 +1,8 @@
 """The report of a study, and that of a plan: one HTML page that needs nothing else, to keep, to send, to hand in.
 
-`report.html.j2` is the page: all its words, its styles and its tables; `plan.html.j2` fills its frame for a plan. Pictures stand in the page; there is no script
-and no address to load from, and a content policy in the page forbids both. Whatever was read from a file is escaped.
+`report.html.j2` is the page: all its words, its styles and its tables; `plan.html.j2` fills its frame for a plan. Pictures
+stand in the page; there is no script and no address to load from, and a content policy in the page forbids both. Whatever was
+read from a file is escaped.
 """
 
 from __future__ import annotations
@@ -115,7 +116,9 @@ def write_plan_report(plan: planning.Plan, path: str | Path, small: Miniature | 
         gains = law.draws(rival.N, rival.tokens) - law.draws(plan.N, plan.tokens)
         drawn["draws"] = lambda: plans.plot_draws(gains, title=f"The plan is {standing.verdict}")
     if small is not None:
-        drawn["small"] = lambda: plans.plot_miniature(small.losses, small.naive_losses, title=f"In small, {small.verdict}")
+        drawn["small"] = lambda: plans.plot_miniature(
+            small.losses, small.naive_losses, title=f"In small, {small.verdict}"
+        )
     page = _environment().get_template("plan.html.j2").render(
         plan=plan, case=case, checks=checks, missed=sum(not each.ok for each in checks), law=law, standing=standing,
         problem=problem, cost=planning.bill(plan) if divides else None, small=small, facts=case.facts(),

@@ -26,7 +26,7 @@ WIDTHS = (
 
 
 def sized(width: int) -> Sizes:
-    """The model of this width in the family that all rivals come from: heads of 128 channels, a block for each 128, at least two."""
+    """The model of this width in the family of all rivals: heads of 128 channels, a block for each 128, at least two."""
     return Sizes(width=width, depth=max(2, width // 128), heads=max(1, width // 128))
 
 
@@ -40,13 +40,15 @@ def filled(plan: Plan) -> Plan | None:
 def _draft(case: Scenario, width: int, layout: Spread) -> Plan:
     batch = case.most_batch // case.context
     order = {"choice": "none", "why": "text in the order in which it comes"}
-    return Plan(scenario=case.name, model=sized(width), tokens=1e6, batch=batch, layout=layout, curriculum=order)  # type: ignore[arg-type]
+    return Plan(
+        scenario=case.name, model=sized(width), tokens=1e6, batch=batch, layout=layout, curriculum=order
+    )
 
 
 def naive(name: str) -> Plan:
     """A beginner's plan for a scenario, which can run and keeps the budget. Raises: InputError for an unknown scenario.
 
-    "20 tokens per parameter": the size at which the whole budget pays for about so many, whatever the text at hand and whatever is
+    "20 tokens per parameter": the size at which the whole budget pays for about so many, whatever the text and whatever is
     to be served, in the fastest layout of ZeRO-3. "the largest model that fits": on one server, split by tensor parallelism (or,
     where there is one server, on one GPU), copied over the rest, with everything recomputed and the tokens that are left.
     What such a model serves comes out of the same budget.
@@ -66,7 +68,9 @@ def _naive(name: str) -> Plan:
         draft = _draft(case, width, layout)
         if draft.sizes.heads % split == 0 and counted(draft).fits and (plan := filled(draft)) is not None:
             return plan
-    raise AssertionError(f"{name}: no model of the family fits")  # a scenario's own fault, which a test would show
+    raise AssertionError(
+        f"{name}: no model of the family fits"
+    )  # a scenario's own fault, which a test would show
 
 
 def best(name: str) -> Plan:

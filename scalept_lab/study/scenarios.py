@@ -55,10 +55,10 @@ CARDS = {
 class Scenario:
     """What a plan may spend, and on what.
 
-    hours: of the whole cluster, or None where `money` (dollars) is the limit. unique: tokens of different text at hand; for robots
-    the tokens of all demonstrations. served: tokens to be generated over the model's life, paid out of the same budget.
-    feed: tokens per second that data loading brings to each GPU. most_batch: tokens of a step beyond which a larger batch saves no
-    steps (notebook 03). habit: what a beginner does here; see `rivals.naive`.
+    hours: of the whole cluster, or None where `money` (dollars) is the limit. unique: tokens of different text at hand; for
+    robots the tokens of all demonstrations. served: tokens to be generated over the model's life, paid out of the same budget.
+    feed: tokens per second that data loading brings to each GPU. most_batch: tokens of a step beyond which a larger batch saves
+    no steps (notebook 03). habit: what a beginner does here; see `rivals.naive`.
     """
 
     name: str

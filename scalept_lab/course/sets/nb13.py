@@ -1,4 +1,4 @@
-"""Exercises of notebook 13, the capstone: a size under scarce text and served tokens, a layout, a bill, a comparison by draws, a plan."""
+"""Exercises of notebook 13, the capstone: a size where text is scarce and serving is paid, a layout, a bill, draws, a plan."""
 
 from __future__ import annotations
 
@@ -86,28 +86,55 @@ def repeated_loss(p: dict, N, D, unique):
 
 def _points() -> list[tuple]:
     other = {**LAW, "beta": 0.3, "R_D": 5.0}
-    return [(dict(LAW), 1e9, 2e10, 1e12), (dict(LAW), 1e8, 4e10, 1e9), (dict(LAW), 3e10, 1e11, 1e10), (other, 5e9, 3e10, 2e9)]
+    return [
+        (dict(LAW), 1e9, 2e10, 1e12),
+        (dict(LAW), 1e8, 4e10, 1e9),
+        (dict(LAW), 3e10, 1e11, 1e10),
+        (other, 5e9, 3e10, 2e9),
+    ]
 
 
 _LOSS_SLIPS, _LOSS_WRONG = pieces.slips(
     repeated_loss,
-    ("(D / U - 1)", "(D / U)", "first pass is no repetition", "the first pass is no repetition: R = D/U − 1, not D/U."),
-    ("np.minimum(unique, D)", "unique", "fewer tokens than there are",
-     "where the run reads fewer tokens than there are, only those count: U = min(unique, D)."),
-    ("p[\"A\"] * used **", "p[\"A\"] * N **", "worth less, too",
-     "tokens are discounted and parameters are not: those that the text cannot feed are worth less, too."),
-    ("p[\"B\"] * worth **", "p[\"B\"] * D **", "as if it were fresh", "the term in D takes each repeated token as if it were fresh."),
-    ("np.minimum(G, N)", "G", "smaller than the text could feed",
-     "a model smaller than the text could feed is used in full: V = min(G, N)."),
-)  # fmt: skip
+    (
+        "(D / U - 1)",
+        "(D / U)",
+        "first pass is no repetition",
+        "the first pass is no repetition: R = D/U − 1, not D/U.",
+    ),
+    (
+        "np.minimum(unique, D)",
+        "unique",
+        "fewer tokens than there are",
+        "where the run reads fewer tokens than there are, only those count: U = min(unique, D).",
+    ),
+    (
+        'p["A"] * used **',
+        'p["A"] * N **',
+        "worth less, too",
+        "tokens are discounted and parameters are not: those that the text cannot feed are worth less, too.",
+    ),
+    (
+        'p["B"] * worth **',
+        'p["B"] * D **',
+        "as if it were fresh",
+        "the term in D takes each repeated token as if it were fresh.",
+    ),
+    (
+        "np.minimum(G, N)",
+        "G",
+        "smaller than the text could feed",
+        "a model smaller than the text could feed is used in full: V = min(G, N).",
+    ),
+)
 
 LOSS = Exercise(
     id="13.2",
     kind="build",
     minutes=15,
     difficulty=3,
-    question="Write repeated_loss(p, N, D, unique): the loss of a law that knows what repeated text, and a model too large for its "
-    "text, are worth.",
+    question="Write repeated_loss(p, N, D, unique): the loss of a law that knows what repeated text, and a model too large for "
+    "its text, are worth.",
     check=build(
         repeated_loss, _points, names=("text for all", "forty passes", "a model too large", "other constants"), rel=1e-6,
         diagnoses=_LOSS_SLIPS, right="The rest of the notebook plans with it.",
@@ -156,22 +183,40 @@ def _budgets() -> list[tuple]:
 
 _SIZE_SLIPS, _SIZE_WRONG = pieces.slips(
     best_size,
-    ("flops - 2 * dear * N * served", "flops - 0 * N", "nothing is left for serving", "nothing is left for serving: its 2·N FLOPs a token "
-     "come out of the same budget."),
-    ("2 * dear * N * served", "2 * N * served", "costs more than in training", "a FLOP costs more than in training when it serves: "
-     "multiply by dear."),
-    ("2 * dear * N * served", "6 * dear * N * served", "forward pass alone", "serving is a forward pass alone: 2·N FLOPs a token, not 6·N."),
+    (
+        "flops - 2 * dear * N * served",
+        "flops - 0 * N",
+        "nothing is left for serving",
+        "nothing is left for serving: its 2·N FLOPs a token come out of the same budget.",
+    ),
+    (
+        "2 * dear * N * served",
+        "2 * N * served",
+        "costs more than in training",
+        "a FLOP costs more than in training when it serves: multiply by dear.",
+    ),
+    (
+        "2 * dear * N * served",
+        "6 * dear * N * served",
+        "forward pass alone",
+        "serving is a forward pass alone: 2·N FLOPs a token, not 6·N.",
+    ),
     ("np.argmin", "np.argmax", "highest loss", "that is the size with the highest loss."),
-    ("loss(N, D, unique)", "loss(N, D, 1e30)", "as if the text were endless", "that plans as if the text were endless: hand on unique."),
-)  # fmt: skip
+    (
+        "loss(N, D, unique)",
+        "loss(N, D, 1e30)",
+        "as if the text were endless",
+        "that plans as if the text were endless: hand on unique.",
+    ),
+)
 
 SIZE = Exercise(
     id="13.3",
     kind="build",
     minutes=12,
     difficulty=3,
-    question="Write best_size(loss, flops, unique, served, dear): the parameters and the tokens of the lowest loss, when the text may "
-    "be scarce and the tokens to be served are paid out of the same budget.",
+    question="Write best_size(loss, flops, unique, served, dear): the parameters and the tokens of the lowest loss, when the "
+    "text may be scarce and the tokens to be served are paid out of the same budget.",
     check=build(
         best_size, _budgets, names=("endless text", "scarce text", "serving", "cheap serving"), rel=0.02, diagnoses=_SIZE_SLIPS,
         right="Compare the first two cases, and the last two.",
@@ -193,7 +238,16 @@ SIZE = Exercise(
 
 
 def fastest_layout(
-    N: float, width: int, depth: int, heads: int, context: int, batch: int, gpus: int, node: int, memory: float, cost: float
+    N: float,
+    width: int,
+    depth: int,
+    heads: int,
+    context: int,
+    batch: int,
+    gpus: int,
+    node: int,
+    memory: float,
+    cost: float,
 ) -> tuple:
     """(data, tensor, pipeline) of the fastest layout that fits, by two formulas; (0, 0, 0) if none fits.
 
@@ -233,23 +287,52 @@ def _clusters() -> list[tuple]:
 
 _LAYOUT_SLIPS, _LAYOUT_WRONG = pieces.slips(
     fastest_layout,
-    ("min(m, pipeline) * depth", "depth", "several micro-batches under way", "a stage keeps several micro-batches under way, not one."),
-    ("16 * N / (tensor * pipeline)", "16 * N / (data * tensor * pipeline)", "a copy of its own", "plain data-parallel ranks each hold "
-     "a copy of its own: N is cut by tensor and pipeline alone (ZeRO would cut it further)."),
-    ("states + kept <= memory and ", "", "does not fit", "the layout returned does not fit: compare states and activations with the "
-     "memory."),
-    ("* (m + pipeline - 1) / m", "", "the bubble is missing", "the bubble is missing: a pipeline waits (pipeline − 1)/m of its work."),
-    ("heads % tensor or ", "", "heads cannot be cut", "a layout came out in which the heads cannot be cut evenly."),
-    ("(1 + cost * (1 - 1 / tensor)) * ", "", "costs nothing", "tensor parallelism costs nothing there: multiply by 1 + cost·(1 − 1/tensor)."),
-)  # fmt: skip
+    (
+        "min(m, pipeline) * depth",
+        "depth",
+        "several micro-batches under way",
+        "a stage keeps several micro-batches under way, not one.",
+    ),
+    (
+        "16 * N / (tensor * pipeline)",
+        "16 * N / (data * tensor * pipeline)",
+        "a copy of its own",
+        "plain data-parallel ranks each hold "
+        "a copy of its own: N is cut by tensor and pipeline alone (ZeRO would cut it further).",
+    ),
+    (
+        "states + kept <= memory and ",
+        "",
+        "does not fit",
+        "the layout returned does not fit: compare states and activations with the memory.",
+    ),
+    (
+        "* (m + pipeline - 1) / m",
+        "",
+        "the bubble is missing",
+        "the bubble is missing: a pipeline waits (pipeline − 1)/m of its work.",
+    ),
+    (
+        "heads % tensor or ",
+        "",
+        "heads cannot be cut",
+        "a layout came out in which the heads cannot be cut evenly.",
+    ),
+    (
+        "(1 + cost * (1 - 1 / tensor)) * ",
+        "",
+        "costs nothing",
+        "tensor parallelism costs nothing there: multiply by 1 + cost·(1 − 1/tensor).",
+    ),
+)
 
 LAYOUT = Exercise(
     id="13.4",
     kind="build",
     minutes=25,
     difficulty=4,
-    question="Write fastest_layout(N, width, depth, heads, context, batch, gpus, node, memory, cost): of all layouts that divide and "
-    "fit, the fastest.",
+    question="Write fastest_layout(N, width, depth, heads, context, batch, gpus, node, memory, cost): of all layouts that divide "
+    "and fit, the fastest.",
     check=build(
         fastest_layout, _clusters,
         names=("one server", "1,024 GPUs", "two small GPUs", "15 heads", "few micro-batches", "too large"),
@@ -272,12 +355,20 @@ LAYOUT = Exercise(
 
 
 def whole_bill(
-    steps: int, step_seconds: float, gpus: int, N: float, served: float, peak: float, decoding: float, watts: float, price: float
+    steps: int,
+    step_seconds: float,
+    gpus: int,
+    N: float,
+    served: float,
+    peak: float,
+    decoding: float,
+    watts: float,
+    price: float,
 ) -> dict:
     """GPU hours, energy and money of a model's life: {"gpu_hours": …, "kwh": …, "dollars": …}.
 
     steps of step_seconds each on `gpus` GPUs train it. Serving takes 2·N FLOPs for each of `served` tokens, on GPUs that reach
-    the share `decoding` of `peak` (FLOP/s). watts: of a GPU with its share of server and cooling. price: dollars per GPU and hour.
+    the share `decoding` of `peak` (FLOP/s). watts: of a GPU and its share of the server. price: dollars per GPU and hour.
     """
     training = steps * step_seconds * gpus / 3600
     serving = 2 * N * served / (decoding * peak) / 3600
@@ -298,19 +389,39 @@ def _bills() -> list[tuple]:
 _BILL_SLIPS, _BILL_WRONG = pieces.slips(
     whole_bill,
     ("training + serving", "training", "is not billed", "what serving takes is not billed."),
-    ("step_seconds * gpus /", "step_seconds /", "hours of the cluster", "those are hours of the cluster; each GPU is paid."),
-    ("(decoding * peak)", "peak", "whole peak", "decoding does not reach the whole peak: divide by decoding · peak."),
-    ("hours * watts / 1000", "hours * watts", "watt-hours", "those are watt-hours; a kilowatt-hour has a thousand of them."),
-    ("2 * N * served", "6 * N * served", "no backward pass", "serving has no backward pass: 2·N FLOPs a token."),
-)  # fmt: skip
+    (
+        "step_seconds * gpus /",
+        "step_seconds /",
+        "hours of the cluster",
+        "those are hours of the cluster; each GPU is paid.",
+    ),
+    (
+        "(decoding * peak)",
+        "peak",
+        "whole peak",
+        "decoding does not reach the whole peak: divide by decoding · peak.",
+    ),
+    (
+        "hours * watts / 1000",
+        "hours * watts",
+        "watt-hours",
+        "those are watt-hours; a kilowatt-hour has a thousand of them.",
+    ),
+    (
+        "2 * N * served",
+        "6 * N * served",
+        "no backward pass",
+        "serving has no backward pass: 2·N FLOPs a token.",
+    ),
+)
 
 BILL = Exercise(
     id="13.5",
     kind="build",
     minutes=8,
     difficulty=2,
-    question="Write whole_bill(steps, step_seconds, gpus, N, served, peak, decoding, watts, price): what a model takes over its life, "
-    "in GPU hours, kilowatt-hours and dollars.",
+    question="Write whole_bill(steps, step_seconds, gpus, N, served, peak, decoding, watts, price): what a model takes over its "
+    "life, in GPU hours, kilowatt-hours and dollars.",
     check=build(whole_bill, _bills, names=("training alone", "serving alone", "both"), rel=1e-6, diagnoses=_BILL_SLIPS),
     hints=(
         "Everything follows from GPU hours: first those of training, then those of serving.",
@@ -354,21 +465,40 @@ def _drawn() -> list[tuple]:
 
 _SHARE_SLIPS, _SHARE_WRONG = pieces.slips(
     share_better,
-    ("gain = theirs - mine", "gain = np.sort(theirs) - np.sort(mine)", "not draw by draw", "that compares sorted losses, not draw by draw: "
-     "one set of constants judges both plans."),
-    ("gain = theirs - mine", "gain = mine - theirs", "other way round", "the difference is the other way round: positive where a is better."),
-    ("np.mean(gain > 0)", "100 * np.mean(gain > 0)", "per cent", "the share is a number from 0 to 1, not per cent."),
+    (
+        "gain = theirs - mine",
+        "gain = np.sort(theirs) - np.sort(mine)",
+        "not draw by draw",
+        "that compares sorted losses, not draw by draw: one set of constants judges both plans.",
+    ),
+    (
+        "gain = theirs - mine",
+        "gain = mine - theirs",
+        "other way round",
+        "the difference is the other way round: positive where a is better.",
+    ),
+    (
+        "np.mean(gain > 0)",
+        "100 * np.mean(gain > 0)",
+        "per cent",
+        "the share is a number from 0 to 1, not per cent.",
+    ),
     ("(0.025, 0.975)", "(0.05, 0.95)", "90 %", "5 and 95 % leave the central 90 %."),
-    ("gain = theirs - mine", "gain = theirs - mine[::-1]", "mixes the draws", "that mixes the draws: the k-th loss of a belongs to the k-th of b."),
-)  # fmt: skip
+    (
+        "gain = theirs - mine",
+        "gain = theirs - mine[::-1]",
+        "mixes the draws",
+        "that mixes the draws: the k-th loss of a belongs to the k-th of b.",
+    ),
+)
 
 SHARE = Exercise(
     id="13.6",
     kind="build",
     minutes=10,
     difficulty=3,
-    question="Write share_better(loss, draws, a, b, unique): in which share of the draws of a law's constants plan a beats plan b, and "
-    "the 95 % interval of the difference.",
+    question="Write share_better(loss, draws, a, b, unique): in which share of the draws of a law's constants plan a beats plan "
+    "b, and the 95 % interval of the difference.",
     check=build(
         share_better, _drawn, names=("two near plans", "the same, turned round", "two far plans"), rel=1e-6, abs=1e-12,
         diagnoses=_SHARE_SLIPS, right="Each loss alone is far less certain than their difference.",
@@ -386,21 +516,22 @@ SHARE = Exercise(
 )  # fmt: skip
 
 
-# --- 13.7: what a miniature can tell ---------------------------------------------------------------------------------
+# --- 13.8: what a miniature can tell ---------------------------------------------------------------------------------
 
 READ = Exercise(
-    id="13.7",
+    id="13.8",
     kind="read",
     minutes=5,
     difficulty=3,
-    question='A miniature of plan A is better than that of plan B at equal FLOPs, by more than the spread of the seeds. The law says '
-    'that at full size B is better. What follows: "trust the miniature", "trust the law", "each at its scale" or "train more seeds"?',
+    question='A miniature of plan A is better than that of plan B at equal FLOPs, by more than the spread of the seeds. The law '
+    'says that at full size B is better. What follows: "trust the miniature", "trust the law", "each at its scale" '
+    'or "train more seeds"?',
     check=choice(
         "each at its scale",
         {
-            "trust the miniature": "it was measured, but ten decades below the plan: the best tokens per parameter may move on the way.",
-            "trust the law": "the law was not measured at the plan's size either; it is the better guess there, and says nothing of the "
-            "miniature.",
+            "trust the miniature": "it was measured, but ten decades below the plan: what is best may move on the way.",
+            "trust the law": "the law was not measured at the plan's size either; it is the better guess "
+            "there, and says nothing of the miniature.",
             "each at its scale": "",
             "train more seeds": "the seeds agree already; the difference is real, at that scale.",
         },
@@ -420,7 +551,7 @@ READ = Exercise(
 )  # fmt: skip
 
 
-# --- 13.8: the plan ---------------------------------------------------------------------------------------------------
+# --- 13.7: the plan ---------------------------------------------------------------------------------------------------
 
 LEAST = 0.5  # skill
 
@@ -474,7 +605,7 @@ def _huge() -> planning.Plan:
     return planning.seal(made.replace(model={"width": 24576, "depth": 192, "heads": 192}, tokens=1e11))
 
 
-_PLANNED = '''
+_PLANNED = """
 import scalept_lab as sl
 
 plan = sl.study.naive("month")  # a plan to change, with everything a plan needs
@@ -491,10 +622,10 @@ missed = [each.question for each in sl.study.check(answer) if not each.ok]
 assert not missed, missed
 standing = sl.study.score(answer)
 assert standing.skill > 0.5, standing.skill
-'''
+"""
 
 DESIGN = Exercise(
-    id="13.8",
+    id="13.7",
     kind="design",
     minutes=40,
     difficulty=5,
@@ -503,10 +634,10 @@ DESIGN = Exercise(
     "that the kit finds.",
     check=Check(_judge_plan, "a Plan, or the path of its file: all checks kept, a skill of at least 0.5", seconds=60.0),
     hints=(
-        "Start from sl.study.naive(name) and change one thing at a time with .replace(…); sl.study.check(plan) says what is wrong.",
-        "best_size gives N and D for the budget that your layout reaches; sl.study.bill(plan) says how much of the budget is used.",
-        "Choose width and depth near that N, a layout that fits with as little recomputation as possible, then as many tokens as the "
-        "bill allows, a reason for the order, and seal(plan) last.",
+        "Start from sl.study.naive(name), and change one thing at a time with .replace(…). sl.study.check(plan) says what fails.",
+        "best_size gives N and D for the budget that your layout reaches; sl.study.bill(plan) says what share of it is used.",
+        "Choose width and depth near that N, and a layout that fits with as little recomputation as possible. Then as many "
+        "tokens as the bill allows, a reason for the order, and seal(plan) last.",
     ),
     solution=_PLANNED,
     wrong=(
@@ -518,4 +649,4 @@ DESIGN = Exercise(
     ),
 )  # fmt: skip
 
-EXERCISES = (BUDGET, LOSS, SIZE, LAYOUT, BILL, SHARE, READ, DESIGN)
+EXERCISES = (BUDGET, LOSS, SIZE, LAYOUT, BILL, SHARE, DESIGN, READ)
