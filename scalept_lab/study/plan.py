@@ -145,7 +145,7 @@ class Plan(Frozen):
 
 def read_plan(path: str | Path) -> Plan:
     """A plan from its file. Raises: InputError, in one line, for what is none."""
-    found = outside.json_object(path, EXPECTED, most=10**5)
+    found = outside.json_object(path, EXPECTED, most=10**6)
     try:
         return parse(Plan, found)
     except InputError as error:

@@ -381,7 +381,7 @@ def whole_bill(
 def _bills() -> list[tuple]:
     return [
         (1000, 3.6, 8, 1e9, 0.0, 1e15, 0.1, 500.0, 2.0),  # 8 GPU hours, 4 kWh, 16 dollars
-        (0, 1.0, 1, 1e9, 1.8e11, 1e15, 0.1, 500.0, 2.0),  # 1 GPU hour
+        (0, 1.0, 1, 1e9, 1.8e11, 1e15, 0.1, 500.0, 2.0),  # 3.6e20 FLOPs at 1e14 a second: 1,000 GPU hours
         (40_000, 2.1, 64, 9e9, 1e12, 989e12, 0.1, 980.0, 3.0),
     ]
 
