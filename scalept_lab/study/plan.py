@@ -264,7 +264,7 @@ def _memory(plan: Plan, found: Estimate | None) -> Finding:
     question = "fits in memory"
     if found is None:
         return Finding(question, False, "cannot be told before the layout divides")
-    told = f"{found.memory / 2**30:.1f} of {found.limit / 2**30:.0f} GiB on the fullest GPU"
+    told = f"{found.memory / 2**30:,.1f} of {found.limit / 2**30:.0f} GiB on the fullest GPU"
     return Finding(question, found.fits, told, "" if found.fits else nearest(plan))
 
 
