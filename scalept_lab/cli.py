@@ -168,12 +168,66 @@ def memory(options: argparse.Namespace) -> tuple[Any, str]:
 def plan(options: argparse.Namespace) -> tuple[Any, str]:
     from scalept_lab.laws import formulas
 
+    if options.plan or options.scenario:
+        return _whole_plan(options)
+    if options.flops is None:
+        raise InputError("expected --flops C, --scenario NAME or a plan's file, got none of them; give one")
     found = formulas.plan(options.flops, law=options.law)
     text = _table(found)
     if options.law == "hoffmann":  # the digits behind the printed constants move the answer by a quarter
         text += "\n\nwith the constants before rounding (--law hoffmann-unrounded):\n"
         text += _table(formulas.plan(options.flops, law="hoffmann-unrounded"), "  ")
     return found, text
+
+
+def _whole_plan(options: argparse.Namespace) -> tuple[Any, str]:
+    """A plan's file: the naive one of a scenario written, or one read, checked, billed and scored."""
+    from scalept_lab.study import plan as planning
+    from scalept_lab.study import rivals
+
+    if options.plan and (options.scenario or options.flops is not None):
+        raise InputError("expected a plan's file, --scenario or --flops, got two of them; give one")
+    made = planning.read_plan(options.plan) if options.plan else rivals.naive(options.scenario)
+    if options.seal:
+        made = planning.seal(made)
+    if options.out or (options.seal and options.plan):
+        made.save(options.out or options.plan)
+    checks = planning.check(made)
+    standing, why = None, ""
+    try:
+        standing = rivals.score(made)
+    except InputError as error:
+        why = str(error)
+    cost = planning.bill(made) if checks[0].ok else None
+    if options.report:
+        from scalept_lab.study.report import write_plan_report
+
+        write_plan_report(made, options.report)
+    found = {
+        "ok": all(each.ok for each in checks) if options.plan else True,
+        "scenario": made.scenario,
+        "N": made.N,
+        "D": made.tokens,
+        "checks": planning.as_rows(checks),
+        "bill": cost,
+        "score": standing.as_dict() if standing else None,
+    }
+    lines = [
+        f"{made.case.title}: {made.N:.3g} parameters, {made.tokens:.3g} tokens, {made.layout.layout()}",
+        "",
+    ]
+    for each in checks:
+        lines.append(f"{'yes' if each.ok else 'NO':<4} {each.question}: {each.found}")
+        lines += [f"     {each.advice}"] if each.advice else []
+    if cost:
+        lines += ["", f"{cost['hours']:,.1f} hours, {cost['gpu_hours']:,.0f} GPU hours, {cost['kwh']:,.0f} kWh, "
+                  f"{cost['dollars']:,.0f} $ (assumptions: --report)"]  # fmt: skip
+    if standing:
+        lines += ["", f"loss {standing.loss:.4f}, naive plan {standing.naive:.4f}, best found {standing.best:.4f}: skill "
+                  f"{standing.skill:.2f}; better than the naive plan under {standing.share:.0%} of the law's draws"]  # fmt: skip
+    else:
+        lines += ["", f"not scored: {why}"]
+    return found, "\n".join(lines)
 
 
 def train(options: argparse.Namespace) -> tuple[Any, str]:
@@ -323,8 +377,21 @@ def _parser() -> argparse.ArgumentParser:
         "--precision", default="mixed", help="mixed, mixed-fp32-grads (gradients in 32 bits), fp32 or bf16"
     )
 
-    sub = add("plan", plan, "the compute-optimal model and data for a budget")
-    sub.add_argument("--flops", type=float, required=True, metavar="C")
+    sub = add(
+        "plan",
+        plan,
+        "the compute-optimal model and data for a budget; or a whole plan, checked, billed and scored",
+    )
+    sub.add_argument("plan", nargs="?", metavar="PLAN.json", help="a plan's file: checks, bill and score")
+    sub.add_argument("--flops", type=float, metavar="C", help="the best N and D for so much compute")
+    sub.add_argument(
+        "--scenario", metavar="NAME", help="day, month, robots or serving: the naive plan, to be edited"
+    )
+    sub.add_argument("--out", metavar="FILE", help="write the plan there")
+    sub.add_argument(
+        "--seal", action="store_true", help="seal the plan's prediction, in its file or in --out"
+    )
+    sub.add_argument("--report", metavar="FILE", help="write the plan's page (HTML) there")
     sub.add_argument("--law", default="hoffmann", help="hoffmann, besiroglu, kaplan, or a JSON file of a fit")
 
     sub = add("train", train, "train one run from a config file, alone or on all ranks of a torchrun")

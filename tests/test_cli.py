@@ -119,6 +119,23 @@ def test_plan(scalept):
     assert scalept("plan", "--flops", "1e21", "--law", "besiroglu")[0] == 0
 
 
+def test_a_whole_plan_written_sealed_checked_and_reported(scalept):
+    found = answer(scalept("plan", "--scenario", "serving", "--out", "plan.json", "--json"))
+    assert (
+        set(found) == {"ok", "scenario", "N", "D", "checks", "bill", "score"} and found["score"]["skill"] == 0
+    )
+    status, out, _ = scalept("plan", "plan.json")
+    assert status == 1 and "NO   is sealed with a prediction" in out and "seal it" in out
+    assert answer(scalept("plan", "plan.json", "--seal", "--report", "plan.html", "--json"))["ok"] is True
+    assert "naive plan" in Path("plan.html").read_text(encoding="utf-8")
+    assert scalept("plan", "plan.json")[0] == 0
+    made = json.loads(Path("plan.json").read_text(encoding="utf-8"))
+    Path("huge.json").write_text(json.dumps({**made, "model": {"width": 65536, "depth": 512, "heads": 512}}))
+    status, out, _ = scalept("plan", "huge.json", "--json")
+    huge = json.loads(out)
+    assert status == 1 and huge["ok"] is False and huge["score"] is None and huge["N"] == 12 * 512 * 65536**2
+
+
 def test_fit_and_plan_from_its_answer(scalept, tmp_path):
     file = points(tmp_path / "points.csv")
     found = answer(scalept("fit", file, "--bootstrap", "50", "--json"))
@@ -332,6 +349,11 @@ def test_bad_points(scalept, tmp_path, says, json_):
         (["plan", "--flops", "inf"], "flops: expected a positive number"),
         (["plan", "--flops=-1e21"], "flops: expected a positive number"),
         (["plan", "--flops", "much"], "invalid float value"),
+        (["plan", "--scenario", "moon"], "scenario: expected one of day, month"),
+        (["plan", "gone.json"], "gone.json: expected a plan"),
+        (["plan", "{list}"], "a JSON object"),
+        (["plan", "{deep}"], "nested too deep"),
+        (["plan", "{list}", "--scenario", "day"], "got two of them"),
         (["plan", "--flops", "1e21", "--law", "moore"], "law: expected one of hoffmann"),
         (["plan", "--flops", "1e21", "--law", "{points}"], "not JSON"),
         (["plan", "--flops", "1e21", "--law", "{list}"], "the constants of a law"),

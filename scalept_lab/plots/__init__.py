@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "heads": "plot_heads plot_journeys",
     "laws": "plot_bootstrap plot_law_surface plot_optimal plot_parameters plot_power_fit plot_residuals",
     "planning": "plot_overlap plot_plan plot_sent plot_timeline",
+    "plans": "plot_draws plot_life plot_miniature",
     "numbers": "plot_footprint plot_format_losses plot_formats plot_gradients plot_memory_parts plot_rounding "
         "plot_speedup",
     "privacy": "plot_leak plot_roc",

@@ -36,6 +36,7 @@ from scalept_lab.plots.curriculum import plot_adaptive
 from scalept_lab.plots.laws import AnyLaw, named, plot_optimal
 from scalept_lab.plots.numbers import plot_footprint, plot_rounding
 from scalept_lab.plots.planning import plot_plan
+from scalept_lab.plots.plans import plot_life
 from scalept_lab.plots.runs import plot_guess
 from scalept_lab.plots.style import RAISED, arrange, arrays, image, narrow, places, png, shown_size
 from scalept_lab.plots.training import plot_descent, plot_goodput
@@ -362,6 +363,17 @@ def scores_explorer() -> ipw.VBox:
         positives=_slider("share of true pairs", 0.5, 0.0, 1.0),
         recall=_slider("of these found", 0.8, 0.0, 1.0),
         false_alarms=_slider("false alarms among the rest", 0.2, 0.0, 1.0),
+    )
+
+
+def life_explorer() -> ipw.VBox:
+    """The best size of a model when serving is paid out of the same budget and text is scarce. Twin: `plot_life`."""
+    return explorer(
+        plot_life,
+        flops=_log_slider("budget (FLOPs)", 1.6e23, 19, 26),
+        served=_log_slider("tokens to be served", 1e12, 8, 14),
+        unique=_log_slider("different tokens", 2e12, 8, 14),
+        dear=_slider("a FLOP of serving costs", 5.0, 1.0, 10.0, 0.5),
     )
 
 

@@ -1,4 +1,4 @@
-"""Many runs under a budget: sweeps, a sealed prediction, the standard study, its report."""
+"""Many runs under a budget: sweeps, a sealed prediction, the standard study, its report; and plans of runs too large for here."""
 
 from scalept_lab.rooms import shown
 
@@ -11,4 +11,9 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "predictions": "",
     "standard": "FIT_FROM",
     "report": "",
+    "scenarios": "SCENARIOS scenario",
+    "judge": "judge_of",
+    "plan": "Plan bill check read_plan seal",
+    "rivals": "best naive score",
+    "miniature": "beside_naive",
 })  # fmt: skip

@@ -1,7 +1,8 @@
-"""The report of a study: one HTML page that needs nothing else, to keep, to send, to hand in.
+"""The report of a study, and that of a plan: one HTML page that needs nothing else, to keep, to send, to hand in.
 
-`report.html.j2` is the page: all its words, its styles and its tables. Pictures stand in the page; there is no script
-and no address to load from, and a content policy in the page forbids both. Whatever was read from a file is escaped.
+`report.html.j2` is the page: all its words, its styles and its tables; `plan.html.j2` fills its frame for a plan. Pictures
+stand in the page; there is no script and no address to load from, and a content policy in the page forbids both. Whatever was
+read from a file is escaped.
 """
 
 from __future__ import annotations
@@ -20,10 +21,14 @@ from matplotlib.figure import Figure
 from scalept_lab.costs.counts import shape
 from scalept_lab.errors import InputError
 from scalept_lab.laws.fit import Law
-from scalept_lab.plots import frontier, laws, runs, style
+from scalept_lab.plots import frontier, laws, plans, runs, style
 from scalept_lab.plots.style import percent, png, shown_size
 from scalept_lab.runs import RunRecord, write_atomically
+from scalept_lab.study import plan as planning
+from scalept_lab.study.judge import judge_of
+from scalept_lab.study.miniature import Miniature
 from scalept_lab.study.predictions import Score, Shot
+from scalept_lab.study.rivals import naive, score
 
 PARAMETERS = {
     "E": ("E", "loss that no size and no data removes (nats per token)"),
@@ -87,6 +92,38 @@ def write_report(study: Any, path: str | Path, law: Law | None = None) -> Path:
         formula=FORMULAS[law.form] if law else "", parameters=_parameters(law) if law else [],
         title=_title(study.name, records), made=_provenance([*records, *heroes.values()]), quoted_folder=shlex.quote(folder),
         **_extent(records, shot),
+    )  # fmt: skip
+    write_atomically(path, page)
+    return path
+
+
+def write_plan_report(plan: planning.Plan, path: str | Path, small: Miniature | None = None) -> Path:
+    """Write the page of a plan to `path` and return it: checks, bill, standing, its miniature if there is one, assumptions.
+
+    A plan that cannot run has its page, too, which says why it is not scored. Raises: InputError where it cannot be written.
+    """
+    path, case = Path(path), plan.case
+    checks = planning.check(plan)
+    divides = checks[0].ok
+    law, standing, problem = judge_of(case.name), None, ""
+    try:
+        standing = score(plan)
+    except InputError as error:
+        problem = str(error)
+    drawn: dict[str, Callable[[], Figure]] = {}
+    if standing is not None:
+        rival = naive(case.name)
+        gains = law.draws(rival.N, rival.tokens) - law.draws(plan.N, plan.tokens)
+        drawn["draws"] = lambda: plans.plot_draws(gains, title=f"The plan is {standing.verdict}")
+    if small is not None:
+        drawn["small"] = lambda: plans.plot_miniature(
+            small.losses, small.naive_losses, title=f"In small, {small.verdict}"
+        )
+    page = _environment().get_template("plan.html.j2").render(
+        plan=plan, case=case, checks=checks, missed=sum(not each.ok for each in checks), law=law, standing=standing,
+        problem=problem, cost=planning.bill(plan) if divides else None, small=small, facts=case.facts(),
+        sealed=plan.seal == plan.digest(), assumptions=planning.ASSUMPTIONS,
+        pictures={name: _picture(draw) for name, draw in drawn.items()},
     )  # fmt: skip
     write_atomically(path, page)
     return path

@@ -10,7 +10,9 @@ import synthetic
 from markupsafe import escape
 
 from scalept_lab.errors import InputError
-from scalept_lab.study import report
+from scalept_lab.laws.compare import paired
+from scalept_lab.study import miniature, report, rivals
+from scalept_lab.study.plan import bill, seal
 from scalept_lab.study.predictions import Shot
 from scalept_lab.study.report import write_report
 
@@ -266,3 +268,37 @@ def test_the_exponents_stand_below_the_parameters_where_they_are_known(whole):
     assert [(symbol, interval) for symbol, _, interval, _ in report._parameters(bare)] == [
         (symbol, None) for symbol in ("E", "A", "B", "α", "β")
     ]
+
+
+# --- the page of a plan
+
+
+def test_the_page_of_a_plan_tells_checks_bill_standing_and_assumptions(tmp_path):
+    made = seal(rivals.best("serving").replace(curriculum={"choice": "none", "why": evil("why it is so")}))
+    text = report.write_plan_report(made, tmp_path / "plan.html").read_text(encoding="utf-8")
+    seen = Page(text)
+    cost, found = bill(made), rivals.score(made)
+    for said in (f"{cost['dollars']:,.0f} $", f"{found.loss:.4f}", f"{found.naive:.4f}", found.verdict, "All 9 checks are kept",
+                 made.case.story, "assumption of this course", "Serving a token takes a third", "Not trained"):  # fmt: skip
+        assert said in seen.text, said
+    assert "<script" not in text and len(seen.all("img")) == 1
+    assert evil("why it is so") in seen.text  # shown as text
+
+
+def test_the_page_of_a_plan_that_fits_nowhere_says_why(tmp_path):
+    made = rivals.naive("day").replace(model={"width": 65536, "depth": 512, "heads": 512})
+    seen = Page(report.write_plan_report(made, tmp_path / "plan.html").read_text(encoding="utf-8"))
+    assert "no layout of these GPUs holds this model" in seen.text and "Not scored" in seen.text
+    undivided = made.replace(layout={"data": 3})
+    seen = Page(report.write_plan_report(undivided, tmp_path / "plan.html").read_text(encoding="utf-8"))
+    assert "Nothing can be billed" in seen.text
+
+
+def test_the_page_shows_a_miniature(tmp_path):
+    made = seal(rivals.best("month"))
+    runs = [miniature.small(each) for each in (made, rivals.naive("month"))]
+    small = miniature.Miniature(
+        *runs, (2.0, 2.1, 2.2), (2.1, 2.2, 2.31), paired((2.1, 2.2, 2.31), (2.0, 2.1, 2.2)), 0.01
+    )
+    seen = Page(report.write_plan_report(made, tmp_path / "plan.html", small).read_text(encoding="utf-8"))
+    assert "+0.103 nats" in seen.text and small.verdict in seen.text and len(seen.all("img")) == 2
