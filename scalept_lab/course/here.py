@@ -39,6 +39,7 @@ COURSE = (
     Lesson("10_vla_scaling.ipynb", "vision-language-action scaling", "视觉-语言-动作", 200),
     Lesson("11_inference_efficiency.ipynb", "inference efficiency", "推理效率", 190),
     Lesson("12_experts_and_long_context.ipynb", "experts and long context", "混合专家与长上下文", 220),
+    Lesson("14_failure_lab.ipynb", "failure lab", "故障实验室", 180),
 )
 
 

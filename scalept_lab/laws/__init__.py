@@ -17,4 +17,6 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "noise": "noise_scale",
     "skill": "forecast_skill",
     "terms": "fit_terms straight_line",
+    "evidence": "",
+    "gathered": "",
 })  # fmt: skip

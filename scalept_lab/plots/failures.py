@@ -16,7 +16,7 @@ from scalept_lab.plots.style import BLUE, GREEN, GREY, LEGEND, ORANGE, PURPLE, V
 
 # One colour and one mark for a run in all figures: the healthy one is always the green one.
 LOOKS: dict[str, tuple[str, str, str]] = {
-    "healthy": (GREEN, "s", "-"), "broken": (VERMILLION, "o", "-"), "X": (VERMILLION, "o", "-"), "Y": (BLUE, "^", "-"),
+    "healthy": (GREEN, "s", "-"), "broken": (VERMILLION, "o", "--"), "X": (VERMILLION, "o", "--"), "Y": (BLUE, "^", "-."),
 }  # fmt: skip
 OTHERS = ((GREY, "D", ":"), (BLUE, "^", "--"), (PURPLE, "v", "-."), (ORANGE, "P", ":"))
 
@@ -29,7 +29,9 @@ def plot_evidence(evidence: Evidence, title: str) -> Figure:
     pieces = evidence.pieces
     if not pieces:
         raise InputError("evidence: expected one piece or more, got none")
-    fig, axes = look.canvas(-(-len(pieces) // 2), 2 if len(pieces) > 1 else 1, size=(10.2, 3.1 * -(-len(pieces) // 2) + 0.3))
+    columns = 2 if len(pieces) == 4 else min(3, len(pieces))
+    deep = -(-len(pieces) // columns)
+    fig, axes = look.canvas(deep, columns, size=(3.9 * columns + 0.6 * (columns == 2) * 2, 3.0 * deep + 0.4))
     panels = np.atleast_1d(axes).ravel()
     for ax, (letter, piece) in zip(panels, pieces.items(), strict=False):
         _panel(ax, piece)
@@ -64,8 +66,18 @@ def _panel(ax: Axes, piece: Piece) -> None:
             log_axis(ax.xaxis)
         if "y" in piece.log:
             log_axis(ax.yaxis, "{:g}".format)
+    if piece.look != "rows":
+        _from_zero(ax, [value for _, y in piece.series.values() for value in y])
     if len(piece.series) > 1 or piece.look == "line":
         ax.legend(loc="best", **LEGEND)
+
+
+def _from_zero(ax: Axes, values: Sequence[float]) -> None:
+    """Values that hardly differ are drawn from zero: a matter of a thousandth shall not look like a mountain."""
+    if max(values) == 0:
+        ax.set_ylim(0, 1)
+    elif min(values) > 0.85 * max(values) > 0:
+        ax.set_ylim(0, 1.35 * max(values))
 
 
 def _bars(ax: Axes, series: Mapping[str, tuple[Sequence[Any], Sequence[Any]]]) -> None:
@@ -76,7 +88,7 @@ def _bars(ax: Axes, series: Mapping[str, tuple[Sequence[Any], Sequence[Any]]]) -
         drawn = ax.bar(at, y, wide, color=color, label=name)
         ax.bar_label(drawn, fmt="{:.3g}", fontsize=9)
     ax.set_xticks(np.arange(len(x)), [str(name) for name in x])
-    ax.margins(y=0.18)
+    ax.margins(y=0.18 if len(series) == 1 else 0.45)
     ax.grid(visible=False, axis="x")
 
 

@@ -307,7 +307,7 @@ def looks_good(passes: int = 16, text: int = 9_900, seed: int = 0) -> Evidence:
             **{f"{name}: held out": (at_pass, told[1]) for name, told in curves.items()}}),
         "B": Piece("held-out runs that stand in the training text", "length of a run (bytes)", "share of the runs", {
             name: (sizes, [shared_runs(rows, held, size) for size in sizes]) for name, (rows, held) in splits.items()}),
-        "C": Piece("loss on a package that neither split has", "pass over the text", LOSS, {
+        "C": Piece("loss on text that neither split has", "pass over the text", LOSS, {
             name: (at_pass, told[2]) for name, told in curves.items()}),
     }, {name: {"ranks": 1, "training windows": len(rows), "held-out windows": len(held), "steps a pass": text // (CONTEXT + 1) * 9 // 10 // 8,
                "dtype": "float32", "rate": 1e-2, "parts": 1} for name, (rows, held) in splits.items()})  # fmt: skip
@@ -403,14 +403,15 @@ def differs(steps: int = STEPS) -> Evidence:
                 losses.append(_judged(model, judged))
         curves[name] = losses
     at, cuts = range(5, steps + 1, 5), (1, 2, 4, 8, 16)
+    named = [str(n) for n in cuts]
     above = {name: [mine - one for mine, one in zip(losses, curves["one pass"], strict=True)] for name, losses in curves.items()}
     return Evidence({
         "A": Piece("held-out loss above that of one pass", STEP, "difference (nats per token)", {
             name: (at, above[name]) for name in ("broken", "healthy")}),
         "B": Piece("gradient of one batch against one pass", "parts", "difference (share of its length)", {
-            "broken": (cuts, [off_by(n, True) for n in cuts]),
-            "broken, texts of one length": (cuts, [off_by(n, True, equal=True) for n in cuts]),
-            "healthy": (cuts, [off_by(n, False) for n in cuts])}, log="x"),
+            "broken": (named, [off_by(n, True) for n in cuts]),
+            "broken, texts of one length": (named, [off_by(n, True, equal=True) for n in cuts]),
+            "healthy": (named, [off_by(n, False) for n in cuts])}),
         "C": Piece("the same in four parts, by format", "format", "difference (share of its length)", {
             name: (["32 bits", "64 bits"], [off_by(4, wrong, dtype=d) for d in (torch.float32, torch.float64)])
             for name, wrong in (("broken", True), ("healthy", False))}, look="bars"),
@@ -441,11 +442,21 @@ def packed(rows: np.ndarray) -> float:
     return 8 * len(zlib.compress(raw, 9)) / len(raw)
 
 
+def _again(batches: Sequence[np.ndarray]) -> list[float]:
+    """For each batch the share of its windows that an earlier one held."""
+    seen: set[int] = set()
+    shares = []
+    for rows in batches:
+        shares.append(float(np.mean([int(row) in seen for row in rows])))
+        seen.update(map(int, rows))
+    return shares
+
+
 def falls_below(lives: int = 14) -> Evidence:
     """Two broken runs, X and Y, whose training loss falls below the healthy one's."""
     steps = LIFE * lives
     rows, judged = _windows(_text()[0], 8 * steps, 0), _windows(_text()[1], 64, 0)
-    by_ease = np.argsort([-packed(row[None]) for row in rows], kind="stable")
+    by_ease = np.argsort([-packed(row[None]) for row in rows])
     orders = {
         "healthy": [some for _, some in order(len(rows), 8, 0, False)],
         "X": [some for _, some in order(len(rows), 8, 0, True)],
@@ -465,12 +476,11 @@ def falls_below(lives: int = 14) -> Evidence:
             losses[name].append(float(loss.detach()))
             if step % LIFE == 0:
                 heldout[name].append(_judged(model, judged))
-    at = range(1, steps + 1)
     return Evidence({
         "A": Piece("training loss, mean of 10 steps", STEP, LOSS, {name: _smooth(values, 10) for name, values in losses.items()}),
         "B": Piece("held-out loss", STEP, LOSS, {name: (range(LIFE, steps + 1, LIFE), values) for name, values in heldout.items()}),
-        "C": Piece("first window of each batch", STEP, "number of the window", {
-            name: (at, [int(some[0]) for some in chosen]) for name, chosen in orders.items()}, look="dots"),
+        "C": Piece("windows that the run has read before", STEP, "share of the batch", {
+            name: _smooth(_again(chosen), 4) for name, chosen in orders.items()}),
         "D": Piece("what zlib makes of the batches, mean of 10", STEP, "bits per byte", {
             name: _smooth([packed(rows[some]) for some in chosen], 10) for name, chosen in orders.items()}),
     }, {name: {"ranks": 1, "killed and resumed after every": f"{LIFE} steps", "dtype": "float32", "rate": 1e-2, "parts": 1}
