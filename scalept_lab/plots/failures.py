@@ -97,7 +97,7 @@ def _rows(ax: Axes, series: Mapping[str, tuple[Sequence[Any], Sequence[Any]]]) -
     for (name, (x, y)), (mark, color) in zip(series.items(), (("o", BLUE), ("s", ORANGE), ("|", GREY)), strict=False):
         ax.plot(x, [names.index(row) for row in y], mark, color=color, markersize=7, markeredgewidth=2, label=name)
     ax.set_yticks(range(len(names)), names)
-    ax.set_ylim(-0.6, len(names) + 0.7)
+    ax.set_ylim(-0.6, len(names) + 1.0)
     ax.set_xticks(range(1, max(max(x) for x, _ in series.values()) + 1))
     ax.grid(visible=False, axis="x")
 

@@ -252,8 +252,8 @@ def _leak_cases() -> list[tuple[Any, ...]]:
         (train, [*clean, train[2][10:50], half], 8, 0.9),
         (train, [*clean, train[2][10:50], half], 8, 0.3),
         (train, [across, clean[0]], 8, 0.1),
-        ([*train, np.array([7] * 9)], [often, clean[1]], 5, 0.5),
-        (train, [train[3], train[3][:2]], 8, 0.5),
+        ([*train, np.array([7] * 9)], [often, clean[1]], 5, 0.75),
+        (train, [train[3], train[3][:2], train[0][3:11]], 8, 0.5),
         ([train[1][5:13]], [half, train[1]], 8, 0.3),
     ]
 

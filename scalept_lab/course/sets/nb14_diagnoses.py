@@ -175,13 +175,13 @@ CASES: dict[str, Case] = {
         "repeated text", "C", {"A": "loss", "B": "heldout", "C": "again", "D": "easy", "the log": "log"},
         _against(easy="easier text", heldout="leak", log="other weights, same batch, underflow, rate too high, rate too low, "
                  "mean of means", loss="skipped call, slow rank, other unit, total N"),
-        {"A": _SYMPTOM, "B": "both broken runs end above the healthy one there.", "D": _RULES_OUT},
+        {"A": _SYMPTOM, "B": "a held-out loss above that of the healthy run has many causes.", "D": _RULES_OUT},
     ),
     "7Y": Case(
         "easier text", "D", {"A": "loss", "B": "heldout", "C": "again", "D": "easy", "the log": "log"},
         _against(again="repeated text", heldout="leak", log="other weights, same batch, underflow, rate too high, rate too low, "
                  "mean of means", loss="skipped call, slow rank, other unit, total N"),
-        {"A": _SYMPTOM, "B": "both broken runs end above the healthy one there.", "C": _RULES_OUT},
+        {"A": _SYMPTOM, "B": "a held-out loss above that of the healthy run has many causes.", "C": _RULES_OUT},
     ),
     "8": Case(
         "other unit", "B", {"A": "points", "B": "ratio", "C": "count", "the log": "log"},
