@@ -246,6 +246,18 @@ def train_one_of_many(rows: np.ndarray, half: bool, scale: float, ends_at: int) 
     return kept
 
 
+def gradients_of_step(steps: int = 20, seed: int = 0) -> np.ndarray:
+    """The gradients of the blocks after some steps, in 32 bits, of the loss divided by the whole batch: what fp16 has to hold."""
+    model = _model(seed=seed)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)
+    for batch in _windows(_text()[0], 16 * (steps + 1), seed).reshape(-1, 16, CONTEXT + 1):
+        optimizer.zero_grad()
+        _loss(model, batch).backward()
+        found = gradients(model.blocks) * (batch[:, 1:].size / WHOLE_BATCH)
+        optimizer.step()
+    return found.double().numpy()
+
+
 def flattens(steps: int = STEPS) -> Evidence:
     """Two broken runs, X and Y, whose losses part from the healthy one's early and stay above it."""
     rows = _windows(_text()[0], 16 * steps, 0)
@@ -280,10 +292,15 @@ def split_windows(text: np.ndarray, size: int, seed: int, broken: bool) -> tuple
     return rows[order[held:]], rows[order[:held]]
 
 
-def looks_good(passes: int = 16, text: int = 9_900, seed: int = 0) -> Evidence:
+def small_text(seed: int = 0, size: int = 9_900) -> np.ndarray:
+    """Pieces of 330 bytes from all over the corpus, one after the other."""
+    return tokens.scattered(_text()[0], size, seed, 330)
+
+
+def looks_good(passes: int = 16, seed: int = 0) -> Evidence:
     """The same small text, cut into windows and split in two ways; many passes over it."""
-    stream, other = _text()
-    stream, fresh = tokens.scattered(stream, text, seed, 330), _windows(other, 64, 1)
+    stream, fresh = small_text(seed), _windows(_text()[1], 64, 1)
+    steps = len(stream) // (CONTEXT + 1) * 9 // 10 // 8  # of a pass, for both
     splits = {name: split_windows(stream, CONTEXT + 1, seed, name == "broken") for name in ("healthy", "broken")}
     curves: dict[str, tuple[list[float], list[float], list[float]]] = {}
     for name, (rows, held) in splits.items():
@@ -291,8 +308,8 @@ def looks_good(passes: int = 16, text: int = 9_900, seed: int = 0) -> Evidence:
         optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
         order = np.concatenate([np.random.default_rng(p).permutation(len(rows)) for p in range(2 * passes)])
         told: tuple[list[float], list[float], list[float]] = ([], [], [])
-        for _ in range(passes):  # equally many steps for both
-            for _ in range(text // (CONTEXT + 1) * 9 // 10 // 8):
+        for _ in range(passes):
+            for _ in range(steps):
                 _loss(model, rows[order[at : at + 8]]).backward()
                 optimizer.step()
                 optimizer.zero_grad()
@@ -309,8 +326,7 @@ def looks_good(passes: int = 16, text: int = 9_900, seed: int = 0) -> Evidence:
             name: (sizes, [shared_runs(rows, held, size) for size in sizes]) for name, (rows, held) in splits.items()}),
         "C": Piece("loss on text that neither split has", "pass over the text", LOSS, {
             name: (at_pass, told[2]) for name, told in curves.items()}),
-    }, {name: {"ranks": 1, "training windows": len(rows), "held-out windows": len(held), "steps a pass": text // (CONTEXT + 1) * 9 // 10 // 8,
-               "dtype": "float32", "rate": 1e-2, "parts": 1} for name, (rows, held) in splits.items()})  # fmt: skip
+    }, {name: {"ranks": 1, "training windows": len(rows), "held-out windows": len(held), "steps a pass": steps, "dtype": "float32", "rate": 1e-2, "parts": 1} for name, (rows, held) in splits.items()})  # fmt: skip
 
 
 # --- 5: the wide model is worse ------------------------------------------------------------------------------------------
@@ -331,6 +347,22 @@ def train_wide(width: int, parametrization: str, steps: int, seed: int = 0, rate
         optimizer.step()
         optimizer.zero_grad()
     return kept
+
+
+def first_change(width: int, parametrization: str, seed: int = 0, steps: int = 4, rate: float = TUNED) -> float:
+    """By how much the first steps change what the model says: the root mean square of all changes of its logits."""
+    config = TrainConfig(model=TINY.replace(width=width), lr=rate, parametrization=parametrization)  # type: ignore[arg-type]
+    model = _model(config.model, seed)
+    optimizer = make_optimizer(model, config)
+    asked = torch.from_numpy(_windows(_text()[1], 8, 0)[:, :-1])
+    with torch.no_grad():
+        before = model(asked)
+    for batch in _windows(_text()[0], 8 * steps, seed).reshape(-1, 8, CONTEXT + 1):
+        _loss(model, batch).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    with torch.no_grad():
+        return float((model(asked) - before).square().mean().sqrt())
 
 
 def grows_worse(steps: int = STEPS) -> Evidence:
@@ -374,9 +406,17 @@ def _padded(steps: int, equal: bool = False) -> tuple[np.ndarray, np.ndarray]:
     return rows, np.broadcast_to(np.arange(CONTEXT) < lengths[:, None], (steps, 16, CONTEXT))
 
 
-def off_by(parts: int, broken: bool, equal: bool = False, dtype: torch.dtype = torch.float32) -> float:
-    """The distance of the first batch's gradient, computed in parts, from that of one pass, over its length."""
+def off_by(
+    parts: int, broken: bool, equal: bool = False, dtype: torch.dtype = torch.float32, shuffled: int | None = None
+) -> float:
+    """The distance of the first batch's gradient, computed in parts, from that of one pass, over its length.
+
+    equal: whether all documents are of one length; shuffled: a seed that mixes the rows before they are cut into parts.
+    """
     (rows, *_), (kept, *_) = _padded(1, equal)
+    if shuffled is not None:
+        mixed = np.random.default_rng(shuffled).permutation(len(rows))
+        rows, kept = rows[mixed], kept[mixed]
     found = []
     for pieces, wrong in ((1, False), (parts, broken)):
         model = _model()
