@@ -20,11 +20,18 @@ def shared_runs(train: Sequence[np.ndarray], heldout: Sequence[np.ndarray], size
     size = whole("size", size, 1)
     seen, asked = _runs(train, size), _runs(heldout, size)
     if not asked:
-        raise InputError(f"size: expected a run no longer than the longest held-out document, got {size}; take a shorter one")
+        raise InputError(
+            f"size: expected a run no longer than the longest held-out document, got {size}; take a shorter one"
+        )
     known = set(seen)
     return sum(run in known for run in asked) / len(asked)
 
 
 def _runs(documents: Sequence[np.ndarray], size: int) -> list[bytes]:
     wide = [np.ascontiguousarray(document, np.int32) for document in documents]
-    return [row.tobytes() for document in wide if len(document) >= size for row in sliding_window_view(document, size)]
+    return [
+        row.tobytes()
+        for document in wide
+        if len(document) >= size
+        for row in sliding_window_view(document, size)
+    ]

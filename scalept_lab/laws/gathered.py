@@ -19,13 +19,16 @@ LOGGERS = ("laptop", "cluster")
 
 
 def logged() -> list[dict[str, Any]]:
-    """The rows as they were written: "who", "width", "N" (non-embedding), "tokens", "loss", and "told", the column that was fitted."""
+    """The rows as they were written: "who", "width", "N" (non-embedding), "counted" (the same from the shape), "tokens", "loss"
+    in nats, and "told", the column that was fitted."""
     rows = []
     for run in sorted(recorded("standard"), key=lambda run: (run.N, run.D)):
         if run.status != "ok" or run.L is None or run.config["seed"] not in (0, 1):
             continue
         who = LOGGERS[run.config["seed"]]
-        told = math.log2(math.exp(run.L)) if who == "cluster" else run.L  # the cluster's logger writes log base 2
+        told = (
+            math.log2(math.exp(run.L)) if who == "cluster" else run.L
+        )  # the cluster's logger writes log base 2
         rows.append({"who": who, "width": run.config["model"]["width"], "N": run.N, "counted": _counted(run.config["model"]),
                      "tokens": run.D, "loss": run.L, "told": told})  # fmt: skip
     return rows
@@ -40,7 +43,8 @@ def case() -> Evidence:
     """The two loggers' rows, each over the law that is fitted to the laptop's; and parameters against those of the shape."""
     rows = logged()
     mine = [row for row in rows if row["who"] == "laptop"]
-    law = fit_law(*(np.array([row[name] for row in mine], float) for name in ("N", "tokens", "told")), bootstrap=0)
+    N, D, L = (np.array([row[name] for row in mine], float) for name in ("N", "tokens", "told"))
+    law = fit_law(N, D, L, bootstrap=0)
 
     def points(who: str, y: Any, x: str = "N") -> tuple[Sequence[Any], Sequence[Any]]:
         chosen = [row for row in rows if row["who"] == who]

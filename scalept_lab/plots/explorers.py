@@ -226,7 +226,9 @@ def lost_explorer(gradients: np.ndarray) -> ipw.VBox:
     return explorer(
         plot_lost,
         gradients=ipw.fixed(gradients),
-        scale=ipw.FloatLogSlider(value=1.0, base=2, min=0, max=40, step=1, description="factor on the loss", readout_format=".3g"),
+        scale=ipw.FloatLogSlider(
+            value=1.0, base=2, min=0, max=40, step=1, description="factor on the loss", readout_format=".3g"
+        ),
     )
 
 

@@ -94,8 +94,12 @@ def _bars(ax: Axes, series: Mapping[str, tuple[Sequence[Any], Sequence[Any]]]) -
 
 def _rows(ax: Axes, series: Mapping[str, tuple[Sequence[Any], Sequence[Any]]]) -> None:
     names = sorted({name for _, y in series.values() for name in y}, reverse=True)
-    for (name, (x, y)), (mark, color) in zip(series.items(), (("o", BLUE), ("s", ORANGE), ("|", GREY)), strict=False):
-        ax.plot(x, [names.index(row) for row in y], mark, color=color, markersize=7, markeredgewidth=2, label=name)
+    for (name, (x, y)), (mark, color) in zip(
+        series.items(), (("o", BLUE), ("s", ORANGE), ("|", GREY)), strict=False
+    ):
+        ax.plot(
+            x, [names.index(row) for row in y], mark, color=color, markersize=7, markeredgewidth=2, label=name
+        )
     ax.set_yticks(range(len(names)), names)
     ax.set_ylim(-0.6, len(names) + 1.0)
     ax.set_xticks(range(1, max(max(x) for x, _ in series.values()) + 1))
@@ -111,15 +115,23 @@ def plot_lost(gradients: Any, scale: float = 1.0, title: str = "") -> Figure:
     size = np.abs(np.asarray(gradients, np.float64)).ravel()
     size = size[size > 0]
     if not len(size) or not scale > 0:
-        raise InputError(f"gradients: expected values other than 0 and a scale above 0, got {len(size)} and {scale!r}")
-    zero, infinite = 2.0**-25, 65_520.0  # half the smallest number, and what rounds to the first one that is too large
+        raise InputError(
+            f"gradients: expected values other than 0 and a scale above 0, got {len(size)} and {scale!r}"
+        )
+    zero, infinite = (
+        2.0**-25,
+        65_520.0,
+    )  # half the smallest number, and what rounds to the first one that is too large
     lost, over = float((size * scale <= zero).mean()), float((size * scale >= infinite).mean())
     fig, ax = look.canvas(size=(7.4, 3.7))
     edges = np.arange(-14, 7.01, 0.25)
     powers = np.clip(np.log10(size * scale), edges[0], edges[-1])
     counts, _ = np.histogram(powers, edges)
     ax.stairs(100 * counts / len(size), edges, fill=True, color=BLUE, alpha=0.75)
-    for at, name, side in ((np.log10(zero), "becomes 0", "right"), (np.log10(infinite), "becomes infinite", "left")):
+    for at, name, side in (
+        (np.log10(zero), "becomes 0", "right"),
+        (np.log10(infinite), "becomes infinite", "left"),
+    ):
         ax.axvline(at, color=VERMILLION, linestyle="--", linewidth=1.4)
         ax.annotate(f"← {name}" if side == "right" else f"{name} →", (at, 0.94), (-5 if side == "right" else 5, 0),
                     xycoords=("data", "axes fraction"), textcoords="offset points", ha=side, color=look.ink(VERMILLION),

@@ -27,8 +27,8 @@ def train_share(w: Tensor, batches: list, rate: float) -> Tensor:
     rate     the learning rate
 
     The first call tells all ranks how many turns there are: one all_reduce of one number. Then each turn makes ONE all_reduce, of
-    K + 1 numbers: in turn t all ranks bring their t-th part, or nothing. After each turn w falls by rate · the gradient of the mean
-    of (x · w − y)² over ALL rows of the turn; a turn without a row changes nothing. Returns (K,).
+    K + 1 numbers: in turn t all ranks bring their t-th part, or nothing. After each turn w falls by rate · the gradient of the
+    mean of (x · w − y)² over ALL rows of the turn; a turn without a row changes nothing. Returns (K,).
     """
     import torch
     import torch.distributed as dist
@@ -50,7 +50,7 @@ def train_share(w: Tensor, batches: list, rate: float) -> Tensor:
 def choose_scale(gradients: np.ndarray, lost: float) -> float:
     """The factor for the loss that keeps gradients alive in fp16: a power of two, 1, 2, 4, …
 
-    gradients  what they are in full precision, without a factor; any shape. Exact zeros and values that are not finite are left out
+    gradients  in full precision, without a factor; any shape. Exact zeros and values that are not finite are left out
     lost       the share of them that may become zero
 
     Returns the smallest power of two, from 1 on, with which at most the share `lost` becomes zero when it is cast to
@@ -74,7 +74,7 @@ def leaked(train: list, heldout: list, size: int, share: float) -> list:
     """Which held-out documents also stand in the training text. A run is any `size` tokens that follow each other in a document.
 
     train    documents, integer arrays of any length; heldout the same
-    share    a held-out document is reported if at least this share of its runs, every place counted, is a run of a training document
+    share    a held-out document is reported if at least this share of its runs, every place counted, stands in one of `train`
 
     Returns the places of the reported documents in `heldout`, in order. A held-out document without a run is reported only if
     it equals a training document.
@@ -90,9 +90,9 @@ def leaked(train: list, heldout: list, size: int, share: float) -> list:
     for place, document in enumerate(heldout):
         mine = runs(document)
         shared = sum(run in known for run in mine)
-        if mine and shared >= share * len(mine):
+        if not mine and tuple(int(token) for token in document) in whole:
             found.append(place)
-        elif not mine and tuple(int(token) for token in document) in whole:
+        if mine and shared >= share * len(mine):
             found.append(place)
     return found
 
@@ -200,11 +200,13 @@ _SHARE_DIAGNOSES, _SHARE_SLIPS = slips(
     train_share,
     ("both[:-1] = 2 * (x.T @ (x @ w - y))\n            both[-1] = len(x)",
      "both[:-1] = 2 * (x.T @ (x @ w - y)) / max(1, len(x))\n            both[-1] = 1", "by its rows",
-     "you average the means of the ranks: a rank with one row then counts as much as one with five. Each part counts by its rows."),
+     "you average the means of the ranks: a rank with one row then counts as much as one with five. Each part counts by its "
+     "rows."),
     ("/ both[-1].clamp(min=1)", "", "mean over", "the gradient is that of the sum over the rows: the mean over all rows of the "
      "turn is asked for."),
     ("2 * (x.T", "(x.T", "factor of 2", "the gradient of a square has a factor of 2."),
-    ("ReduceOp.MAX", "ReduceOp.MIN", "the shortest", "you stop with the rank that has the shortest list, and the rows that others "
+    ("ReduceOp.MAX", "ReduceOp.MIN", "the shortest", "you stop with the rank that has the shortest list, and the rows that "
+        "others "
      "still have are lost."),
 )  # fmt: skip
 
@@ -226,11 +228,13 @@ def _scale_cases() -> list[tuple[Any, ...]]:
 
 _SCALE_DIAGNOSES, _SCALE_SLIPS = slips(
     choose_scale,
-    (" & (gradients != 0)", "", "were zero before", "gradients that were zero before the cast count as lost in yours: no factor can "
+    (" & (gradients != 0)", "", "were zero before", "gradients that were zero before the cast count as lost in yours: no factor "
+        "can "
      "bring them back, so leave them out."),
     ("(cast == 0)", "(cast < 2.0**-14)", "subnormal", "yours counts small numbers as lost that fp16 can still hold, with fewer "
      "digits (subnormal ones): only those that become zero are lost."),
-    ("        if np.isinf(cast).any():\n            return max(1.0, scale / 2)\n", "        if scale > 1e9:\n            return scale\n",
+    ("        if np.isinf(cast).any():\n            return max(1.0, scale / 2)\n", "        if scale > 1e9:\n            return "
+        "scale\n",
      "infinite", "with your factor a large gradient becomes infinite: stop before that, even if more is lost than you want."),
     ("max(1.0, scale / 2)", "scale", "one step back", "with your factor a gradient is infinite already: the one before is the "
      "largest that is safe, one step back."),
@@ -246,7 +250,9 @@ def _leak_cases() -> list[tuple[Any, ...]]:
     train = [generator.integers(0, 50, n) for n in (60, 40, 80, 3)]
     clean = [generator.integers(50, 90, 30), generator.integers(0, 50, 30)]
     half = np.concatenate([train[1][5:20], generator.integers(50, 90, 15)])
-    across = np.concatenate([train[0][-6:], train[1][:6]])  # the end of one document and the beginning of the next
+    across = np.concatenate(
+        [train[0][-6:], train[1][:6]]
+    )  # the end of one document and the beginning of the next
     often = np.concatenate([np.full(20, 7), train[2][:10]])
     return [
         (train, [*clean, train[2][10:50], half], 8, 0.9),
@@ -265,24 +271,33 @@ def _glued(train: list, heldout: list, size: int, share: float) -> list:
 
 def _copies(train: list, heldout: list, size: int, share: float) -> list:
     """Whole documents alone."""
-    return [place for place, held in enumerate(heldout) if any(np.array_equal(held, known) for known in train)]
+    return [
+        place for place, held in enumerate(heldout) if any(np.array_equal(held, known) for known in train)
+    ]
 
 
 def _turned(train: list, heldout: list, size: int, share: float) -> list:
     """A share of the training runs."""
-    return [place for place, held in enumerate(heldout) if leaked([held], [np.concatenate(train)], size, share)]
+    return [
+        place for place, held in enumerate(heldout) if leaked([held], [np.concatenate(train)], size, share)
+    ]
 
 
 _LEAK_MORE: list = [
-    (_copies, "you look for whole documents: a leak is often a part of one, or a document with a changed line. Compare runs."),
+    (
+        _copies,
+        "you look for whole documents: a leak is often a part of one, or a document with a changed line. Compare runs.",
+    ),
     (_glued, "yours finds runs that begin in one training document and end in the next: nobody wrote those."),
     (_turned, "it is the share of the held-out document's runs that counts, not of the training text's."),
 ]
 _LEAK_DIAGNOSES, _LEAK_SLIPS = slips(
     leaked,
-    ("if mine and shared >= share * len(mine)", "if mine and shared > 0", "one run that is shared", "you report a document for one "
+    ("if mine and shared >= share * len(mine)", "if mine and shared > 0", "one run that is shared", "you report a document for "
+        "one "
      "run that is shared: phrases that everybody writes would do. Compare the share."),
-    ("mine = runs(document)", "mine = list(set(runs(document)))", "every place", "you count each different run once: every place of "
+    ("mine = runs(document)", "mine = list(set(runs(document)))", "every place", "you count each different run once: every "
+        "place of "
      "the document counts, so that a run that comes often counts often."),
     ("len(row) - size + 1", "len(row) - size", "last run", "the last run of a document is missing."),
 )  # fmt: skip
@@ -310,13 +325,17 @@ def _the_kits_rows(step: int, windows: int, batch: int, seed: int) -> np.ndarray
 
 
 _ROWS_MORE: list = [
-    (_fresh_epoch, "your batches end with the epoch, so that the windows left over are dropped: the line of epochs has no gaps.")
+    (
+        _fresh_epoch,
+        "your batches end with the epoch, so that the windows left over are dropped: the line of epochs has no gaps.",
+    )
 ]
 _ROWS_DIAGNOSES, _ROWS_SLIPS = slips(
     rows_at,
     ("default_rng([seed, epoch])", "default_rng(seed)", "same order", "every epoch has the same order in yours: the seed of an "
      "epoch is [seed, epoch]."),
-    ("default_rng([seed, epoch])", "default_rng(seed + epoch)", "[seed, epoch]", "the seed of an epoch is [seed, epoch]: with a sum, "
+    ("default_rng([seed, epoch])", "default_rng(seed + epoch)", "[seed, epoch]", "the seed of an epoch is [seed, epoch]: with a "
+        "sum, "
      "epoch 1 of seed 0 is epoch 0 of seed 1."),
     ("divmod(step * batch + len(found), windows)", "divmod(step + len(found), windows)", "by a whole batch",
      "from one step to the next you move on by one window, not by a whole batch."),
@@ -338,7 +357,11 @@ def _unit_cases() -> list[tuple[Any, ...]]:
     return [
         (_unit_rows(clean, clean),),
         (_unit_rows(("bits", "token", "non-embedding"), clean),),
-        (_unit_rows(("nats", "byte", "non-embedding"),),),
+        (
+            _unit_rows(
+                ("nats", "byte", "non-embedding"),
+            ),
+        ),
         (_unit_rows(("nats", "token", "total"), clean),),
         (_unit_rows(("bits", "byte", "total"), clean, ("bits", "token", "total")),),
     ]
@@ -346,12 +369,14 @@ def _unit_cases() -> list[tuple[Any, ...]]:
 
 _UNIT_DIAGNOSES, _UNIT_SLIPS = slips(
     one_unit,
-    ("L *= math.log(2)", "L /= math.log(2)", "the wrong way", "bits become nats the wrong way: a bit is ln 2 nats, so that the same "
+    ("L *= math.log(2)", "L /= math.log(2)", "the wrong way", "bits become nats the wrong way: a bit is ln 2 nats, so that the "
+        "same "
      "loss is a smaller number in nats."),
     ('L *= row["bytes_per_token"]', 'L /= row["bytes_per_token"]', "several bytes", "per byte becomes per token the wrong way: a "
      "token is several bytes, and its loss is theirs together."),
     ("N -= 2 *", "N -= ", "both", "one of the two tables is still counted: \"total\" holds both."),
-    ('if row["counted"] == "total"', 'if row["counted"] != "total"', "which rows", "you take embeddings away from rows that do not "
+    ('if row["counted"] == "total"', 'if row["counted"] != "total"', "which rows", "you take embeddings away from rows that do "
+        "not "
      "count them: look at which rows count them."),
 )  # fmt: skip
 
@@ -361,7 +386,8 @@ _TARGETS = (99, 48, 22, 10)  # of the four parts of case 6
 MENDS: tuple[Exercise, ...] = (
     Exercise(
         "14.9",
-        "Write train_share(w, batches, rate): training over ranks that cannot hang, whatever rows a rank has. It has to equal one "
+        "Write train_share(w, batches, rate): training over ranks that cannot hang, whatever rows a rank has. It has to equal "
+        "one "
         "process that has all rows, with exactly the calls of the docstring.",
         ranked(
             _in_one_process, [(2, _even), (2, _uneven), (2, _short)],
@@ -370,21 +396,27 @@ MENDS: tuple[Exercise, ...] = (
         ),
         ("A rank must not decide by itself whether it makes a call: what decides has to be the same number on every rank.",
          "An all_reduce with op=dist.ReduceOp.MAX tells every rank the largest of the numbers they bring.",
-         "A rank without rows brings zeros. Put the sum of the rows' gradients and the number of rows into one tensor, so that one "
+         "A rank without rows brings zeros. Put the sum of the rows' gradients and the number of rows into one tensor, so that "
+         "one "
          "call brings what a mean needs."),
         source(train_share, "from torch import Tensor\n\n\n"), kind="build", minutes=15, difficulty=3, wrong=_SHARE_SLIPS,
         skeleton=skeleton(train_share), own=lambda: train_share,
     ),
     Exercise(
         "14.10",
-        'The first line of run 2 was torch.manual_seed(seed + rank), "so that every rank reads other rows", and model and rows were '
-        "both drawn after it. Which change mends the run: \"seed\" (every rank calls torch.manual_seed(seed), for everything), \"two "
-        'seeds" (seed for the weights, then seed + rank for what the ranks read), "average" (average the weights once, at the end) or '
+        'The first line of run 2 was torch.manual_seed(seed + rank), "so that every rank reads other rows", and model and rows '
+        'were '
+        "both drawn after it. Which change mends the run: \"seed\" (every rank calls torch.manual_seed(seed), for everything), "
+        "\"two "
+        'seeds" (seed for the weights, then seed + rank for what the ranks read), "average" (average the weights once, at the '
+        'end) or '
         '"rate" (a lower rate)?',
         choice("two seeds", {
-            "two seeds": "", "seed": "now the ranks agree, and draw the same rows as well: two ranks would learn what one learns. It is "
+            "two seeds": "", "seed": "now the ranks agree, and draw the same rows as well: two ranks would learn what one "
+                                     "learns. It is "
             "a rival from the list of causes.",
-            "average": "the mean of two networks that have learned apart is no network that has learned: the middle between them is a "
+            "average": "the mean of two networks that have learned apart is no network that has learned: the middle between "
+                       "them is a "
             "place where neither has been.",
             "rate": "a lower rate moves both ranks more slowly; what separates them was there before the first step.",
         }),
@@ -396,10 +428,12 @@ MENDS: tuple[Exercise, ...] = (
     ),
     Exercise(
         "14.11",
-        "Write choose_scale(gradients, lost): the smallest power of two by which a loss has to be multiplied so that fp16 keeps its "
+        "Write choose_scale(gradients, lost): the smallest power of two by which a loss has to be multiplied so that fp16 keeps "
+        "its "
         "gradients.",
         build(
-            choose_scale, _scale_cases, names=["small gradients", "with zeros", "with a large one", "nothing to do", "only zeros", "both ends"],
+            choose_scale, _scale_cases, names=["small gradients", "with zeros", "with a large one", "nothing to "
+                "do", "only zeros", "both ends"],
             diagnoses=_SCALE_DIAGNOSES, right="No more is lost than was allowed, and nothing is infinite.",
         ),
         ("First throw out what no factor can help: zeros, and what is not finite.",
@@ -410,9 +444,11 @@ MENDS: tuple[Exercise, ...] = (
     ),
     Exercise(
         "14.12",
-        "Write leaked(train, heldout, size, share): the held-out documents that also stand in the training text, in whole or in part.",
+        "Write leaked(train, heldout, size, share): the held-out documents that also stand in the training text, in whole or in "
+        "part.",
         build(
-            leaked, _leak_cases, names=["nine tenths", "a third", "across documents", "often", "short ones", "a small training text"],
+            leaked, _leak_cases, names=["nine tenths", "a third", "across documents", "often",
+                "short ones", "a small training text"],
             diagnoses=[*_LEAK_MORE, *_LEAK_DIAGNOSES], right="Every planted copy is found, and nothing else.",
         ),
         ("A run can be a tuple of integers: tuples can be kept in a set, and asked for in no time.",
@@ -425,25 +461,31 @@ MENDS: tuple[Exercise, ...] = (
     ),
     Exercise(
         "14.13",
-        "Three tensors of the model of width 16 (its embedding, a matrix inside a block, its output layer) all have the rate 0.02 under "
+        "Three tensors of the model of width 16 (its embedding, a matrix inside a block, its output layer) all have the rate "
+        "0.02 under "
         "AdamW. The model becomes 128 wide. Which rate does each get under µP (embedding, hidden, output)?",
         several(
-            embedding=number(0.02, diagnoses=((0.0025, "an embedding's row is read alone, and not summed over the width: its rate "
+            embedding=number(0.02, diagnoses=((0.0025, "an embedding's row is read alone, and not summed over the width: its "
+                "rate "
                                                "stays."),)),
             hidden=number(0.0025, slips=(), diagnoses=(
                 (0.02, "the rate of width 16 is what broke the run."),
-                (0.02 / math.sqrt(8), "this falls with the root of the width: that is how the size of the initial weights falls."),
+                (0.02 / math.sqrt(8), "this falls with the root of the width: that is how the size of the initial weights "
+                                      "falls."),
                 (0.16, "this is the wrong way: the wider the sum, the smaller the step of each of its terms."))),
             output=number(0.0025, slips=(), diagnoses=(
                 (0.02, "the output layer sums over the width as well."),
-                (0.02 / math.sqrt(8), "this falls with the root of the width: that is how the size of the initial weights falls."),
+                (0.02 / math.sqrt(8), "this falls with the root of the width: that is how the size of the initial weights "
+                                      "falls."),
                 (0.16, "this is the wrong way: the wider the sum, the smaller the step of each of its terms."))),
         ),
-        ("AdamW moves every weight by about the rate, whatever the size of its gradient. Over how many weights does one output of the "
+        ("AdamW moves every weight by about the rate, whatever the size of its gradient. Over how many weights does one output "
+         "of the "
          "tensor sum?",
          "Steps that all point the same way add up: eight times as many terms, eight times the change.",
          "The change of an output should be the same at every width. Only sums over the width grow with it."),
-        'answer = {"embedding": 0.02, "hidden": 0.02 * 16 / 128, "output": 0.02 * 16 / 128}', kind="compute", minutes=6, difficulty=3,
+        'answer = {"embedding": 0.02, "hidden": 0.02 * 16 / 128, "output": 0.02 * 16 / 128}', kind=
+            "compute", minutes=6, difficulty=3,
         wrong=(({"embedding": 0.0025, "hidden": 0.0025, "output": 0.0025}, "embedding: an embedding's row"),
                ({"embedding": 0.02, "hidden": 0.02, "output": 0.0025}, "hidden: the rate of width 16"),
                ({"embedding": 0.02, "hidden": 0.0025, "output": 0.16}, "output: this is the wrong way"),
@@ -452,14 +494,17 @@ MENDS: tuple[Exercise, ...] = (
     ),
     Exercise(
         "14.14",
-        "The four parts of run 6 have 99, 48, 22 and 10 targets, and each part's mean loss was divided by 4. How many times as much did "
-        "a target of the last part count as one of the first (times)? And by which factor should the mean loss of the first part be "
+        "The four parts of run 6 have 99, 48, 22 and 10 targets, and each part's mean loss was divided by 4. How many times as "
+        "much did "
+        "a target of the last part count as one of the first (times)? And by which factor should the mean loss of the first "
+        "part be "
         "multiplied instead of 1/4 (factor)?",
         several(
             times=number(9.9, diagnoses=((10 / 99, "this is the other way round: in a small part each target counts for more."),
                                          (4.0, "the number of parts is the same for both: compare the targets."))),
             factor=number(99 / 179, slips=(), diagnoses=(
-                (0.25, "this is the factor that broke the run."), (1 / 99, "this turns a sum into a mean; the mean is there already."),
+                (0.25, "this is the factor that broke the run."), (1 / 99, "this turns a sum into a mean; the mean is there "
+                    "already."),
                 (99 / 4, "the factors of all parts add up to 1."), (10 / 179, "this is the last part's."))),
         ),
         ("What counts is how much one target adds to the whole loss: its share of its part, times the factor of the part.",
@@ -474,15 +519,18 @@ MENDS: tuple[Exercise, ...] = (
     ),
     Exercise(
         "14.15",
-        "Write rows_at(step, windows, batch, seed): a loader without a memory, which a killed run can ask again and gets the answer of "
+        "Write rows_at(step, windows, batch, seed): a loader without a memory, which a killed run can ask again and gets the "
+        "answer of "
         "the run that was never killed.",
         build(
-            _the_kits_rows, _row_cases, names=["the first step", "the second", "across an epoch", "later", "more than an epoch", "step 10⁹"],
+            _the_kits_rows, _row_cases, names=["the first step", "the second", "across an epoch",
+                "later", "more than an epoch", "step 10⁹"],
             diagnoses=[*_ROWS_MORE, *_ROWS_DIAGNOSES], right="Equal to the unbroken run, wherever it is cut.", seconds=2.0,
         ),
         ("Think of all epochs as one long line of windows, and of a step as a stretch of it.",
          "divmod(place, windows) gives the epoch of a place, and where in the epoch it is.",
-         "A stretch may cross the border of an epoch once, or several times: take what the epoch still has, and go on until the batch "
+         "A stretch may cross the border of an epoch once, or several times: take what the epoch still has, and go on until the "
+         "batch "
          "is full."),
         source(rows_at, NUMPY), kind="build", minutes=12, difficulty=3,
         wrong=(*_ROWS_SLIPS, *((bad, "windows left over") for bad, _ in _ROWS_MORE)),

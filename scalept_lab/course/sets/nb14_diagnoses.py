@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scalept_lab.course.answers import Check, choice, number, several
 from scalept_lab.course.exercises import Exercise
@@ -35,8 +35,12 @@ CAUSES: dict[str, str] = {
 # What a cause would show, by the kind of evidence that can speak against it.
 _ALIKE = "changes what the ranks compute, and not which calls they make: each of them would make the same calls and return"
 _NO_PARTS = "does not depend on how a batch is cut: the gradient of one batch would be the same in four parts as in one"
-_NOT_SPLIT = "has nothing to do with how a text is split: of two splits of one text, as much would stand in both parts"
-_NO_RATIO = "harms some runs more than others: it would not put all runs of one logger off by one and the same factor"
+_NOT_SPLIT = (
+    "has nothing to do with how a text is split: of two splits of one text, as much would stand in both parts"
+)
+_NO_RATIO = (
+    "harms some runs more than others: it would not put all runs of one logger off by one and the same factor"
+)
 _ONE_RANK = "takes two ranks or more"
 WOULD: dict[str, dict[str, str]] = {
     "skipped call": {
@@ -44,7 +48,8 @@ WOULD: dict[str, dict[str, str]] = {
         "overlap": _NOT_SPLIT, "parts": _ONE_RANK, "ratio": "stops a run for good: there would be no final loss to fit",
     },
     "slow rank": {
-        "calls": "makes the others wait and then goes on: no rank would ever begin another kind of call than its neighbour at the "
+        "calls": "makes the others wait and then goes on: no rank would ever begin another kind of call than its neighbour at "
+                 "the "
         "same place",
         "loss": "costs seconds and changes no number: step for step, the curve would be that of the healthy run",
         "overlap": _NOT_SPLIT, "parts": _NO_PARTS, "ratio": "costs seconds and changes no loss",
@@ -94,7 +99,8 @@ WOULD: dict[str, dict[str, str]] = {
     },
     "total N": {
         "calls": _ALIKE, "loss": "moves a run in a figure over sizes, and changes no loss", "overlap": _NOT_SPLIT,
-        "parts": _NO_PARTS, "count": "is seen when parameters are counted anew from the shape of a model: the logged number would be larger",
+        "parts": _NO_PARTS, "count": "is seen when parameters are counted anew from the shape of a model: the logged number "
+                                     "would be larger",
     },
 }  # fmt: skip
 
@@ -114,7 +120,9 @@ class Case:
         """What is said to a wrong cause: what it would show, and where to look."""
         kind = self.against[cause]
         letter = next(letter for letter, has in self.kinds.items() if has == kind)
-        return f"“{cause}” {WOULD[cause][kind]}. Look at {letter if letter == 'the log' else f'piece {letter}'}."
+        return (
+            f"“{cause}” {WOULD[cause][kind]}. Look at {letter if letter == 'the log' else f'piece {letter}'}."
+        )
 
     def checks(self) -> tuple[Check, Check]:
         """Of the cause and of the proof."""
@@ -167,7 +175,8 @@ CASES: dict[str, Case] = {
     ),
     "6": Case(
         "mean of means", "B", {"A": "loss", "B": "parts", "C": "format", "D": "targets", "the log": "log"},
-        _against(format="underflow", parts="skipped call, slow rank, other weights, same batch, rate too high, rate too low, leak, "
+        _against(format="underflow", parts="skipped call, slow rank, other weights, same batch, rate too high, rate too low, "
+            "leak, "
                  "easier text, repeated text, other unit, total N"),
         {"A": _SYMPTOM, "C": _RULES_OUT, "D": "both runs had these parts, and one of them is right."},
     ),
@@ -185,7 +194,8 @@ CASES: dict[str, Case] = {
     ),
     "8": Case(
         "other unit", "B", {"A": "points", "B": "ratio", "C": "count", "the log": "log"},
-        _against(count="total N", ratio="skipped call, slow rank, other weights, same batch, underflow, rate too high, rate too low, "
+        _against(count="total N", ratio="skipped call, slow rank, other weights, same batch, underflow, rate too high, rate too "
+            "low, "
                  "leak, easier text, repeated text, mean of means"),
         {"A": _SYMPTOM, "C": _RULES_OUT},
     ),
@@ -198,15 +208,26 @@ _HINTS = (
 )
 
 
+def _short(check: Check) -> Check:
+    """What is wanted, without the whole list of causes each time."""
+    return replace(check, wanted="names of causes from the list in section 1, and letters of pieces")
+
+
 def _read(
-    number_: int, question: str, minutes: int, difficulty: int, last: str, wrong: tuple[str, str], **more: Check
+    number_: int,
+    question: str,
+    minutes: int,
+    difficulty: int,
+    last: str,
+    wrong: tuple[str, str],
+    **more: Check,
 ) -> Exercise:
     """A diagnosis of one run. `wrong`: two causes that a hasty reader names."""
     case = CASES[str(number_)]
     cause, proof = case.checks()
     right = {"cause": case.cause, "proof": case.proof} | {name: round(FACTOR, 3) for name in more}
     return Exercise(
-        f"14.{number_}", question, several(cause=cause, proof=proof, **more), (*_HINTS, last),
+        f"14.{number_}", question, _short(several(cause=cause, proof=proof, **more)), (*_HINTS, last),
         f"answer = {right!r}", kind="read", minutes=minutes, difficulty=difficulty,
         wrong=(*(({**right, "cause": bad}, f"cause: {case.line(bad)}") for bad in wrong),
                ({**right, "proof": "A"}, "proof: this is the first symptom"),
@@ -221,7 +242,7 @@ def _twins(number_: int, question: str, minutes: int, difficulty: int, last: str
     parts = {"X": x.checks()[0], "proof_X": x.checks()[1], "Y": y.checks()[0], "proof_Y": y.checks()[1]}
     right = {"X": x.cause, "proof_X": x.proof, "Y": y.cause, "proof_Y": y.proof}
     return Exercise(
-        f"14.{number_}", question, several(**parts), (*_HINTS, last), f"answer = {right!r}",
+        f"14.{number_}", question, _short(several(**parts)), (*_HINTS, last), f"answer = {right!r}",
         kind="read", minutes=minutes, difficulty=difficulty,
         wrong=(({**right, "X": y.cause}, f"X: {x.line(y.cause)}"), ({**right, "Y": x.cause}, f"Y: {y.line(x.cause)}"),
                ({**right, "proof_X": "A"}, "proof_X: this is the first symptom")),
@@ -242,22 +263,26 @@ DIAGNOSES: tuple[Exercise, ...] = (
           ("slow rank", "same batch")),
     _read(2, f"Two ranks average their gradients in every step, and learn more slowly than they should. {_ASKED}", 6, 3,
           "One piece shows a difference before the first step is done.", ("same batch", "rate too low")),
-    _twins(3, "Two broken runs, X and Y, flatten out early, and not from the same cause. Name the cause and the piece that proves "
+    _twins(3, "Two broken runs, X and Y, flatten out early, and not from the same cause. Name the cause and the piece that "
+              "proves "
            "it for each (X, proof_X, Y, proof_Y).", 8, 3,
            "In one of the pieces X stands alone, in another one Y does."),
     _read(4, f"The held-out loss is better than that of the healthy run, on the same text. {_ASKED}", 6, 2,
           "Ask which piece compares the two halves of a split with each other, and not with a model.",
           ("easier text", "repeated text")),
     _read(5, f"A model of width 128 is trained with the recipe of width 16, and is worse than the narrow one. {_ASKED}", 6, 3,
-          "Find the rate of the broken run in the figure of recorded runs, and ask on which side of the valley it lies for either "
+          "Find the rate of the broken run in the figure of recorded runs, and ask on which side of the valley it lies for "
+          "either "
           "width.", ("rate too low", "underflow")),
     _read(6, f"The same batches, computed in four parts, give another run than in one pass. {_ASKED}", 6, 3,
           "Ask what all lines have in common that lie at zero.", ("underflow", "same batch")),
-    _twins(7, "Two runs that were killed and resumed every 12 steps, X and Y, fall below the healthy one, and not from the same cause. "
+    _twins(7, "Two runs that were killed and resumed every 12 steps, X and Y, fall below the healthy one, and not from the same "
+              "cause. "
            "Name the cause and the piece that proves it for each (X, proof_X, Y, proof_Y).", 8, 3,
            "Two pieces look at the text that was read, and at no loss at all."),
     _read(8, "Two people have logged runs of one study, and the runs of the cluster lie far above those of the laptop. "
-          "Which cause of the list is it (cause), which piece proves it (proof), and by which factor are the logged losses of the "
+          "Which cause of the list is it (cause), which piece proves it (proof), and by which factor are the logged losses of "
+          "the "
           "cluster off, to 2 % (ratio)?", 8, 3,
           "A factor that is the same for all sizes is a constant of mathematics more often than one of nature.",
           ("total N", "rate too high"),
