@@ -75,7 +75,7 @@ def _watched_share(folder: str, batches: Sequence[np.ndarray], patience: float) 
             told("the function returns", 0)
 
 
-def stands_still(patience: float = 4.0) -> Evidence:
+def stands_still(patience: float = 3.0) -> Evidence:
     """Two ranks, six batches of 8 rows and a last one of 1. `patience`: seconds that a rank waits in a call."""
     rows = windows_of(miniature.text()[0], 49, 0)
     batches = [rows[at : at + 8] for at in range(0, 49, 8)]
