@@ -19,7 +19,18 @@ from scalept_lab.data.corpora import Prepared
 from scalept_lab.model import activations, blocks, experts, optim, optimizers, precision
 from scalept_lab.model.transformer import Transformer, device_of
 from scalept_lab.parallel import ring
-from scalept_lab.train import curriculum, delayed, growth, live, loop, questions, step, stepwise, timing
+from scalept_lab.train import (
+    broken,
+    curriculum,
+    delayed,
+    growth,
+    live,
+    loop,
+    questions,
+    step,
+    stepwise,
+    timing,
+)
 from scalept_lab.transfer import bert, finetuning, heads, lora, membership
 from scalept_lab.vla import cloning, dagger, rollouts
 from scalept_lab.vla import heads as action_heads
@@ -248,6 +259,11 @@ def mixed() -> None:
     experts.apply_experts(x_TxD, *layer.routed(layer.router(x_TxD)), layer.up, layer.down)
 
 
+def broken_batch() -> tuple[np.ndarray, np.ndarray]:
+    rows = np.random.default_rng(0).integers(97, 101, (4, 17))
+    return rows, np.arange(16) < np.array([[16], [9], [4], [1]])
+
+
 CASES: dict[str, Callable[[], None]] = {
     "fit_model": fit,
     "fit_model, in parts": lambda: fit(accumulate=2),
@@ -268,6 +284,7 @@ CASES: dict[str, Callable[[], None]] = {
     "fit_live": driven,
     "stepwise": by_hand,
     "train_step": one_step,
+    "in parts": lambda: broken.in_parts(model(), *broken_batch(), 2, False).item(),
     "ring": in_a_ring,
     "activations": kept_for_the_backward_pass,
     "blocks": block_scaled,

@@ -9,6 +9,7 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "clean": "",
     "documents": "",
     "duplicates": "near_duplicates",
+    "shared": "shared_runs",
     "tokens": "ByteTokenizer BPETokenizer train_bpe batches",
     "quality": "",
     "difficulty": "",

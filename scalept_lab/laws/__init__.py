@@ -19,4 +19,6 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "skill": "forecast_skill interval_score",
     "forecasters": "",
     "terms": "fit_terms straight_line",
+    "evidence": "",
+    "gathered": "",
 })  # fmt: skip

@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "curriculum": "plot_adaptive plot_arms plot_hard_text plot_live plot_pupils plot_schedule",
     "experts": "plot_load plot_mixtures",
     "explorers": "explorer",
+    "failures": "plot_evidence plot_lost",
     "frontier": "plot_frontier",
     "heads": "plot_heads plot_journeys",
     "laws": "plot_bootstrap plot_law_surface plot_optimal plot_parameters plot_power_fit plot_residuals",

@@ -33,6 +33,7 @@ from scalept_lab.plots.charts import plot_memory
 from scalept_lab.plots.compress import plot_quantization
 from scalept_lab.plots.context import plot_ring_hidden
 from scalept_lab.plots.curriculum import plot_adaptive
+from scalept_lab.plots.failures import plot_lost
 from scalept_lab.plots.laws import AnyLaw, named, plot_optimal
 from scalept_lab.plots.numbers import plot_footprint, plot_rounding
 from scalept_lab.plots.planning import plot_plan
@@ -291,6 +292,17 @@ def rounding_explorer() -> ipw.VBox:
         plot_rounding,
         value=ipw.FloatText(value=0.1, description="a number"),
         scale=_log_slider("times (loss scaling)", 1.0, -6, 6, 0.1),
+    )
+
+
+def lost_explorer(gradients: np.ndarray) -> ipw.VBox:
+    """Gradients times a factor on the loss, between the two ends of fp16. Twin: `plot_lost`."""
+    return explorer(
+        plot_lost,
+        gradients=ipw.fixed(gradients),
+        scale=ipw.FloatLogSlider(
+            value=1.0, base=2, min=0, max=40, step=1, description="factor on the loss", readout_format=".3g"
+        ),
     )
 
 

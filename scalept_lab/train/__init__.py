@@ -19,5 +19,6 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "trials": "largest_difference trial trial_each",
     "ceilings": "",
     "faults": "train_and_kill",
+    "broken": "",
     "timing": "against by_threads forward_pass in_turns timed",
 })  # fmt: skip
