@@ -58,7 +58,7 @@ COURSE: tuple[Lesson, ...] = (
     Lesson("13_capstone.ipynb", "capstone", "综合项目", 190,
            "plan a run you cannot afford to get wrong: size, layout, bill and odds in one file, checked and scored", ("01", "05", "08")),
     Lesson("14_failure_lab.ipynb", "failure lab", "故障实验室", 180,
-           "find out from the evidence why eight runs fail, prove it, and mend their code", ("02", "04", "05")),
+           "find out from the evidence why eight runs fail, prove it, and mend their code", ("02", "04", "05", "08")),
 )  # fmt: skip
 
 
