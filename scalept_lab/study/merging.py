@@ -97,13 +97,7 @@ def gather(folders: Iterable[str | Path], otherwise: str = "nothing is pooled") 
     places = [Path(folder) for folder in folders]
     sources = [(folder, file) for folder in places for file in files(folder)]
     rejected: list[dict[str, Any]] = []
-    headers: dict[Path, exports.ClassFile] = {}
-    for _, file in sources:
-        try:
-            if (found := exports.header(file)) is not None:
-                headers[file] = found
-        except InputError as error:
-            rejected.append(_fault(file, 1, str(error).removeprefix(f"{file}:1: ").removeprefix(f"{file}: ")))
+    headers = _headers([file for _, file in sources], rejected)
     refused = {fault["file"] for fault in rejected}
     names, notes = _named_apart(headers)
     runs: dict[str, list[Told]] = {}
@@ -140,6 +134,18 @@ def gather(folders: Iterable[str | Path], otherwise: str = "nothing is pooled") 
         )
     class_files = {names[file]: found for file, found in headers.items()}
     return Gathered(accepted, told, duplicates, rejected, class_files, notes)
+
+
+def _headers(files: Iterable[Path], rejected: list[dict[str, Any]]) -> dict[Path, exports.ClassFile]:
+    """Those of class files; a file whose first line is that of one and cannot be read goes to `rejected`."""
+    found = {}
+    for file in files:
+        try:
+            if (head := exports.header(file)) is not None:
+                found[file] = head
+        except InputError as error:
+            rejected.append(_fault(file, 1, str(error).removeprefix(f"{file}:1: ").removeprefix(f"{file}: ")))
+    return found
 
 
 def _as_told_by(one: Told, learners: tuple[str, ...]) -> Told:
