@@ -218,7 +218,7 @@ def test_runs_of_other_kinds_stay_out_of_the_law(tmp_path):
     write_records([*runs, odd], tmp_path / "a.jsonl")
     found = pool(tmp_path)
     assert len(found.records) == 17 and len(found.law.points) == 16
-    assert found.notes == ("1 runs are no plain training of one model: they are not in the law",)
+    assert found.notes == ("1 of 17 runs stay out of the law, since each is no plain training of one model",)
 
 
 def test_a_folder_without_files_is_one_line(tmp_path):
