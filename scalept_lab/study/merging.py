@@ -6,6 +6,7 @@ Nobody is believed for being first. Of records that tell one run differently, th
 from __future__ import annotations
 
 import functools
+import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -343,7 +344,7 @@ def as_configured(record: RunRecord) -> bool:
         config = TrainConfig.model_validate(record.config)
     except ValueError:  # a run of another kind: a policy, a fine-tuning
         return False
-    wanted = {"N": _size(config.model.model_dump_json()), "D": config.steps * config.tokens_per_step}
+    wanted = {"N": _size(json.dumps(record.config["model"])), "D": config.steps * config.tokens_per_step}
     for name, value in wanted.items():
         if getattr(record, name) != value:
             raise InputError(f"{name}: expected {value:,}, as its config says, got {getattr(record, name):,}")
