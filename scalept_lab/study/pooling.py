@@ -184,7 +184,7 @@ def pooled(found: Gathered, without: Iterable[str] = (), bootstrap: int = 400) -
     law, why, fitted = None, "", [one for one in done if one.plain]
     if len(fitted) < len(done):
         notes.append(
-            f"{len(done) - len(fitted):,} runs are no plain training of one model: they are not in the law"
+            f"{len(done) - len(fitted):,} of {len(done):,} runs stay out of the law, since each is no plain training of one model"
         )
     texts = Counter(one.corpus for one in fitted)
     if len(texts) > 1:
