@@ -6,6 +6,7 @@ Nobody is believed for being first. Of records that tell one run differently, th
 from __future__ import annotations
 
 import functools
+import json
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -97,13 +98,7 @@ def gather(folders: Iterable[str | Path], otherwise: str = "nothing is pooled") 
     places = [Path(folder) for folder in folders]
     sources = [(folder, file) for folder in places for file in files(folder)]
     rejected: list[dict[str, Any]] = []
-    headers: dict[Path, exports.ClassFile] = {}
-    for _, file in sources:
-        try:
-            if (found := exports.header(file)) is not None:
-                headers[file] = found
-        except InputError as error:
-            rejected.append(_fault(file, 1, str(error).removeprefix(f"{file}:1: ").removeprefix(f"{file}: ")))
+    headers = _headers([file for _, file in sources], rejected)
     refused = {fault["file"] for fault in rejected}
     names, notes = _named_apart(headers)
     runs: dict[str, list[Told]] = {}
@@ -140,6 +135,18 @@ def gather(folders: Iterable[str | Path], otherwise: str = "nothing is pooled") 
         )
     class_files = {names[file]: found for file, found in headers.items()}
     return Gathered(accepted, told, duplicates, rejected, class_files, notes)
+
+
+def _headers(files: Iterable[Path], rejected: list[dict[str, Any]]) -> dict[Path, exports.ClassFile]:
+    """Those of class files; a file whose first line is that of one and cannot be read goes to `rejected`."""
+    found = {}
+    for file in files:
+        try:
+            if (head := exports.header(file)) is not None:
+                found[file] = head
+        except InputError as error:
+            rejected.append(_fault(file, 1, str(error).removeprefix(f"{file}:1: ").removeprefix(f"{file}: ")))
+    return found
 
 
 def _as_told_by(one: Told, learners: tuple[str, ...]) -> Told:
@@ -337,7 +344,7 @@ def as_configured(record: RunRecord) -> bool:
         config = TrainConfig.model_validate(record.config)
     except ValueError:  # a run of another kind: a policy, a fine-tuning
         return False
-    wanted = {"N": _size(config.model.model_dump_json()), "D": config.steps * config.tokens_per_step}
+    wanted = {"N": _size(json.dumps(record.config["model"])), "D": config.steps * config.tokens_per_step}
     for name, value in wanted.items():
         if getattr(record, name) != value:
             raise InputError(f"{name}: expected {value:,}, as its config says, got {getattr(record, name):,}")

@@ -180,7 +180,12 @@ def pooled(found: Gathered, without: Iterable[str] = (), bootstrap: int = 400) -
     """The same for what is gathered already."""
     found = _left_out(found, list(without))
     notes = [*found.notes]
-    law, why, fitted = None, "", [one for one in found.accepted if one.status == "ok" and one.plain]
+    done = [one for one in found.accepted if one.status == "ok"]
+    law, why, fitted = None, "", [one for one in done if one.plain]
+    if len(fitted) < len(done):
+        notes.append(
+            f"{len(done) - len(fitted):,} of {len(done):,} runs stay out of the law, since each is no plain training of one model"
+        )
     texts = Counter(one.corpus for one in fitted)
     if len(texts) > 1:
         corpus, most = texts.most_common(1)[0]

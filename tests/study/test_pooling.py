@@ -12,6 +12,7 @@ from refusals import one_line
 
 import classroom
 import scalept_lab as sl
+from scalept_lab.config import run_id
 from scalept_lab.runs import read_records, write_records
 from scalept_lab.study.pooling import pool
 
@@ -207,6 +208,17 @@ def test_runs_on_other_text_stay_out_of_the_law(tmp_path):
     found = pool(tmp_path)
     assert len(found.records) == 17 and len(found.law.points) == 16
     assert "1 of 17 runs were trained on other text than most" in found.notes[0]
+
+
+def test_runs_of_other_kinds_stay_out_of_the_law(tmp_path):
+    """Half a model, trained on after pruning: its loss is not that of its N and D."""
+    runs = synthetic.grid_records()
+    config = {**runs[0].config, "compress": {"arm": "half"}}
+    odd = runs[0].model_copy(update={"config": config, "id": run_id(config), "C": runs[0].C / 10})
+    write_records([*runs, odd], tmp_path / "a.jsonl")
+    found = pool(tmp_path)
+    assert len(found.records) == 17 and len(found.law.points) == 16
+    assert found.notes == ("1 of 17 runs stay out of the law, since each is no plain training of one model",)
 
 
 def test_a_folder_without_files_is_one_line(tmp_path):
