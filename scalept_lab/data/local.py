@@ -12,7 +12,7 @@ import json
 import os
 import unicodedata
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import IO, Any
@@ -186,7 +186,7 @@ def _kind(file: Path) -> str | None:
 
 def _all(
     path: Any, files: list[Path], column: str | None, most: int, split: str, left_out: _LeftOut
-) -> Iterator[tuple[str, str]]:
+) -> Generator[tuple[str, str], None, None]:
     root = Path(os.path.expanduser(path))
     tables = [file for file in files if _kind(file) not in TEXTS]
     parts = {file.parent.name for file in tables if file.suffix == ".arrow" and file.parent != root}

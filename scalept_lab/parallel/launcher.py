@@ -257,10 +257,23 @@ def _call(folder: Path, rank: int, ranks: int, backend: str, task: bytes) -> Any
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)}
     if backend == "nccl":
         torch.cuda.set_device(rank % torch.cuda.device_count())
+    elif (
+        device := _loopback()
+    ):  # else gloo listens where the machine's name leads, which may be the network of a workshop
+        os.environ.setdefault("GLOO_SOCKET_IFNAME", device)
     store = dist.FileStore(str(folder / "store"), ranks)  # a file needs no free port
     dist.init_process_group(backend, store=store, rank=rank, world_size=ranks)
     (folder / f"{rank}.ready").touch()
     return function(*args, **kwargs)
+
+
+def _loopback() -> str | None:
+    import psutil
+
+    for name, addresses in psutil.net_if_addrs().items():
+        if any(address.address == "127.0.0.1" for address in addresses):
+            return name
+    return None
 
 
 def _packed_result(result: Any, rank: int) -> bytes:

@@ -15,10 +15,12 @@ import os
 import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from scalept_lab import outside
 from scalept_lab.data.local import TABLES, is_path
 from scalept_lab.data.sources import hub_reachable
 from scalept_lab.errors import InputError
@@ -47,6 +49,7 @@ NO = (
     "no_match",
 )
 HIDDEN = ("", "null", "none", "nan", "na", "n/a", "-", "?")
+PAIRS = 2 * 10**8  # bytes of a file: a million pairs
 LOADERS = (*TABLES, ".csv", ".tsv", ".txt")  # endings of files with pairs
 PARTS = {"pretrain": 0.6, "train": 0.2, "test": 0.2}  # shares of the modules
 SENTENCE_WORDS, CODE_WORDS = (4, 16), (5, 32)  # fewest and most
@@ -334,9 +337,14 @@ def _local(name: str, split: str) -> datasets.Dataset:
     if kind not in LOADERS:
         raise InputError(f"{name}: expected a file {', '.join(LOADERS)}, got {kind or 'no ending'}")
     same = [str(file) for file in files if file.suffix.lower() == kind]
-    if kind in TABLES:
-        return _read(name, datasets.load_dataset, TABLES[kind], data_files={split: same}, split=split)
-    return datasets.concatenate_datasets([_read(name, _text_table, file, kind != ".csv") for file in same])
+    with ExitStack() as each:
+        for file in same:
+            each.enter_context(outside.opened(file, "a file of sentence pairs", PAIRS, unpacks=True))
+        if kind in TABLES:
+            return _read(name, datasets.load_dataset, TABLES[kind], data_files={split: same}, split=split)
+        return datasets.concatenate_datasets(
+            [_read(name, _text_table, file, kind != ".csv") for file in same]
+        )
 
 
 def _text_table(file: str, tabs: bool) -> datasets.Dataset:

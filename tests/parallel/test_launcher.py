@@ -76,6 +76,19 @@ def test_no_secret_of_the_environment_lies_on_the_disk(monkeypatch):
     assert not any(b"s3cr3t-of-the-shell" in content for content in found)
 
 
+def _reached_at() -> tuple[set[str], str | None]:
+    dist.all_reduce(torch.ones(1))
+    found = psutil.Process().net_connections("inet")
+    return {one.laddr.ip for one in found}, os.environ.get("GLOO_SOCKET_IFNAME")
+
+
+def test_ranks_are_reached_on_this_machine_alone(monkeypatch):
+    monkeypatch.delenv("GLOO_SOCKET_IFNAME", raising=False)
+    for places, device in launch(_reached_at, 2):
+        assert places == {"127.0.0.1"}
+        assert any(one.address == "127.0.0.1" for one in psutil.net_if_addrs()[device])
+
+
 def test_a_traceback_names_the_rank_and_starts_at_the_function():
     def fails():
         if dist.get_rank() == 1:

@@ -6,9 +6,11 @@ import json
 import shutil
 from collections import Counter
 
+import numpy as np
 import pytest
 from refusals import one_line
 
+from scalept_lab import outside
 from scalept_lab.errors import InputError
 from scalept_lab.transfer import pairs
 
@@ -348,3 +350,17 @@ def test_the_cache_of_the_hub_serves_without_network(tmp_path, monkeypatch):
     assert pairs.load_pairs("glue/mrpc")["idx"][:] == [7, 9]
     assert not datasets.config.HF_HUB_OFFLINE
     one_line(lambda: pairs.load_pairs("glue/rte"), "glue/rte: no such file, not in the cache")
+
+
+def test_a_small_file_that_unpacks_to_gigabytes_is_refused(tmp_path, monkeypatch):
+    """A megabyte of text, told 4,000 times over."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    monkeypatch.setattr(outside, "MEMORY", 3 * 10**8)
+    once = pa.DictionaryArray.from_arrays(np.zeros(4000, np.int32), pa.array(["x" * 1_000_000]))
+    bomb = pa.table({"sentence1": once, "sentence2": once, "label": [1] * 4000})
+    pq.write_table(bomb, tmp_path / "p.parquet", compression="zstd", store_schema=False)
+    with pytest.raises(InputError, match=r"p\.parquet: .*") as told:
+        pairs.load_pairs(str(tmp_path / "p.parquet"))
+    assert "\n" not in str(told.value)
