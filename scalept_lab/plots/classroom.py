@@ -74,7 +74,7 @@ def plot_offsets(offsets: Sequence[Any], title: str = "") -> Figure:
     look.label(
         ax,
         "loss above (+) or below (−) the law of the class (%)",
-        "" if few else f"{len(rows)} learners",
+        "learner" if few else f"{len(rows)} learners",
         title or usual,
     )
     ax.legend(loc="lower right", **look.LEGEND)  # free, as learners are sorted
