@@ -136,6 +136,7 @@ def plot_lost(gradients: Any, scale: float = 1.0, title: str = "") -> Figure:
         ax.annotate(f"← {name}" if side == "right" else f"{name} →", (at, 0.94), (-5 if side == "right" else 5, 0),
                     xycoords=("data", "axes fraction"), textcoords="offset points", ha=side, color=look.ink(VERMILLION),
                     fontsize=9.5, path_effects=look.HALO)  # fmt: skip
+    ax.set_ylim(0, 118 * counts.max() / len(size))  # room for the two names
     ax.set_xlim(edges[0], 11)
     ax.set_xticks(range(-14, 9, 4), [f"$10^{{{power}}}$" for power in range(-14, 9, 4)])
     said = f"Times {scale:g}, {100 * lost:.0f} % of the gradients become 0 and {100 * over:.0f} % infinite"
