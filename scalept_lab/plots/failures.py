@@ -118,10 +118,8 @@ def plot_lost(gradients: Any, scale: float = 1.0, title: str = "") -> Figure:
         raise InputError(
             f"gradients: expected values other than 0 and a scale above 0, got {len(size)} and {scale!r}"
         )
-    zero, infinite = (
-        2.0**-25,
-        65_520.0,
-    )  # half the smallest number, and what rounds to the first one that is too large
+    zero = 2.0**-25  # half the smallest number: it rounds to 0
+    infinite = 65_520.0  # halfway between the largest number and the one that would come after it
     lost, over = float((size * scale <= zero).mean()), float((size * scale >= infinite).mean())
     fig, ax = look.canvas(size=(7.4, 3.7))
     edges = np.arange(-14, 7.01, 0.25)
