@@ -118,10 +118,8 @@ def plot_lost(gradients: Any, scale: float = 1.0, title: str = "") -> Figure:
         raise InputError(
             f"gradients: expected values other than 0 and a scale above 0, got {len(size)} and {scale!r}"
         )
-    zero, infinite = (
-        2.0**-25,
-        65_520.0,
-    )  # half the smallest number, and what rounds to the first one that is too large
+    zero = 2.0**-25  # half the smallest number: it rounds to 0
+    infinite = 65_520.0  # halfway between the largest number and the one that would come after it
     lost, over = float((size * scale <= zero).mean()), float((size * scale >= infinite).mean())
     fig, ax = look.canvas(size=(7.4, 3.7))
     edges = np.arange(-14, 7.01, 0.25)
@@ -136,6 +134,7 @@ def plot_lost(gradients: Any, scale: float = 1.0, title: str = "") -> Figure:
         ax.annotate(f"← {name}" if side == "right" else f"{name} →", (at, 0.94), (-5 if side == "right" else 5, 0),
                     xycoords=("data", "axes fraction"), textcoords="offset points", ha=side, color=look.ink(VERMILLION),
                     fontsize=9.5, path_effects=look.HALO)  # fmt: skip
+    ax.set_ylim(0, 118 * counts.max() / len(size))  # room for the two names
     ax.set_xlim(edges[0], 11)
     ax.set_xticks(range(-14, 9, 4), [f"$10^{{{power}}}$" for power in range(-14, 9, 4)])
     said = f"Times {scale:g}, {100 * lost:.0f} % of the gradients become 0 and {100 * over:.0f} % infinite"

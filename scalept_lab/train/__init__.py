@@ -20,5 +20,7 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "ceilings": "",
     "faults": "train_and_kill",
     "broken": "",
+    "broken_ranks": "",
+    "miniature": "",
     "timing": "against by_threads forward_pass in_turns timed",
 })  # fmt: skip

@@ -91,7 +91,7 @@ def test_a_rank_that_leaves_out_a_call_is_named():
             dist.all_reduce(w)
         return w
 
-    quick = nb14.ranked(nb14._in_one_process, [(2, _one_sided)], seconds=3)
+    quick = nb14.ranked(nb14._in_one_process, [(2, _one_sided)], seconds=1.5)
     verdict = quick(alone)
     assert (
         not verdict.ok

@@ -17,7 +17,7 @@ def lines(found, letter: str) -> dict[str, list]:
 
 
 def test_two_ranks_part_at_the_last_batch_and_the_healthy_ones_return():
-    found = broken_ranks.stands_still(patience=1.0)
+    found = broken_ranks.stands_still(patience=0.5)
     calls: dict[str, list] = {}
     for kind, (at, rows) in found.pieces["B"].series.items():
         for place, row in zip(at, rows, strict=True):
