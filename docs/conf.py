@@ -1,6 +1,6 @@
 """The docs site (`make docs`): README, notebooks with their saved outputs, docs, and the docstrings of the rooms.
 
-Sphinx reads the repository itself (`sphinx-build -c docs . site/html`). Nothing is executed: what a page shows is what is committed.
+Sphinx reads the repository itself (`sphinx-build -c docs . site/html`). Nothing is executed: pages show what is committed.
 """
 
 from __future__ import annotations
