@@ -48,6 +48,8 @@ myst_enable_extensions = ["dollarmath", "html_image"]
 myst_heading_anchors = 3
 myst_heading_slug_func = "scalept_lab.course.here.github_anchor"
 
+linkcheck_ignore = [re.escape(REPOSITORY)]  # files of this repository: a unit test asks for them
+
 add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
@@ -161,7 +163,7 @@ def formula(display: str):
 
 def start_page(app, failed) -> None:
     """A server asks for index.html."""
-    if not failed:
+    if not failed and app.builder.name == "html":
         shutil.copy(Path(app.outdir, "README.html"), Path(app.outdir, "index.html"))
 
 
