@@ -6,6 +6,7 @@ import importlib.util
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -64,6 +65,15 @@ def test_a_docstring_keeps_its_columns_and_its_signs():
     assert lines == [
         r"Loss of \ ``x_B``\ s \| a \* b.", "", "::", "", "   width  of the model", "     depth of it",
     ]  # fmt: skip
+
+
+def test_only_a_built_site_gets_a_first_page(tmp_path):
+    (tmp_path / "README.html").write_text("x")
+    for builder, failed in (("linkcheck", None), ("html", OSError())):
+        conf.start_page(SimpleNamespace(outdir=tmp_path, builder=SimpleNamespace(name=builder)), failed)
+        assert not (tmp_path / "index.html").exists()
+    conf.start_page(SimpleNamespace(outdir=tmp_path, builder=SimpleNamespace(name="html")), None)
+    assert (tmp_path / "index.html").read_text() == "x"
 
 
 def test_a_room_page_names_its_modules():

@@ -30,33 +30,25 @@ WRITTEN_AS = {  # how a source writes the addresses of its papers
 
 @cache
 def read(path: Path) -> str:
-    """A text without its code, where a bracket is no link; of a notebook its Markdown."""
+    """A text without its blocks of code; of a notebook its Markdown."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".ipynb":
         cells = json.loads(text)["cells"]
         text = "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
-    text = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
-    return re.sub(r"(?<!\[)`[^`\n]+`(?!\])", "", text) if path.suffix == ".md" else text
+    return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
 
 
 @cache
 def anchors(path: Path) -> set[str]:
     """What the headings of a file are called in an address: by JupyterLab in a notebook, by GitHub in a text."""
     name = here.anchor if path.suffix == ".ipynb" else here.github_anchor
-    return {name(heading) for heading in re.findall(r"^#{1,6} (.+)$", read_headings(path), re.MULTILINE)}
-
-
-def read_headings(path: Path) -> str:
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".ipynb":
-        return read(path)
-    return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    return {name(heading) for heading in re.findall(r"^#{1,6} (.+)$", read(path), re.MULTILINE)}
 
 
 def problems(path: Path, text: str, root: Path = ROOT) -> list[str]:
     """What is wrong with the links of a text that stands at `path`."""
     found = []
-    for match in LINK.finditer(text):
+    for match in LINK.finditer(re.sub(r"(?<!\[)`[^`\n]+`(?!\])", "", text)):  # a bracket in code is no link
         target = match[1] or match[2] or ""
         if re.match(r"\w+:", target):
             wrong = web_problem(target)
