@@ -227,12 +227,13 @@ class Finding:
     advice: str = ""
 
 
+# of a plan that can run at all
 NEEDED = (
     "feeds all ranks",
     "fits in memory",
     "keeps the budget",
     "has this precision",
-)  # of a plan that can run at all
+)
 
 
 def check(plan: Plan) -> list[Finding]:
@@ -305,7 +306,7 @@ def _budget(plan: Plan, found: Estimate | None) -> Finding:
     told = f"{cost['gpu_hours']:,.0f} of {cost['limit_gpu_hours']:,.0f} GPU hours ({cost['share']:.0%})"
     if plan.case.served:
         told += f", {cost['serving_gpu_hours']:,.0f} of them for serving"
-    if cost["share"] <= 1:
+    if cost["share"] <= 1.001:  # whole steps
         return Finding(question, True, told)
     left = 1 - cost["serving_gpu_hours"] / cost["limit_gpu_hours"]
     if left <= 0:

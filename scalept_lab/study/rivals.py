@@ -68,9 +68,8 @@ def _naive(name: str) -> Plan:
         draft = _draft(case, width, layout)
         if draft.sizes.heads % split == 0 and counted(draft).fits and (plan := filled(draft)) is not None:
             return plan
-    raise AssertionError(
-        f"{name}: no model of the family fits"
-    )  # a scenario's own fault, which a test would show
+    # a scenario's own fault, which a test would show
+    raise AssertionError(f"{name}: no model of the family fits")
 
 
 def best(name: str) -> Plan:

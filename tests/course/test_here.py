@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_lines():
     text = here.lines("01", ["1 · Collect 收集: where text comes from", "Notes (and `code`)"])
-    assert "notebook 01 of 12, data scaling 数据扩展, about " in text
+    assert f"notebook 01 of {len(here.COURSE) - 1}, data scaling 数据扩展, about " in text
     assert (
         "← [00 start here](00_start_here.ipynb)" in text
         and "[02 model scaling](02_model_scaling.ipynb) →" in text
