@@ -303,7 +303,8 @@ def _budget(plan: Plan, found: Estimate | None) -> Finding:
     if found is None:
         return Finding(question, False, "cannot be told before the layout divides")
     cost = bill(plan)
-    told = f"{cost['gpu_hours']:,.0f} of {cost['limit_gpu_hours']:,.0f} GPU hours ({cost['share']:.0%})"
+    share = f"{cost['share']:.0%}" if cost["share"] < 10 else f"{_times(cost['share'])} times"
+    told = f"{cost['gpu_hours']:,.0f} of {cost['limit_gpu_hours']:,.0f} GPU hours ({share})"
     if plan.case.served:
         told += f", {cost['serving_gpu_hours']:,.0f} of them for serving"
     if cost["share"] <= 1.001:  # whole steps
