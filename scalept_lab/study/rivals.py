@@ -17,7 +17,8 @@ import numpy as np
 from scalept_lab.costs import planner
 from scalept_lab.errors import InputError
 from scalept_lab.study.judge import judge_of
-from scalept_lab.study.plan import NEEDED, Plan, Sizes, Spread, check, counted, served_gpu_hours, step_seconds
+from scalept_lab.study.plan import Plan, Sizes, Spread, counted, served_gpu_hours, step_seconds
+from scalept_lab.study.review import NEEDED, check
 from scalept_lab.study.scenarios import Scenario, scenario
 
 WIDTHS = (

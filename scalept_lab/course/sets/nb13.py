@@ -16,6 +16,7 @@ from scalept_lab.laws.formulas import LAWS
 from scalept_lab.study import plan as planning
 from scalept_lab.study import rivals
 from scalept_lab.study.judge import judge_of
+from scalept_lab.study.review import check
 
 NUMPY = "import numpy as np\n\n\n"
 LAW = LAWS["muennighoff"].params
@@ -559,7 +560,7 @@ def _judge_plan(answer: Any) -> Verdict:
         made = _as_plan(answer)
     except InputError as error:
         return Verdict(False, str(error))
-    found = planning.check(made)
+    found = check(made)
     rows = [(each.question, each.found, each.ok) for each in found]
     missed = next((each for each in found if not each.ok), None)
     if missed is not None:
