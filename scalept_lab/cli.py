@@ -183,7 +183,7 @@ def plan(options: argparse.Namespace) -> tuple[Any, str]:
 def _whole_plan(options: argparse.Namespace) -> tuple[Any, str]:
     """A plan's file: the naive one of a scenario written, or one read, checked, billed and scored."""
     from scalept_lab.study import plan as planning
-    from scalept_lab.study import rivals
+    from scalept_lab.study import review, rivals
 
     if options.plan and (options.scenario or options.flops is not None):
         raise InputError("expected a plan's file, --scenario or --flops, got two of them; give one")
@@ -192,7 +192,7 @@ def _whole_plan(options: argparse.Namespace) -> tuple[Any, str]:
         made = planning.seal(made)
     if options.out or (options.seal and options.plan):
         made.save(options.out or options.plan)
-    checks = planning.check(made)
+    checks = review.check(made)
     standing, why = None, ""
     try:
         standing = rivals.score(made)
@@ -208,7 +208,7 @@ def _whole_plan(options: argparse.Namespace) -> tuple[Any, str]:
         "scenario": made.scenario,
         "N": made.N,
         "D": made.tokens,
-        "checks": planning.as_rows(checks),
+        "checks": review.as_rows(checks),
         "bill": cost,
         "score": standing.as_dict() if standing else None,
     }

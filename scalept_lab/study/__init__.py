@@ -13,7 +13,8 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "report": "",
     "scenarios": "SCENARIOS scenario",
     "judge": "judge_of",
-    "plan": "Plan bill check read_plan seal",
+    "plan": "Plan bill read_plan seal",
+    "review": "check",
     "rivals": "best naive score",
     "miniature": "beside_naive",
 })  # fmt: skip

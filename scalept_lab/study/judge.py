@@ -113,9 +113,8 @@ def _robots(given: Scenario) -> Judge:
 
     def at(c: Mapping[str, Any], N: Any, tokens: Any) -> np.ndarray:
         tokens = np.asarray(tokens, float)
-        seen = given.demonstrations * np.minimum(
-            1, tokens / given.unique
-        )  # a short run does not see them all
+        # a short run does not see all demonstrations
+        seen = given.demonstrations * np.minimum(1, tokens / given.unique)
         return loss(c, seen, N, tokens / given.context)
 
     source = f"{len(runs)} recorded runs of notebook 10 (data/records/vla.jsonl)"

@@ -27,9 +27,8 @@ from scalept_lab.study.sweep import run_all
 from scalept_lab.train import pacing
 
 FLOPS = 2e10  # of one run
-SHAPES = tuple(
-    product((8, 16, 24, 32, 40, 48), (2, 3, 4), range(2, 8))
-)  # width, depth and mlp_ratio: sizes close together
+# width, depth and mlp_ratio: sizes close together
+SHAPES = tuple(product((8, 16, 24, 32, 40, 48), (2, 3, 4), range(2, 8)))
 
 
 @dataclass(frozen=True)
@@ -95,9 +94,8 @@ def beside_naive(
         )
     rival = naive(plan.scenario)
     first = small(plan, flops)
-    unique = first.unique_tokens or round(
-        first.tokens * plan.case.unique / plan.tokens
-    )  # one supply for both
+    # one supply for both
+    unique = first.unique_tokens or round(first.tokens * plan.case.unique / plan.tokens)
     arms = [[small(each, flops, seed, unique) for seed in seeds] for each in (plan, rival)]
     if arms[0] == arms[1]:
         raise InputError(

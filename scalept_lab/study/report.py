@@ -28,6 +28,7 @@ from scalept_lab.study import plan as planning
 from scalept_lab.study.judge import judge_of
 from scalept_lab.study.miniature import Miniature
 from scalept_lab.study.predictions import Score, Shot
+from scalept_lab.study.review import check
 from scalept_lab.study.rivals import naive, score
 
 PARAMETERS = {
@@ -103,7 +104,7 @@ def write_plan_report(plan: planning.Plan, path: str | Path, small: Miniature | 
     A plan that cannot run has its page, too, which says why it is not scored. Raises: InputError where it cannot be written.
     """
     path, case = Path(path), plan.case
-    checks = planning.check(plan)
+    checks = check(plan)
     divides = checks[0].ok
     law, standing, problem = judge_of(case.name), None, ""
     try:

@@ -17,7 +17,8 @@ import numpy as np
 from scalept_lab.costs import planner
 from scalept_lab.errors import InputError
 from scalept_lab.study.judge import judge_of
-from scalept_lab.study.plan import NEEDED, Plan, Sizes, Spread, check, counted, served_gpu_hours, step_seconds
+from scalept_lab.study.plan import Plan, Sizes, Spread, counted, served_gpu_hours, step_seconds
+from scalept_lab.study.review import NEEDED, check
 from scalept_lab.study.scenarios import Scenario, scenario
 
 WIDTHS = (
@@ -68,9 +69,8 @@ def _naive(name: str) -> Plan:
         draft = _draft(case, width, layout)
         if draft.sizes.heads % split == 0 and counted(draft).fits and (plan := filled(draft)) is not None:
             return plan
-    raise AssertionError(
-        f"{name}: no model of the family fits"
-    )  # a scenario's own fault, which a test would show
+    # a scenario's own fault, which a test would show
+    raise AssertionError(f"{name}: no model of the family fits")
 
 
 def best(name: str) -> Plan:

@@ -6,7 +6,7 @@ import pytest
 from refusals import one_line
 
 from scalept_lab.study import plan as planning
-from scalept_lab.study import rivals
+from scalept_lab.study import review, rivals
 from scalept_lab.study.judge import judge_of
 from scalept_lab.study.scenarios import SCENARIOS
 
@@ -14,7 +14,7 @@ from scalept_lab.study.scenarios import SCENARIOS
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_the_naive_plan_keeps_all_but_the_seal_and_spends_the_budget(name):
     made = rivals.naive(name)
-    assert [each.question for each in planning.check(made) if not each.ok] == ["is sealed with a prediction"]
+    assert [each.question for each in review.check(made) if not each.ok] == ["is sealed with a prediction"]
     assert 0.98 < planning.bill(made)["share"] <= 1
 
 
@@ -31,7 +31,7 @@ def test_the_habits_are_what_they_are_called():
 @pytest.mark.parametrize("name", ["day", "robots", "serving"])
 def test_the_best_plan_can_run_and_none_of_its_neighbours_is_better(name):
     top, law = rivals.best(name), judge_of(name)
-    assert all(each.ok for each in planning.check(planning.seal(top)))
+    assert all(each.ok for each in review.check(planning.seal(top)))
     place = rivals.WIDTHS.index(top.model.width)
     for i in (place - 1, place + 1):
         near = rivals.fastest(top.case, rivals.WIDTHS[i])

@@ -16,6 +16,7 @@ from scalept_lab.laws.formulas import LAWS
 from scalept_lab.study import plan as planning
 from scalept_lab.study import rivals
 from scalept_lab.study.judge import judge_of
+from scalept_lab.study.review import check
 
 NUMPY = "import numpy as np\n\n\n"
 LAW = LAWS["muennighoff"].params
@@ -69,12 +70,14 @@ answer = {"flops": flops, "tokens": flops / (6 * 8e8)}
 
 
 def repeated_loss(p: dict, N, D, unique):
-    """Loss in nats per token of N parameters after D tokens, of which `unique` are different (Muennighoff et al. 2023).
+    """Loss in nats per token of N parameters after D tokens, of which `unique` are different.
 
     p: constants E, A, B, alpha, beta, R_D, R_N by name; numbers, or arrays of draws. N, D: numbers or arrays.
-    U = min(unique, D) tokens read D/U times are worth D' = U + U·R_D·(1 − exp(−(D/U − 1)/R_D)) fresh ones.
-    U tokens suffice for G = (alpha·A/(beta·B))^(1/alpha) · U^(beta/alpha) parameters. With V = min(G, N), N parameters are
-    worth N' = V + V·R_N·(1 − exp(−(N/V − 1)/R_N)). Returns E + A/N'^alpha + B/D'^beta.
+    1. U = min(unique, D) tokens that are read D/U times are worth
+       D' = U + U·R_D·(1 − exp(−(D/U − 1)/R_D)) fresh ones (Muennighoff et al. 2023, eq. 5).
+    2. U tokens suffice for G = (alpha·A/(beta·B))^(1/alpha) · U^(beta/alpha) parameters.
+    3. With V = min(G, N), N parameters are worth N' = V + V·R_N·(1 − exp(−(N/V − 1)/R_N)).
+    4. The loss is E + A/N'^alpha + B/D'^beta.
     """
     U = np.minimum(unique, D)
     worth = U + U * p["R_D"] * (1 - np.exp(-(D / U - 1) / p["R_D"]))
@@ -158,9 +161,10 @@ LOSS = Exercise(
 def best_size(loss, flops: float, unique: float, served: float, dear: float) -> tuple:
     """(N, D) of the lowest loss when training and serving are paid out of one budget.
 
-    loss: loss(N, D, unique) in nats per token, of arrays. flops: the whole budget, at training's price. unique: different
-    tokens at hand. served: tokens to be generated over the model's life, 2·N FLOPs each; dear: how many times as much a FLOP
-    costs there as in training. Training takes 6·N·D. Try sizes from 1e6 to 1e13 on a fine grid (steps of 1 % or less).
+    loss: loss(N, D, unique) in nats per token, of arrays. flops: the whole budget, at training's price.
+    unique: different tokens at hand. served: tokens to be generated over the model's life, 2·N FLOPs each.
+    dear: how many times as much a FLOP costs there as in training. Training takes 6·N·D.
+    Try sizes from 1e6 to 1e13 on a fine grid (steps of 1 % or less).
     """
     N = np.geomspace(1e6, 1e13, 4000)
     left = flops - 2 * dear * N * served
@@ -237,25 +241,16 @@ SIZE = Exercise(
 # --- 13.4: the layout ----------------------------------------------------------------------------------------------
 
 
-def fastest_layout(
-    N: float,
-    width: int,
-    depth: int,
-    heads: int,
-    context: int,
-    batch: int,
-    gpus: int,
-    node: int,
-    memory: float,
-    cost: float,
-) -> tuple:
+def fastest_layout(N, width, depth, heads, context, batch, gpus, node, memory, cost):
     """(data, tensor, pipeline) of the fastest layout that fits, by two formulas; (0, 0, 0) if none fits.
 
-    N: parameters; width, depth (layers), heads, context (tokens): of the model; batch: sequences a step, in micro-batches of one.
-    gpus: in all, node: in a server; memory: bytes of a GPU. data·tensor·pipeline = gpus; tensor divides heads and is at most
-    node; pipeline divides depth; data divides batch, which leaves m = batch/data micro-batches.
-    Bytes of a GPU: 16·N/(tensor·pipeline), and 34·context·width/tensor for each of its depth/pipeline layers and each of the
-    min(m, pipeline) micro-batches under way. Time, relative: (1 + cost·(1 − 1/tensor)) · (m + pipeline − 1)/m.
+    N: parameters. width, depth (layers), heads, context (tokens): of the model. batch: sequences a step,
+    in micro-batches of one. gpus: in all; node: of a server; memory: bytes of a GPU.
+    Divides: data·tensor·pipeline = gpus; tensor divides heads and is at most node; pipeline divides depth;
+    data divides batch, which leaves m = batch/data micro-batches.
+    Fits: 16·N/(tensor·pipeline) bytes, and 34·context·width/tensor for each of the depth/pipeline layers of a
+    stage and each of the min(m, pipeline) micro-batches under way, are at most memory.
+    Time of a step, relative: (1 + cost·(1 − 1/tensor)) · (m + pipeline − 1)/m.
     """
     fastest, found = np.inf, (0, 0, 0)
     for tensor in range(1, node + 1):
@@ -354,21 +349,12 @@ LAYOUT = Exercise(
 # --- 13.5: the bill ---------------------------------------------------------------------------------------------------
 
 
-def whole_bill(
-    steps: int,
-    step_seconds: float,
-    gpus: int,
-    N: float,
-    served: float,
-    peak: float,
-    decoding: float,
-    watts: float,
-    price: float,
-) -> dict:
+def whole_bill(steps, step_seconds, gpus, N, served, peak, decoding, watts, price):
     """GPU hours, energy and money of a model's life: {"gpu_hours": …, "kwh": …, "dollars": …}.
 
-    steps of step_seconds each on `gpus` GPUs train it. Serving takes 2·N FLOPs for each of `served` tokens, on GPUs that reach
-    the share `decoding` of `peak` (FLOP/s). watts: of a GPU and its share of the server. price: dollars per GPU and hour.
+    steps of step_seconds each, on `gpus` GPUs, train N parameters. Serving takes 2·N FLOPs for each of `served`
+    tokens, on GPUs that reach the share `decoding` of `peak` (FLOP/s). watts: of a GPU and its share of the
+    server. price: dollars per GPU and hour.
     """
     training = steps * step_seconds * gpus / 3600
     serving = 2 * N * served / (decoding * peak) / 3600
@@ -442,8 +428,9 @@ BILL = Exercise(
 def share_better(loss, draws: dict, a: tuple, b: tuple, unique: float) -> dict:
     """In which share of the draws plan a has the lower loss: {"share": …, "low": …, "high": …}.
 
-    loss: loss(p, N, D, unique), of draws of the constants. draws: arrays (K,) by name; the k-th of each belong together.
-    a, b: (N, D) of the two plans. low, high: the central 95 % (2.5 and 97.5 %) of loss of b minus loss of a, draw by draw.
+    loss: loss(p, N, D, unique), of draws of the constants. draws: arrays (K,) by name; the k-th numbers of all
+    belong together. a, b: (N, D) of the two plans. low, high: the central 95 % (from 2.5 to 97.5 %) of the
+    loss of b minus the loss of a, draw by draw.
     """
     mine = loss(draws, a[0], a[1], unique)
     theirs = loss(draws, b[0], b[1], unique)
@@ -573,7 +560,7 @@ def _judge_plan(answer: Any) -> Verdict:
         made = _as_plan(answer)
     except InputError as error:
         return Verdict(False, str(error))
-    found = planning.check(made)
+    found = check(made)
     rows = [(each.question, each.found, each.ok) for each in found]
     missed = next((each for each in found if not each.ok), None)
     if missed is not None:
