@@ -132,13 +132,13 @@ SCENARIOS: dict[str, Scenario] = {
     for each in (
         Scenario(
             "day", "8 GPUs for a day",
-            "A small team has one server for a day, and all the text there is in its language: a thousand million tokens.",
+            "A small team has one server for a day, and all the text there is in its language: a billion tokens.",
             "text", 8, CARDS["A100-80GB"], 8, unique=1e9, context=2048, vocabulary=50304, most_batch=524_288,
             habit="20 tokens per parameter", hours=24,
         ),
         Scenario(
             "month", "1,024 GPUs for a month",
-            "A company trains its large model. Clean text is half a million million tokens, fewer than the budget could read.",
+            "A company trains its large model. Clean text is half a trillion tokens, fewer than the budget could read.",
             "text", 1024, CARDS["H100-80GB"], 8, unique=5e11, context=4096, vocabulary=50304, most_batch=4_194_304,
             habit="the largest model that fits", hours=720,
         ),
@@ -150,7 +150,7 @@ SCENARIOS: dict[str, Scenario] = {
         ),
         Scenario(
             "serving", "one budget for training and serving",
-            "A service pays for training its model and for a million million generated tokens out of the same 300,000 dollars.",
+            "A service pays for training its model and for a trillion generated tokens out of the same 300,000 dollars.",
             "serving", 64, CARDS["H100-80GB"], 8, unique=2e12, context=4096, vocabulary=50304, most_batch=4_194_304,
             habit="20 tokens per parameter", money=300_000, served=1e12,
         ),
