@@ -56,7 +56,8 @@ COURSE: tuple[Lesson, ...] = (
     Lesson("12_experts_and_long_context.ipynb", "experts and long context", "混合专家与长上下文", 220,
            "pass attention around a ring of ranks; route tokens to experts; prove each equal to one process", ("04", "05")),
     Lesson("13_capstone.ipynb", "capstone", "综合项目", 190,
-           "plan a run for a cluster and a budget; have the plan checked; run its miniature beside a naive plan", ("01", "05", "08")),
+           "plan a run for a cluster and a budget; have the plan checked; run its miniature beside a naive plan",
+           ("01", "05", "08")),
     Lesson("14_failure_lab.ipynb", "failure lab", "故障实验室", 180,
            "find the causes of eight broken runs from their evidence alone, then mend the code", ("02", "04", "05", "08")),
 )  # fmt: skip
