@@ -34,7 +34,9 @@ def positive(name: str, value: Any, zero: bool = False, most: float = math.inf, 
 
 def whole(name: str, value: Any, least: int = 1, most: int = LARGEST, hint: str = "") -> int:
     """`value` as an int from `least` to `most`; 2.0 is whole, 2.5, "2" and True are not. Raises: InputError."""
-    if type(value) is int and least <= value <= most:  # the usual case, at a tenth of the time of what follows
+    if (
+        type(value) is int and least <= value <= most
+    ):  # the usual case, at a tenth of the time of what follows
         return value
     try:
         real = isinstance(value, Real) and not isinstance(value, bool)
