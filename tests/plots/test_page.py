@@ -10,9 +10,10 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
+from figures import crowded
 
 from scalept_lab.errors import InputError
-from scalept_lab.plots import page
+from scalept_lab.plots import page, style
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +98,10 @@ def test_what_a_figure_refuses_is_said_beside_the_last_picture(address):
 def test_a_port_that_is_taken_is_said(address):
     with pytest.raises(InputError, match="expected one that is free"):
         page.serve(int(address.rsplit(":", 1)[1]))
+
+
+@pytest.mark.parametrize("name", page.PLANNERS)
+def test_on_a_phone_no_label_is_cut(name):
+    box = page.PLANNERS[name][2]()
+    fig = box.plot(**{key: control.value for key, control in box.controls.items()})
+    assert crowded(style.narrow(fig)) == []
