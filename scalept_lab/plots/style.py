@@ -284,7 +284,9 @@ def narrow(fig: Figure, width: float = 4.2) -> Figure:
 def _fold_legend(draw: Callable[..., Any], old: Any, **place: Any) -> None:
     """The same legend in fewer columns; matplotlib lays a legend out when it is made, and not again."""
     names = [text.get_text() for text in old.get_texts()]
-    columns = 1 if max(map(len, names)) > 22 else 2
+    half = -(-len(names) // 2)
+    letters = sum(max(map(len, each), default=0) for each in (names[:half], names[half:]))
+    columns = 1 if letters > 36 else 2  # what fits beside each other
     title = old.get_title().get_text() or None
     draw(old.legend_handles, names, ncols=min(old._ncols, columns), title=title, **place, **LEGEND)
 
