@@ -56,7 +56,7 @@ NAMES = """<img hidden alt="" src="data:," onerror="
 ">"""
 ALERT = "color:#8a3200;background:#fff3e8;padding:.1em .4em;border-radius:.2em"  # its own ground: no one red suits both themes
 REST = 0.4  # seconds without a change, after which a picture is drawn with care
-WIDE = {"width": "min(100%, 34em)"}
+WIDE = {"width": "min(100%, 38em)"}
 
 
 class Explorer(ipw.VBox):
@@ -167,7 +167,7 @@ def _control(name: str, given: Any) -> Any:
     if isinstance(control, ipw.DOMWidget):
         if not control.description:
             control.description = name.replace("_", " ")
-        control.style.description_width = "11em"
+        control.style.description_width = "15em"  # 28 letters
         control.layout = {**WIDE}
     return control
 

@@ -196,6 +196,14 @@ def test_while_a_slider_moves_the_layout_stays_and_at_rest_it_is_the_static_twin
     assert max(sizes) < len(picture(box))
 
 
+@pytest.mark.parametrize("name", EVERY)
+def test_the_name_of_a_control_fits_its_place(name, monkeypatch):
+    monkeypatch.setattr(explorers.Explorer, "redraw", lambda box, hasty=False: None)
+    shown = [control for control in EVERY[name]().controls.values() if isinstance(control, ipw.DOMWidget)]
+    assert all(0 < len(control.description) <= 28 for control in shown)
+    assert {control.style.description_width for control in shown} == {"15em"}
+
+
 def test_several_controls_are_set_with_one_drawing(monkeypatch):
     box, drawn = explorers.memory_explorer(), []
     monkeypatch.setattr(box, "_paint", lambda fig: drawn.append(fig))
