@@ -201,7 +201,7 @@ def test_the_name_of_a_control_fits_its_place(name, monkeypatch):
     monkeypatch.setattr(explorers.Explorer, "redraw", lambda box, hasty=False: None)
     shown = [control for control in EVERY[name]().controls.values() if isinstance(control, ipw.DOMWidget)]
     assert all(0 < len(control.description) <= 28 for control in shown)
-    assert {control.style.description_width for control in shown} == {"15em"}
+    assert {control.style.description_width for control in shown} == {"min(15em, 45%)"}
 
 
 def test_several_controls_are_set_with_one_drawing(monkeypatch):
