@@ -119,7 +119,7 @@ def measure(page: Any, box: Any) -> dict[str, float]:
             continue
         page.wait_for_timeout(150)
         times.append(page.evaluate(f"() => window.painted[{before}][0] - window.pressed"))
-        page.wait_for_timeout(900)
+        page.wait_for_timeout(700)
     place = handle.bounding_box()
     x, y = place["x"] + place["width"] / 2, place["y"] + place["height"] / 2
     page.mouse.move(x, y)
@@ -129,7 +129,7 @@ def measure(page: Any, box: Any) -> dict[str, float]:
         page.mouse.move(x + (2.5 * step if step < 30 else 2.5 * (60 - step)), y)
         page.wait_for_timeout(8)
     page.mouse.up()
-    page.wait_for_timeout(3000)
+    page.wait_for_timeout(2000)
     released, shown = page.evaluate("() => [window.pressed, window.painted]")
     drawn = shown[before:]
     last = [at for at, alt in drawn if alt == drawn[-1][1]] if drawn else []

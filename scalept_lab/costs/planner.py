@@ -213,8 +213,13 @@ def best_of_each(
     given: Any, cluster: Cluster, batch: int, precision: str = "mixed"
 ) -> dict[str, Estimate | None]:
     """For each of KINDS its fastest layout that fits, else the one that needs the least memory, else None."""
+    return dict(_best(model(given), cluster, batch, precision))
+
+
+@lru_cache(maxsize=512)  # of an explorer that goes back and forth
+def _best(m: Model, cluster: Cluster, batch: int, precision: str) -> dict[str, Estimate | None]:
     best: dict[str, Estimate | None] = dict.fromkeys(KINDS)
-    for each in plan(given, cluster, batch, precision):
+    for each in plan(m, cluster, batch, precision):
         kind, seen = each.layout.kind, best[each.layout.kind]
         if seen is None or (not seen.fits and each.memory < seen.memory):
             best[kind] = each

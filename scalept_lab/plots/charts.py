@@ -213,7 +213,9 @@ def plot_memory(
         limit_gb, color=VERMILLION, linewidth=1.4, linestyle="--", label=f"a GPU with {limit_gb:g} GB"
     )
     ax.set_xticks(
-        range(4), ["0: nothing\nsharded", "1: optimizer", "2: + gradients", "3: + parameters"], fontsize=10
+        range(4),
+        ["0: nothing\nsharded", "1:\noptimizer", "2: and\ngradients", "3: and\nparameters"],
+        fontsize=9,
     )
     ax.grid(visible=False, axis="x")
     ax.set_ylim(0, 1.25 * max(bottom.max(), limit_gb))

@@ -76,7 +76,9 @@ def plot_ring_hidden(
     log_axis(ax.yaxis, "{:,.4g}".format)
     if c[0] < from_here < c[-1]:
         ax.axvline(from_here, color=GREY, linestyle="--", linewidth=1.2)
-        ax.annotate(f"hidden from {from_here:,.0f}\npositions a rank", (from_here, 0.97), (6, 0), va="top",
+        late = from_here > 10_000  # the names of the lines stand at the right
+        ax.annotate(f"hidden from {from_here:,.0f}\npositions a rank", (from_here, 0.97), (-6 if late else 6, 0), va="top",
+                    ha="right" if late else "left",
                     xycoords=("data", "axes fraction"), textcoords="offset points", color=GREY, fontsize=9.5,
                     path_effects=look.HALO)  # fmt: skip
     look.widen(ax, 0.22)

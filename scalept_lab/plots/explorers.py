@@ -45,7 +45,8 @@ from scalept_lab.plots.transfer import plot_scores
 from scalept_lab.plots.vla import plot_side_by_side
 
 # ipywidgets gives its sliders no name, and a logarithmic one announces its exponent: the page that shows them is told both.
-NAMES = """<img hidden alt="" src="data:," onerror="
+NAMES = """<style>.scalept-explorer .widget-inline-hbox, .scalept-explorer .widget-label {height: auto}
+.scalept-explorer .widget-label {white-space: normal; line-height: 1.25; align-self: center}</style><img hidden alt="" src="data:," onerror="
   const box = this.closest('.scalept-explorer'), told = () => box.querySelectorAll('.widget-slider').forEach(row => {
     const [handle, label, value] = ['[role=slider]', '.widget-label', '.widget-readout'].map(at => row.querySelector(at));
     if (!handle || !label || !value) return;
@@ -56,9 +57,10 @@ NAMES = """<img hidden alt="" src="data:," onerror="
   if (box) { told(); new MutationObserver(told).observe(box, {subtree: true, childList: true, characterData: true,
     attributeFilter: ['aria-valuetext']}); }
 ">"""
-ALERT = "color:#c64600;font-weight:600"  # 4.5 to 1 on white, and on a dark theme's #111
+ALERT = "color:#8a3200;background:#fff3e8;padding:.1em .4em;border-radius:.2em"  # its own ground: no one red suits both themes
 REST = 0.4  # seconds without a change, after which a picture is drawn with care
-WIDE = {"width": "min(100%, 34em)"}
+NAMED = "min(15em, 45%)"
+WIDE = {"width": "min(100%, 38em)"}
 
 
 class Explorer(ipw.VBox):
@@ -169,7 +171,7 @@ def _control(name: str, given: Any) -> Any:
     if isinstance(control, ipw.DOMWidget):
         if not control.description:
             control.description = name.replace("_", " ")
-        control.style.description_width = "11em"
+        control.style.description_width = NAMED  # 28 letters; on a narrow screen the name takes two lines
         control.layout = {**WIDE}
     return control
 

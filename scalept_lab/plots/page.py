@@ -70,7 +70,7 @@ PLANNERS: dict[str, tuple[str, str, Callable[[], Explorer]]] = {
     ),
     "quantization": (
         "What do fewer bits do to weights?",
-        "The levels that are left, and the error by bits with a scale per tensor, channel or group. An outlier spoils a shared one.",
+        "The levels that are left, and the error by bits with a scale per tensor, channel or group. An outlier hurts most.",
         explorers.quantization_explorer,
     ),
 }  # fmt: skip

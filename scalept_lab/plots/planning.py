@@ -63,6 +63,10 @@ def plot_plan(
     left.set_ylim(len(names) - 0.4, -0.6)
     for ax, limit, parts in ((left, until, TIMES), (right, most, MEMORY)):
         ax.set_xlim(0, limit * 1.02)
+        ax.xaxis.set_major_locator(look.ticker.MaxNLocator(5))
+        ax.xaxis.set_major_formatter(
+            lambda value, _: look.short(value)
+        )  # a model of 10¹² on one GPU: 700k seconds
         ax.grid(visible=False, axis="y")
         handles = [Patch(color=color, label=name) for name, color in parts.values()]
         if ax is right:

@@ -266,9 +266,29 @@ def narrow(fig: Figure, width: float = 4.2) -> Figure:
             ticks.set_params(nbins=4)
         for inset in ax.child_axes:
             inset.tick_params(labelsize=7)
+        rows = [_folded(label.get_text(), 24) for label in ax.get_yticklabels()]
+        if max(map(len, rows), default=0) > 24:
+            ax.set_yticks(ax.get_yticks(), rows, fontsize=7)
+            fig.set_size_inches(width, 1.5 * height)
+        if legend := ax.get_legend():
+            (x0, y0), (x1, y1) = ax.transAxes.inverted().transform(legend.get_bbox_to_anchor().get_points())
+            _fold_legend(ax.legend, legend, bbox_to_anchor=(x0, y0, x1 - x0, y1 - y0), loc=legend._loc)  # type: ignore[attr-defined]
+    for legend in list(fig.legends):
+        legend.remove()
+        _fold_legend(fig.legend, legend, loc="outside lower center")
     if title := fig.get_suptitle():
         fig.suptitle(_folded(title, letters + 4), x=0.02, ha="left", fontsize=10.5)
     return fig
+
+
+def _fold_legend(draw: Callable[..., Any], old: Any, **place: Any) -> None:
+    """The same legend in fewer columns; matplotlib lays a legend out when it is made, and not again."""
+    names = [text.get_text() for text in old.get_texts()]
+    half = -(-len(names) // 2)
+    letters = sum(max(map(len, each), default=0) for each in (names[:half], names[half:]))
+    columns = 1 if letters > 36 else 2  # what fits beside each other
+    title = old.get_title().get_text() or None
+    draw(old.legend_handles, names, ncols=min(old._ncols, columns), title=title, **place, **LEGEND)
 
 
 def _folded(text: str, letters: int) -> str:

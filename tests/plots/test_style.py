@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import synthetic
-from figures import GRID, ISO, LOST, Shot, main_axes
+from figures import GRID, ISO, LOST, Shot, crowded, main_axes
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -162,3 +162,45 @@ def test_ink_has_the_contrast_that_text_needs(color):
 def test_luminance_by_hand():
     """sRGB (0.5, 0, 1): ((0.5 + 0.055)/1.055)^2.4 = 0.21404; 0.2126 x 0.21404 + 0.0722 = 0.11770."""
     assert style._luminance(np.array([0.5, 0.0, 1.0])) == pytest.approx(0.11770, abs=1e-5)
+
+
+def test_a_narrow_figure_stacks_its_panels_and_keeps_every_text_inside():
+    fig, (left, right) = style.canvas(1, 2, size=(9.0, 4.0))
+    for i in range(5):
+        left.plot([1, 2], [i, i], label=f"curve {i}")
+    left.legend(loc="upper right", ncols=5)
+    style.label(
+        left,
+        "a long name of what stands on the axis (in units)",
+        "loss",
+        "A title of more than one line on a phone",
+    )
+    style.label(right, "x", "")
+    assert style.narrow(fig) is fig
+    assert tuple(fig.get_size_inches()) == (4.2, pytest.approx(6.4))  # 0.8 × 4 inches for each of two panels
+    assert crowded(fig) == []
+    above, below = left.get_position(), right.get_position()
+    assert above.y0 > below.y1 and above.x0 == pytest.approx(below.x0)
+    assert left.get_title(loc="left") == "A title of more than one line on a\nphone"  # 9 letters an inch
+    assert left.get_legend()._ncols == 2 and right.get_ylabel() == "loss"
+
+
+def test_panels_stay_where_those_of_another_figure_are():
+    first, second, other = style.canvas()[0], style.canvas()[0], style.canvas(1, 2)[0]
+    style.png(first, 50)
+    like = style.places(first)
+    second.axes[0].set_ylabel("a label that a layout would make room for", fontsize=30)
+    assert style.arrange(second, like)
+    style.png(second, 50)
+    assert second.axes[0].get_position().x0 == first.axes[0].get_position().x0
+    assert not style.arrange(other, like) and not style.arrange(second, None)
+    assert not style.arrange(style.canvas(size=(3, 3))[0], like)
+
+
+@pytest.mark.parametrize(("top", "small"), [(50, []), (300, [2, 5, 20, 50, 200]), (1e5, [])])
+def test_a_log_axis_has_few_small_marks(top, small):
+    _, ax = style.canvas()
+    ax.plot([1, 2], [1, top])
+    ax.set_ylim(1, top)
+    style.log_axis(ax.yaxis)
+    assert [mark for mark in ax.yaxis.get_minorticklocs() if 1 <= mark <= top] == small
