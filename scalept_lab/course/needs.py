@@ -56,7 +56,6 @@ def _recorded(name: str) -> tuple[str, bool]:
     return ("recorded sweeps", True) if there else (f"the recorded sweep {name} is missing", False)
 
 
-@cache
 def _text(name: str) -> tuple[str, bool]:
     generated = name.partition("/")[0] == "language"
     if not generated and name not in CORPORA:

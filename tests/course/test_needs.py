@@ -14,14 +14,12 @@ from scalept_lab.data import wheels
 @pytest.fixture
 def course(tmp_path, monkeypatch):
     """A course of one notebook, whose second code cell the test writes; nothing that is pinned is here."""
-    needs._text.cache_clear()
     needs._at_hand.cache_clear()
     monkeypatch.setenv("SCALEPT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(wheels, "installed_files", lambda source: None)
     monkeypatch.setattr(wheels, "_pip_download", lambda *_: pytest.fail("the network was asked"))
 
     def asked(code: str) -> tuple[list[str], list[str]]:
-        needs._text.cache_clear()
         needs._at_hand.cache_clear()
         cells = [
             {"cell_type": "code", "source": ["urlopen('set-up of a hosted machine')"]},
@@ -32,7 +30,6 @@ def course(tmp_path, monkeypatch):
         return needs.of(tmp_path / here.COURSE[0].file)
 
     yield asked
-    needs._text.cache_clear()
     needs._at_hand.cache_clear()
 
 
@@ -86,13 +83,11 @@ def test_a_wheel_in_the_cache_serves_as_well_and_a_damaged_one_does_not(tmp_path
 
 def test_every_notebook_of_the_course_needs_nothing_that_the_kit_does_not_bring(monkeypatch):
     monkeypatch.setattr(needs, "_at_hand", lambda source: True)
-    needs._text.cache_clear()
     asked = {lesson.number: needs.of(needs.notebooks() / lesson.file) for lesson in here.COURSE}
     assert not any(missing for _, missing in asked.values()), asked
     said = {number: "; ".join(found) for number, (found, _) in asked.items()}
     assert "recorded sweeps" in said["08"] and "corpus language" in said["12"]
     assert "the teacher" in said["11"] and "the encoder" in said["09"]
-    needs._text.cache_clear()
 
 
 @pytest.mark.parametrize("content", [None, "", "[1]", '{"cells": 3}', '{"cells": [3]}'])
