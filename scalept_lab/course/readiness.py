@@ -148,7 +148,7 @@ def _measured(name: str, value: float, limits: tuple[float, float], unit: float,
         ok=value >= least,
         found=f"{value / unit:.3g} {what}".strip(),
         wanted=f"{wanted / unit:.3g} {what}".strip() + f" (at least {least / unit:.3g})" * (least != wanted),
-        do=do if value < wanted else "",
+        do=do[:500] if value < wanted else "",
         share=round(value / wanted, 3),
     )
 
