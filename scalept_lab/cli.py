@@ -90,9 +90,9 @@ def _speaks() -> bool:
 
 def check(options: argparse.Namespace) -> tuple[Any, str]:
     if options.room is not None:
-        from scalept_lab.course import readiness
+        from scalept_lab.course import readiness, room
 
-        told = readiness.room(options.room) if options.room else readiness.check()
+        told = room.read(options.room) if options.room else readiness.check()
         return told.as_json(), str(told)
     from scalept_lab import machine
 

@@ -129,12 +129,16 @@ class Walk:
             assert time.monotonic() < end, f"after {seconds:g} s, still not: {what}"
             self.page.wait_for_timeout(100)
 
-    def index(self, text: str = "", tag: str = "") -> int:
-        """Number of the first code cell that holds `text` and has the tag, where one is given."""
+    def index(self, *texts: str, tag: str = "") -> int:
+        """Number of the first code cell that holds all `texts` and has the tag, where one is given."""
         for number, cell in enumerate(self.state()["cells"]):
-            if cell["type"] == "code" and text in cell["source"] and (not tag or tag in cell["tags"]):
+            if (
+                cell["type"] == "code"
+                and all(text in cell["source"] for text in texts)
+                and (not tag or tag in cell["tags"])
+            ):
                 return number
-        raise AssertionError(f"no code cell with {text or tag!r}")
+        raise AssertionError(f"no code cell with {texts or tag!r}")
 
     def cell(self, number: int) -> Any:
         """The cell's place in the page, scrolled to."""

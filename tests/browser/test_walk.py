@@ -90,7 +90,7 @@ def test_a_learner_walks_through_notebook_00(walk):
     walk.picture("right")
 
     walk.restart()
-    walk.run(walk.index("from scalept_lab.course import"), seconds=90)
+    walk.run(walk.index("from scalept_lab.course import", "progress"), seconds=90)
     told = said(walk.run(walk.index('progress("00")')))
     row = next(line.split() for line in told.splitlines() if line.startswith("00 "))
     assert row[1] == "1" and row[3] == "1", f"one right, one hint: {told}"
