@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "laws": "plot_bootstrap plot_law_surface plot_optimal plot_parameters plot_power_fit plot_residuals",
     "planning": "plot_overlap plot_plan plot_sent plot_timeline",
     "plans": "plot_draws plot_life plot_miniature",
+    "page": "",
     "numbers": "plot_footprint plot_format_losses plot_formats plot_gradients plot_memory_parts plot_rounding "
         "plot_speedup",
     "privacy": "plot_leak plot_roc",
