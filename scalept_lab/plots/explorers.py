@@ -46,7 +46,8 @@ from scalept_lab.plots.vla import plot_side_by_side
 
 # ipywidgets gives its sliders no name, and a logarithmic one announces its exponent: the page that shows them is told both.
 NAMES = """<style>.scalept-explorer .widget-inline-hbox, .scalept-explorer .widget-label {height: auto}
-.scalept-explorer .widget-label {white-space: normal; line-height: 1.25; align-self: center}</style><img hidden alt="" src="data:," onerror="
+.scalept-explorer .widget-label {white-space: normal; line-height: 1.25; align-self: center}</style>
+<img hidden alt="" src="data:," onerror="
   const box = this.closest('.scalept-explorer'), told = () => box.querySelectorAll('.widget-slider').forEach(row => {
     const [handle, label, value] = ['[role=slider]', '.widget-label', '.widget-readout'].map(at => row.querySelector(at));
     if (!handle || !label || !value) return;
