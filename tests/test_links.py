@@ -18,7 +18,10 @@ from scalept_lab.course import here
 ROOT = Path(__file__).parents[1]
 TEXTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("data/**/*.md")])
 NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
-LINK = re.compile(r"\]\(([^()\s]*(?:\([^()\s]*\)[^()\s]*)*)\)|<(?:a|img)\b[^>]*?\b(?:href|src)=\"([^\"]+)\"")
+LINK = re.compile(
+    r"\]\(([^()\s]*(?:\([^()\s]*\)[^()\s]*)*)\)|<(?:a|img)\b[^>]*?\b(?:href|src)=\"([^\"]+)\"|^\[[^\]\n]+\]: (\S+)$",
+    re.MULTILINE,
+)
 HTTP_ONLY = {"www.mmds.org"}  # no https there
 WRITTEN_AS = {  # how a source writes the addresses of its papers
     "arxiv.org": r"/abs/\d{4}\.\d{4,5}",
@@ -49,7 +52,7 @@ def problems(path: Path, text: str, root: Path = ROOT) -> list[str]:
     """What is wrong with the links of a text that stands at `path`."""
     found = []
     for match in LINK.finditer(re.sub(r"(?<!\[)`[^`\n]+`(?!\])", "", text)):  # a bracket in code is no link
-        target = match[1] or match[2] or ""
+        target = match[1] or match[2] or match[3] or ""
         if re.match(r"\w+:", target):
             wrong = web_problem(target)
         else:
@@ -114,6 +117,8 @@ def test_a_paper_has_one_address():
         ("[x](docs/at_scale.md#a-gpu)", ""),
         ("[x](notebooks/00_start_here.ipynb#The-map-of-the-course)", ""),
         ("[x](docs/glossar.md)", "no such file"),
+        ("see [x]\n\n[x]: docs/at_scale.md#a-gpu", ""),
+        ("see [x]\n\n[x]: docs/at_scale.md#A-GPU", "no such heading"),
         ("[x](../secret.md)", "no such file"),
         ("[x](docs/at_scale.md#A-GPU)", "no such heading"),
         ("[x](notebooks/00_start_here.ipynb#the-map-of-the-course)", "no such heading"),
