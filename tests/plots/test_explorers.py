@@ -126,6 +126,8 @@ EVERY = {
     "descent": explorers.descent_explorer,
     "quantization": explorers.quantization_explorer,
     "scores": explorers.scores_explorer,
+    "life": explorers.life_explorer,
+    "lost": lambda: explorers.lost_explorer(np.geomspace(1e-12, 1e-3, 3000)),
     "episode": lambda: explorers.episode_explorer(
         ROOMS, ROOMS, actions_a=[2] * 3, actions_b=[1] * 3, mission="go"
     ),
