@@ -18,20 +18,8 @@ def test_numbers_follow_each_other():
 
 
 @pytest.mark.parametrize("exercise", EACH)
-def test_its_solution_and_the_kits_own_piece_are_right(exercise):
-    space: dict = {"__name__": "solution"}
-    exec(compile(exercise.solution, "<solution>", "exec"), space)
-    assert exercise.check(space["answer"]).ok, exercise.check(space["answer"])
-    if exercise.own:
-        assert exercise.check(exercise.own()).ok, exercise.check(exercise.own())
-
-
-@pytest.mark.parametrize("exercise", EACH)
-def test_each_slip_has_a_diagnosis_of_its_own(exercise):
-    told = [exercise.check(bad) for bad, _ in exercise.wrong]
-    for (bad, fragment), verdict in zip(exercise.wrong, told, strict=True):
-        assert verdict.answered and not verdict.ok and fragment in verdict.message, (bad, verdict)
-    assert len({verdict.message for verdict in told}) == len(told)
+def test_the_kits_own_piece_is_right(exercise):
+    assert exercise.own is None or exercise.check(exercise.own()).ok
 
 
 @pytest.mark.parametrize("exercise", [FREQUENCIES, FLOW, EULER])

@@ -1,33 +1,11 @@
-"""The exercises on privacy: solutions pass, each slip is named, and the pieces agree with the kit's."""
+"""The exercises on privacy: the pieces that a learner writes agree with the kit's."""
 
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from scalept_lab.course.sets import nb09_privacy
 from scalept_lab.transfer import membership
-
-EXERCISES = {exercise.id: exercise for exercise in nb09_privacy.EXERCISES}
-
-
-@pytest.mark.parametrize("id", EXERCISES)
-def test_the_solution_passes_and_three_dots_do_not(id):
-    exercise, space = EXERCISES[id], {"__name__": "solution"}
-    exec(compile(exercise.solution, f"<solution {id}>", "exec"), space)
-    verdict = exercise.check(space["answer"])
-    assert verdict.ok, verdict.message
-    assert not exercise.check(exercise.placeholder).ok
-
-
-@pytest.mark.parametrize("id", EXERCISES)
-def test_each_slip_is_named(id):
-    messages = []
-    for bad, fragment in EXERCISES[id].wrong:
-        verdict = EXERCISES[id].check(bad)
-        assert not verdict.ok and fragment in verdict.message, (bad, verdict.message)
-        messages.append(verdict.message)
-    assert len(messages) >= 3 and len(set(messages)) == len(messages)
 
 
 def test_the_learners_pieces_are_the_kits():

