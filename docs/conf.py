@@ -123,14 +123,19 @@ def links(text: str, folder: str) -> str:
     """Anchors as this site writes them; files that are no page here, in the repository on the web."""
 
     def there(found: re.Match[str]) -> str:
-        path, _, anchor = found[1].partition("#")
+        before, target, after = found.groups()
+        path, _, anchor = target.partition("#")
         place = posixpath.normpath(posixpath.join(folder, path))
         page = posixpath.splitext(place)[0]
         if path and page not in (root_doc, *PAGES, *LESSONS) and not path.endswith(".png"):
-            return f"]({REPOSITORY}/blob/main/{place})"
-        return f"]({path}#{here.github_anchor(unquote(anchor))})" if anchor else found[0]
+            target = f"{REPOSITORY}/blob/main/{place}"
+        elif anchor:
+            target = f"{path}#{here.github_anchor(unquote(anchor))}"
+        return before + target + after
 
-    return re.sub(r"\]\((?!https?:|mailto:)([^)\s]+)\)", there, text)
+    elsewhere = r"(?!https?:|mailto:)"
+    text = re.sub(rf"(\]\(){elsewhere}([^)\s]+)(\))", there, text)
+    return re.sub(rf"^(\[[^\]\n]+\]: ){elsewhere}(\S+)()$", there, text, flags=re.MULTILINE)
 
 
 def docstring(app, what, name, obj, options, lines: list[str]) -> None:

@@ -43,6 +43,7 @@ def test_nothing_is_executed_and_a_warning_ends_the_build():
         ("[x](../docs/glossary.md)", "[x](../docs/glossary.md)"),
         ("[x](../scalept_lab/runs.py)", f"[x]({conf.REPOSITORY}/blob/main/scalept_lab/runs.py)"),
         ("[x](https://arxiv.org/abs/2203.15556)", "[x](https://arxiv.org/abs/2203.15556)"),
+        ("see [x]\n\n[x]: 00_start_here.ipynb#The-map", "see [x]\n\n[x]: 00_start_here.ipynb#the-map"),
         ("![x](images/tensorboard.png)", "![x](images/tensorboard.png)"),
     ],
 )
