@@ -101,7 +101,7 @@ def _network(what: str) -> tuple[str, bool]:
 NEEDS: tuple[tuple[str, Callable[[str], tuple[str, bool]]], ...] = (
     (r'\brecorded\(\s*"([\w-]+)"', _recorded),
     (r'(?:\bprepare\(|\bcorpus=)\s*"([\w./-]+)"', _text),
-    (r"\bsl\.(?:train|Study|recommend|TrainConfig|compress)\b", _trained_on),
+    (r"\bsl\.(?:train|Study|recommend|TrainConfig|compress|study\.beside_naive)\b", _trained_on),
     (r"\b(?:data\.collect|transfer\.measure)\b", _sources),
     (r"\bcompress\.trained\(", _made("the teacher", "models/*/*.pt")),
     (r"\bmeasure\.(?:pretrained|prepared)\(", _made("the encoder", "transfer/bert-*/curve.json")),
