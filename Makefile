@@ -19,7 +19,7 @@ SAMPLE ?= 8
 NOX ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run test unit notebook-test lab lint notebooks docs links explore address bundle browser mutants matrix clean ready ready-dev ready-docs
+.PHONY: help run test unit notebook-test lab lint notebooks docs links explore licences address bundle browser mutants matrix clean ready ready-dev ready-docs
 .DEFAULT_GOAL := help
 
 help:
@@ -31,6 +31,7 @@ help:
 	@echo "make notebooks  run the notebooks and save their outputs (NOTEBOOKS=notebooks/02_model_scaling.ipynb for one)"
 	@echo "make docs       the course as a website, with the notebooks' saved outputs, in site/html/index.html"
 	@echo "make links      ask every external link whether it is there (needs the network)"
+	@echo "make licences   the licence of each installed package, by what it says of itself"
 	@echo "make address    for a fork: write its address into badges, notebooks and metadata (REPO=owner/name)"
 	@echo "make bundle     one archive to install without a network: wheels, corpora, notebooks (about 500 MB, in dist/)"
 	@echo "make browser    JupyterLab walked through in a browser (needs chromium)"
@@ -86,6 +87,9 @@ address:
 
 bundle: ready
 	@$(BIN)/python .ci/bundle.py -- $(PIP_ARGS)
+
+licences: ready-dev
+	@$(BIN)/python .ci/licences.py
 
 mutants: ready-dev
 	@$(BIN)/python benchmarks/mutants.py --sample $(SAMPLE) $(or $(ROOM),$(error name a room or a module: make mutants ROOM=laws))
