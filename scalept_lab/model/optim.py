@@ -21,25 +21,29 @@ DECAY = 0.2  # share of the steps over which "wsd" decays
 MOMENTUM = 0.9  # of "momentum"; Muon has torch's default, 0.95
 
 
+def warmup_steps(config: TrainConfig) -> int:
+    """How many steps `config.warmup` of them are: at least one, unless none is asked for."""
+    return max(1, round(config.warmup * config.steps)) if config.warmup else 0
+
+
 def learning_rate(step: int, config: TrainConfig) -> float:
     """The rate at `step` (0-based) as a fraction of the peak, in (0, 1].
 
-    Warm-up rises linearly over `config.warmup` of the steps; then the rate decays so that it reaches zero exactly
+    Warm-up rises linearly over `warmup_steps`; then the rate decays so that it reaches zero exactly
     one step after the last: a schedule that ends early or late wastes the decay (Hoffmann et al. 2022, fig. A1).
     "wsd" (warm-up, stable, decay: Hu et al. 2024, MiniCPM, section 4) keeps the peak until the last fifth of the steps,
     and falls linearly there (they: over a tenth), so that one run can go on, or be ended at any length by a decay.
     """
-    steps = config.steps
-    warmup_steps = max(1, round(config.warmup * steps))
-    if step < warmup_steps:
-        return (step + 1) / (warmup_steps + 1)
-    progress = (step - warmup_steps) / max(1, steps - warmup_steps)
+    steps, warm = config.steps, warmup_steps(config)
+    if step < warm:
+        return (step + 1) / (warm + 1)
+    progress = (step - warm) / max(1, steps - warm)
     if config.schedule == "linear":
         return 1 - progress
     if config.schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * progress))
     if config.schedule == "wsd":
-        return min(1.0, (steps - step) / max(1, min(round(DECAY * steps), steps - warmup_steps)))
+        return min(1.0, (steps - step) / max(1, min(round(DECAY * steps), steps - warm)))
     return 1.0
 
 

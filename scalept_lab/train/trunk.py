@@ -16,7 +16,7 @@ from torch import nn
 from scalept_lab.config import TrainConfig
 from scalept_lab.data.corpora import Prepared
 from scalept_lab.errors import InputError
-from scalept_lab.model.optim import learning_rate, set_rate
+from scalept_lab.model.optim import learning_rate, set_rate, warmup_steps
 from scalept_lab.runs import RunRecord
 from scalept_lab.train import pacing, placement
 from scalept_lab.train.loop import check, check_corpus, evaluate, prepared
@@ -31,7 +31,7 @@ def ended(config: TrainConfig, tokens: Sequence[float]) -> list[TrainConfig]:
     """
     if not len(tokens):
         raise InputError("tokens: expected one length or more, got none")
-    warm = max(1, round(config.warmup * config.steps))
+    warm = warmup_steps(config)
     found = []
     for length in sorted(tokens):
         run = config.replace(tokens=round(length), schedule="wsd")
@@ -47,7 +47,7 @@ def ended(config: TrainConfig, tokens: Sequence[float]) -> list[TrainConfig]:
 
 def leaves(config: TrainConfig) -> int:
     """The first step at a lower rate: where a "wsd" run leaves the trunk."""
-    warm = max(1, round(config.warmup * config.steps))
+    warm = warmup_steps(config)
     return next(step for step in range(warm, config.steps + 1) if learning_rate(step, config) < 1)
 
 

@@ -68,7 +68,9 @@ def test_rates_by_hand():
     assert optim.learning_rate(40, run(schedule="cosine", warmup=0.1)) == pytest.approx(0.75)
     assert rates(run(tokens=16)) == [0.5]
     for schedule in ("linear", "wsd", "cosine", "constant"):
-        assert rates(run(tokens=32, schedule=schedule, warmup=0.0)) == [0.5, 1.0]
+        assert rates(run(tokens=32, schedule=schedule, warmup=0.01)) == [0.5, 1.0]
+        assert rates(run(tokens=32, schedule=schedule, warmup=0.0))[0] == 1.0  # none was asked for
+    assert rates(run(tokens=64, schedule="linear", warmup=0.0)) == [1.0, 0.75, 0.5, 0.25]
     assert rates(run(tokens=160, warmup=0.3))[:4] == [0.25, 0.5, 0.75, 1.0]
     assert rates(run(tokens=160, schedule="constant", warmup=0.3))[3:] == [1.0] * 7
 
