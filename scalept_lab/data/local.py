@@ -14,6 +14,7 @@ import unicodedata
 import warnings
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -333,9 +334,7 @@ def _of_json(raw: Any) -> Iterator[Any]:
             yield from lists[0]
             return
         yield row
-        if second is not None:
-            yield json.loads(second)
-        for line in rest:
+        for line in chain([second] if second else [], rest):
             yield json.loads(line)
     else:
         raise InputError(f"expected rows in JSON, got {shown(row)}")

@@ -8,6 +8,7 @@ position is drawn and none queues up. Nothing is loaded from elsewhere.
 from __future__ import annotations
 
 import json
+import math
 import webbrowser
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -135,7 +136,7 @@ def _control(name: str, control: Any) -> dict[str, Any]:
             "value": control.index,
         }
     log = hasattr(control, "base")
-    value = round(_exponent(control), 6) if log else control.value
+    value = round(math.log(control.value, control.base), 6) if log else control.value
     return shown | {
         "kind": "slider",
         "low": control.min,
@@ -144,12 +145,6 @@ def _control(name: str, control: Any) -> dict[str, Any]:
         "value": value,
         "log": log,
     }
-
-
-def _exponent(control: Any) -> float:
-    from math import log
-
-    return log(control.value, control.base)
 
 
 def _value(name: str, control: Any, text: str) -> Any:

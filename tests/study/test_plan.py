@@ -6,18 +6,9 @@ import json
 
 import pytest
 from refusals import one_line
+from small_plan import TINY, plan
 
-from scalept_lab.config import parse
-from scalept_lab.study.plan import Plan, bill, read_plan, seal
-
-TINY = {
-    "scenario": "day", "model": {"width": 128, "depth": 2, "heads": 1}, "tokens": 1000 * 256 * 2048, "batch": 256,
-    "layout": {"data": 8}, "curriculum": {"choice": "none", "why": "text as it comes"},
-}  # fmt: skip
-
-
-def plan(**changes) -> Plan:
-    return parse(Plan, {**TINY, **changes})
+from scalept_lab.study.plan import bill, read_plan, seal
 
 
 def test_the_bill_of_a_run_that_waits_for_its_data():

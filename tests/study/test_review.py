@@ -6,20 +6,11 @@ from math import exp
 
 import pytest
 from refusals import one_line
+from small_plan import plan
 
-from scalept_lab.config import parse
 from scalept_lab.study.judge import judge_of
 from scalept_lab.study.plan import Plan, seal
 from scalept_lab.study.review import Finding, check
-
-TINY = {
-    "scenario": "day", "model": {"width": 128, "depth": 2, "heads": 1}, "tokens": 1000 * 256 * 2048, "batch": 256,
-    "layout": {"data": 8}, "curriculum": {"choice": "none", "why": "text as it comes"},
-}  # fmt: skip
-
-
-def plan(**changes) -> Plan:
-    return parse(Plan, {**TINY, **changes})
 
 
 def finding(made: Plan, question: str) -> Finding:
