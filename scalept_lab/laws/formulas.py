@@ -27,7 +27,7 @@ import numpy as np
 
 from scalept_lab import outside
 from scalept_lab.checks import one_of, positive, shown, unknown
-from scalept_lab.errors import InputError
+from scalept_lab.errors import InputError, printable
 
 PF_DAY = 8.64e19  # FLOPs in a petaflop/s-day
 FlopsPerToken = float | Callable[[np.ndarray], np.ndarray]  # a factor k in C = k·N·D, or N -> FLOPs per token
@@ -293,7 +293,8 @@ def read_law(path: str | Path) -> NamedLaw:
     ranges: dict[str, Any] = {}
     if isinstance(found, dict):
         status, form = (
-            value if isinstance(value := found.get(key, ""), str) else "" for key in ("status", "form")
+            printable(value) if isinstance(value := found.get(key, ""), str) else ""
+            for key in ("status", "form")
         )
         card = found.get("card")
         ranges = card.get("ranges", {}) if isinstance(card, dict) else {}

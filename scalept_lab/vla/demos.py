@@ -166,8 +166,8 @@ def read(path: str | os.PathLike[str]) -> datasets.Dataset:
             raise InputError(
                 f"expected images of {VIEW} × {VIEW} × 3 whole numbers, got {' × '.join(map(str, shape or ['?']))}"
             )
-    found = datasets.Dataset(table.select(COLUMNS))
     try:
+        found = datasets.Dataset(table.select(COLUMNS))
         return found if found.features == features() else found.cast(features())
     except (pa.ArrowException, TypeError, ValueError) as error:
         raise InputError(
