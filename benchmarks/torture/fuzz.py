@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import resource
 import shutil
 import signal
 import sys
@@ -114,6 +113,8 @@ def refusal(text: str, names: tuple[str, ...]) -> Result:
 
 def work(door: str, seeds: list[int], base: Path, scratch: Path, expected: Any, pipe: Any) -> None:
     """In a process of its own: the cases of one door, each announced before and told after."""
+    import resource
+
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     null = os.open(os.devnull, os.O_RDWR)
@@ -206,13 +207,17 @@ def watched(door: str, seeds: list[int], base: Path, scratch: Path, expected: An
 
 
 def _cpu(pid: int) -> float:
+    """Seconds of processor time of a worker and what it has started."""
     import psutil
 
-    try:
-        times = psutil.Process(pid).cpu_times()
-        return times.user + times.system
-    except psutil.Error:
-        return 0.0
+    used = 0.0
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        for each in [process, *process.children(recursive=True)]:
+            with contextlib.suppress(psutil.Error):
+                times = each.cpu_times()
+                used += times.user + times.system + times.children_user + times.children_system
+    return used
 
 
 def note(outcome: Outcome, door: str, what: str, seed: int, result: Result) -> None:
