@@ -255,9 +255,7 @@ def merge(options: argparse.Namespace) -> tuple[Any, str]:
     gathered = merging.gather(options.folders, f"{options.out} is not written")
     found = merging.write(gathered, options.out)
     lines = [f"{found['accepted']} records in {options.out}, {found['duplicates']} duplicates"]
-    lines += [
-        printable(f"rejected {r['file']}:{r['line']}: {r['reason']}", 1000) for r in found["rejected"]
-    ]
+    lines += [printable(f"rejected {r['file']}:{r['line']}: {r['reason']}", 1000) for r in found["rejected"]]
     pool = pooling.pooled(gathered)
     if len(pool.learners) > 1:
         lines += ["", *pool.lines()]

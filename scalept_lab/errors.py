@@ -14,7 +14,9 @@ class InputError(ValueError):
 
     def __init__(self, text: object = ""):
         line = printable(str(text), None)
-        super().__init__(line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} … {line[-LONGEST // 2 :]}")
+        super().__init__(
+            line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} … {line[-LONGEST // 2 :]}"
+        )
 
 
 def printable(text: str, most: int | None = 200) -> str:

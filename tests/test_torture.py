@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from benchmarks.torture import doors, fuzz, generate, objects
 from benchmarks.torture.outcome import Break, Outcome, joined, table
 
-SLOW = {"merge", "scalept fit", "notebook run", "text built", "Hugging Face model", "LeRobot 2.1", "LeRobot 3.0", "demonstrations",
+SLOW = {"merge", "scalept fit", "notebook run", "text built", "Hugging Face model", "LeRobot 2.1", "LeRobot 3.0",
+"demonstrations",
         "checkpoint"}  # fmt: skip
 QUICK = [
     door.name for door in doors.FILES if door.name not in SLOW and not door.name.startswith(("pairs", "documents"))
@@ -115,7 +116,13 @@ def test_a_worker_that_dies_hangs_or_eats_is_told_and_the_next_one_goes_on(tmp_p
         import os
         import time
 
-        ways = {0: lambda: 1, 1: lambda: os._exit(7), 2: lambda: time.sleep(60), 3: lambda: b"x" * 300_000_000, 4: lambda: 1}
+        ways = {
+            0: lambda: 1,
+            1: lambda: os._exit(7),
+            2: lambda: time.sleep(60),
+            3: lambda: b"x" * 300_000_000,
+            4: lambda: 1,
+        }
         place.mkdir()
         return f"way {seed}", ways[seed], (), None
 
@@ -130,7 +137,10 @@ def test_a_worker_that_dies_hangs_or_eats_is_told_and_the_next_one_goes_on(tmp_p
 
 
 def test_outcomes_join_and_show_as_one_table():
-    parts = [Outcome("a", 3, 1, 1, [Break("x", 1, "y")], 1, 10**6, 2.0), Outcome("b", 1, 1, peak_bytes=5 * 10**6)]
+    parts = [
+        Outcome("a", 3, 1, 1, [Break("x", 1, "y")], 1, 10**6, 2.0),
+        Outcome("b", 1, 1, peak_bytes=5 * 10**6),
+    ]
     whole = joined("all", parts)
     assert (whole.tried, whole.fine, whole.refused, len(whole.broken), whole.hangs) == (4, 2, 1, 1, 1)
     assert table(parts).splitlines()[-1] == "| all | 4 | 2 | 1 | 1 | 1 | 5 | 2 |"

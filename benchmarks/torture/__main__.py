@@ -2,7 +2,7 @@
 
     python -m benchmarks.torture [PART...] [--seed S] [--share 0.1] [--json FILE] [--out FILE.md]
 
-A part is a module of this folder with `run(count, seed, folder) -> Outcome`. `--share` is the part of the full count that is tried.
+A part is a module of this folder with `run(count, seed, folder) -> Outcome`. `--share`: of the full count.
 """
 
 import argparse

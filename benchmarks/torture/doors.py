@@ -24,8 +24,9 @@ from scalept_lab.errors import InputError
 @dataclass(frozen=True)
 class Door:
     """make: writes the valid files into a folder. call: reads them. spoil: which of them are spoilt, by patterns. weight: of the
-    cases. sealed: the parts of a result that a checksum holds: each is as it was, or None where it was found damaged. sign: puts right, after a fault, what a
-    forger would put right (a hash, an id), so that the fault gets further in. names: whether a refusal names the file.
+    cases. sealed: the parts of a result that a checksum holds: each is as it was, or None where it was found damaged. sign: puts
+    right, after a fault, what a forger would put right (a hash, an id), so that the fault gets further in. names: whether a
+    refusal names the file.
     """
 
     name: str
@@ -117,7 +118,9 @@ def _learner() -> learners.Learner:
         exercises={"02.1": learners.Work(right=True, tries=2), "00.1": learners.Work(tries=1, hints=2)},
         predictions={
             "08.a": learners.Prediction(guesses=[guess], measured=2.05, rivals={"no change": 2.4}),
-            "02.b": learners.Prediction(guesses=[learners.Guess(value="up", at="2030-01-01")], measured="down"),
+            "02.b": learners.Prediction(
+                guesses=[learners.Guess(value="up", at="2030-01-01")], measured="down"
+            ),
         },
     )
 
@@ -127,7 +130,8 @@ def _shot(records: list[runs.RunRecord]) -> Any:
 
     best = parse(TrainConfig, records[-1].config).replace(tokens=4_000_000)
     shot = Shot(
-        config=best, flops=1e12, predicted=2.0, low=1.9, high=2.1, law={"E": 1.0, "A": 15.0, "B": 110.0, "alpha": 0.3, "beta": 0.4},
+        config=best, flops=1e12, predicted=2.0, low=1.9, high=2.1, law={"E": 1.0, "A": 15.0, "B": 110.0, "alpha": 0.3,
+        "beta": 0.4},
         status="converged", runs=[record.id for record in records], sealed_at="2020-01-02T03:10:00+00:00",
     )  # fmt: skip
     return shot.model_copy(update={"seal": shot.digest()})
@@ -218,7 +222,9 @@ def _make_machines(folder: Path) -> None:
     rows = [{"name": "memory", "ok": True, "found": "8 GB", "wanted": "1.5 GB", "share": 0.9},
             {"name": "cores", "ok": False, "found": "1", "wanted": "2", "do": "take another"}]  # fmt: skip
     for name in ("a", "b"):
-        ready = Readiness.model_validate({"machine": f"Linux {name}", "rows": rows, "corpus_sha256": "ab" * 32})
+        ready = Readiness.model_validate(
+            {"machine": f"Linux {name}", "rows": rows, "corpus_sha256": "ab" * 32}
+        )
         (place / f"{name}.json").write_text(json.dumps(ready.as_json()), encoding="utf-8")
 
 
@@ -298,7 +304,8 @@ def _train(folder: Path) -> Any:
 
 def _make_hub_config(folder: Path) -> None:
     shape = {"model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
-             "num_key_value_heads": 2, "vocab_size": 1000, "max_position_embeddings": 128, "tie_word_embeddings": False}  # fmt: skip
+             "num_key_value_heads": 2, "vocab_size": 1000, "max_position_embeddings": 128,
+             "tie_word_embeddings": False}  # fmt: skip
     (folder / "config.json").write_bytes(_json_text(shape))
 
 
@@ -309,7 +316,8 @@ def _count(folder: Path) -> Any:
 
 
 def _make_law(folder: Path) -> None:
-    law = {"form": "chinchilla", "params": {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}, "status": "converged",
+    law = {"form": "chinchilla", "params": {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28},
+    "status": "converged",
            "card": {"ranges": {"N": [1e6, 1e9], "D": [1e8, 1e11]}}}  # fmt: skip
     (folder / "law.json").write_bytes(_json_text(law))
 
@@ -376,7 +384,12 @@ def _study(folder: Path) -> Any:
     study = Study("mine", folder=folder / "study")
     with contextlib.suppress(InputError):
         study.fit(bootstrap=0)
-    found = [study.budget, study.spent, [shot.model_dump() for shot in study.shots()], [str(one) for one in study.scores()]]
+    found = [
+        study.budget,
+        study.spent,
+        [shot.model_dump() for shot in study.shots()],
+        [str(one) for one in study.scores()],
+    ]
     with _environment(SCALEPT_RESULTS=folder):
         study.export(folder / "out.jsonl", learner="Anna")
     return found
@@ -401,7 +414,12 @@ def _make_notebook(folder: Path) -> None:
                       "data": {"text/plain": ["2"], "text/html": "<b>2</b>", "application/vnd.jupyter.widget-view+json": {}}}]},
         {"cell_type": "code", "id": "c", "metadata": {}, "execution_count": None, "source": ["x = 1\n", "x"], "outputs": []},
     ]  # fmt: skip
-    whole = {"cells": cells, "metadata": {"kernelspec": {"name": "python3", "display_name": "x"}}, "nbformat": 4, "nbformat_minor": 5}
+    whole = {
+        "cells": cells,
+        "metadata": {"kernelspec": {"name": "python3", "display_name": "x"}},
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
     (folder / "a.ipynb").write_bytes(_json_text(whole))
 
 
@@ -476,8 +494,13 @@ def _make_lerobot(version: str) -> Callable[[Path], None]:
         episodes = [{"episode_index": e, "length": n, "tasks": [tasks[e % 2]]} for e, n in enumerate(lengths)]
         meta, chunk = folder / "set" / "meta", folder / "set" / "data" / "chunk-000"
         meta.mkdir(parents=True), chunk.mkdir(parents=True)
-        features = {"action": {"dtype": "float32", "shape": [6]}, "timestamp": {"dtype": "float32", "shape": [1]}}
-        (meta / "info.json").write_bytes(_json_text({"codebase_version": version, "fps": 30, "features": features}))
+        features = {
+            "action": {"dtype": "float32", "shape": [6]},
+            "timestamp": {"dtype": "float32", "shape": [1]},
+        }
+        (meta / "info.json").write_bytes(
+            _json_text({"codebase_version": version, "fps": 30, "features": features})
+        )
         if version == "v3.0":
             pd.concat(frames[:2]).to_parquet(chunk / "file-000.parquet", index=False)
             frames[2].to_parquet(chunk / "file-001.parquet", index=False)
@@ -576,7 +599,10 @@ def _digest_again(name: str, data: bytes) -> bytes:
 # --- text ---------------------------------------------------------------------------------------------------
 
 
-PROSE = "".join(f"Document {i} says that 北京 is {i * 7919 % 1000} km away, and the river is wide. " * 3 + "\n\n" for i in range(40))
+PROSE = "".join(
+    f"Document {i} says that 北京 is {i * 7919 % 1000} km away, and the river is wide. " * 3 + "\n\n"
+    for i in range(40)
+)
 
 
 def _make_cache(folder: Path) -> None:
@@ -587,8 +613,11 @@ def _make_cache(folder: Path) -> None:
         inner: Any = tokens.ByteTokenizer() if tokenizer == "bytes" else tokens.train_bpe(texts, 300)
         streams = tokens.pack(texts[:30], inner), tokens.pack(texts[30:], inner)
         card = {"name": "mine", "tokenizer": tokenizer, "vocab_size": inner.vocab_size, "origin": "local", "documents": 40,
-                "sha256": corpora.fingerprint(*streams), "train_tokens": len(streams[0]), "heldout_tokens": len(streams[1])}  # fmt: skip
-        corpora._save(folder / "cache" / "prepared" / corpora._key("owner/mine", tokenizer), streams, inner, card)
+                "sha256": corpora.fingerprint(*streams), "train_tokens": len(streams[0]),
+                "heldout_tokens": len(streams[1])}  # fmt: skip
+        corpora._save(
+            folder / "cache" / "prepared" / corpora._key("owner/mine", tokenizer), streams, inner, card
+        )
 
 
 def _cache(folder: Path) -> Any:
@@ -621,7 +650,15 @@ def _make_local(name: str) -> Callable[[Path], None]:
         place.mkdir()
         path = place / name
         rows = [{"id": i, "text": PROSE[i * 90 : i * 90 + 400]} for i in range(12)]
-        chats = [{"messages": [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": PROSE[:200]}]} for _ in range(9)]
+        chats = [
+            {
+                "messages": [
+                    {"role": "user", "content": "Hello"},
+                    {"role": "assistant", "content": PROSE[:200]},
+                ]
+            }
+            for _ in range(9)
+        ]
         text = {".jsonl": b"".join(_json_text(row) + b"\n" for row in rows), ".json": _json_text(chats)}.get(
             Path(name.removesuffix(".gz")).suffix, PROSE.encode()
         )
@@ -756,7 +793,8 @@ def _make_hub(folder: Path) -> None:
     from scalept_lab.transfer import bert
 
     tokenizer = bert.make_tokenizer([PROSE], 300)
-    config = BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, vocab_size=len(tokenizer),
+    config = BertConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
+    vocab_size=len(tokenizer),
                         max_position_embeddings=32)  # fmt: skip
     BertForSequenceClassification(config).save_pretrained(folder / "bert")
     tokenizer.save_pretrained(folder / "bert")
@@ -771,8 +809,20 @@ def _hub(folder: Path) -> Any:
 
 
 FILES: tuple[Door, ...] = (
-    Door("records .json", _make_record, lambda f: runs.read_records(f / "run.json"), weight=3, sign=_each_line(_own_id)),
-    Door("records .jsonl", _make_lines, lambda f: runs.read_records(f / "runs.jsonl"), weight=3, sign=_each_line(_own_id)),
+    Door(
+        "records .json",
+        _make_record,
+        lambda f: runs.read_records(f / "run.json"),
+        weight=3,
+        sign=_each_line(_own_id),
+    ),
+    Door(
+        "records .jsonl",
+        _make_lines,
+        lambda f: runs.read_records(f / "runs.jsonl"),
+        weight=3,
+        sign=_each_line(_own_id),
+    ),
     Door("records .jsonl.gz", _make_packed, lambda f: runs.read_records(f / "runs.jsonl.gz"), weight=2),
     Door("records .parquet", _make_table, lambda f: runs.read_records(f / "runs.parquet"), weight=2),
     Door("merge", _make_merge, _merge, weight=1.5, sign=_each_line(_own_id)),
@@ -789,7 +839,14 @@ FILES: tuple[Door, ...] = (
     Door("count's config", _make_hub_config, _count, weight=4),
     Door("law's file", _make_law, _plan_by_law, weight=4),
     Door("plan's file", _make_plan, _plan, weight=2, sign=_each_line(_seal_again)),
-    Door("study", _make_study, _study, weight=2, sealed=lambda found: [found[2]], sign=_each_line(_sealed_again)),
+    Door(
+        "study",
+        _make_study,
+        _study,
+        weight=2,
+        sealed=lambda found: [found[2]],
+        sign=_each_line(_sealed_again),
+    ),
     Door("notebook", _make_notebook, _notebook, weight=3),
     Door("notebook's metadata", _make_notebook, _notebook_problems, weight=1),
     Door("notebook run", _make_notebook, _run_notebook, weight=0.02),
@@ -804,7 +861,16 @@ FILES: tuple[Door, ...] = (
     Door("text built", _make_texts, _text_corpus, weight=0.5),
     *(
         Door(f"documents {name[1:]}", _make_local(name), _documents, weight=0.7)
-        for name in ("a.txt", "a.jsonl", "a.json", "a.parquet", "a.jsonl.gz", "a.txt.zst", "a.txt.bz2", "a.txt.lz4")
+        for name in (
+            "a.txt",
+            "a.jsonl",
+            "a.json",
+            "a.parquet",
+            "a.jsonl.gz",
+            "a.txt.zst",
+            "a.txt.bz2",
+            "a.txt.lz4",
+        )
     ),
     Door("pairs .jsonl", _make_pairs("jsonl"), _pairs("jsonl"), weight=0.5),
     Door("pairs .json", _make_pairs("json"), _pairs("json"), weight=0.3),

@@ -1,7 +1,7 @@
 """Fuzz: every door from outside, thousands of times, with content and objects that nobody should give it.
 
-A case is fine (a result), refused (an InputError of one line that names the file), or broken: another exception, several lines, more
-than 5 seconds, more than 1 GB, or a result that a checksum should have kept from changing. A worker process does cases of one
+A case is fine (a result), refused (an InputError of one line that names the file), or broken: another exception, several lines,
+more than 5 seconds, more than 1 GB, or a result that a checksum should have kept from changing. A worker process does cases of one
 door one after the other; its parent ends it where a case does not end, or takes the memory of the machine, and starts another.
 
     python -m benchmarks.torture fuzz [--share 0.1]
@@ -31,7 +31,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from benchmarks.torture import doors, generate, objects
 from benchmarks.torture.outcome import Break, Outcome, joined, table
 
-SECONDS = 5.0  # of processor time that a case may take; it waits for ever if it does nothing for twice as long
+SECONDS = (
+    5.0  # of processor time that a case may take; it waits for ever if it does nothing for twice as long
+)
 IDLE = 0.3  # seconds of processor time: nothing
 SLOW = "took the processor for"
 BYTES = 10**9  # that a case may take
@@ -50,7 +52,9 @@ class Result:
 # --- one case -----------------------------------------------------------------------------------------------
 
 
-def case(door: str, seed: int, base: Path, place: Path, expected: Any) -> tuple[str, Callable[[], Any], tuple[str, ...], Any]:
+def case(
+    door: str, seed: int, base: Path, place: Path, expected: Any
+) -> tuple[str, Callable[[], Any], tuple[str, ...], Any]:
     """What one case is: in words, its call, the names of which a refusal has to say one, and what a checksum holds in place."""
     random = Random(seed)
     if door in objects.OBJECTS:
@@ -69,14 +73,16 @@ def case(door: str, seed: int, base: Path, place: Path, expected: Any) -> tuple[
         if of.sign is not None and random.random() < 0.5:
             data, sealed = of.sign(file.name, data), None
         file.write_bytes(data)
-    names = (str(place), file.name) if of.names else ()
+    names = (str(place), file.name, file.stem) if of.names else ()
     check = None if sealed is None else lambda found: changed(sealed(found), expected)
     return f"{file.relative_to(place)}: {what}", lambda: of.call(place), names, check
 
 
 def changed(found: list[Any], expected: list[Any]) -> bool:
     """Whether a sealed part is neither as it was nor None."""
-    return len(found) != len(expected) or any(part is not None and part != was for part, was in zip(found, expected, strict=True))
+    return len(found) != len(expected) or any(
+        part is not None and part != was for part, was in zip(found, expected, strict=True)
+    )
 
 
 def judged(call: Callable[[], Any], names: tuple[str, ...], check: Callable[[Any], bool] | None) -> Result:
@@ -85,13 +91,15 @@ def judged(call: Callable[[], Any], names: tuple[str, ...], check: Callable[[Any
 
     try:
         found = call()
-        return Result("broken", "a sealed result is another one") if check and check(found) else Result("fine")
+        return (
+            Result("broken", "a sealed result is another one") if check and check(found) else Result("fine")
+        )
     except InputError as error:
         return refusal(str(error), names)
     except BaseException as error:
         kind = type(error).__name__
         with contextlib.suppress(Exception):
-            return Result("broken", f"{kind}: {str(error)}"[:300].replace("\n", "⏎"))
+            return Result("broken", f"{kind}: {error!s}"[:300].replace("\n", "⏎"))
         return Result("broken", kind)
 
 
@@ -163,13 +171,13 @@ def watched(door: str, seeds: list[int], base: Path, scratch: Path, expected: An
 
     scratch.mkdir(parents=True, exist_ok=True)
     method = multiprocessing.get_context("fork")
-    left = list(seeds)
+    left, stuck = list(seeds), 0
     while left:
         ours, theirs = method.Pipe(duplex=False)
         process = method.Process(target=work, args=(door, left, base, scratch, expected, theirs))
         process.start()
         theirs.close()
-        what, seed, began, cpu = "", left[0], time.monotonic(), 0.0
+        what, seed, began, cpu = "", left[0], time.monotonic(), _cpu(process.pid)
         while True:
             try:
                 if ours.poll(0.05):
@@ -179,7 +187,7 @@ def watched(door: str, seeds: list[int], base: Path, scratch: Path, expected: An
                     elif kind == "end":
                         left.remove(seed)
                         note(outcome, door, what, seed, told)
-                        what = ""
+                        what, began, cpu, stuck = "", time.monotonic(), _cpu(process.pid), 0
                     else:
                         left = []
                         break
@@ -189,9 +197,14 @@ def watched(door: str, seeds: list[int], base: Path, scratch: Path, expected: An
                 fault(outcome, door, what, seed, f"the process ended with {process.exitcode}")
                 left = [each for each in left if each != seed]
                 break
-            if not what:
-                continue
             waited, used = time.monotonic() - began, _cpu(process.pid) - cpu
+            if (
+                not what
+            ):  # it makes a case; a lock that another thread held when it was forked is never opened
+                if waited > 4 * SECONDS and used < IDLE:
+                    stuck += 1
+                    break
+                continue
             memory = 0
             with contextlib.suppress(psutil.Error):
                 memory = psutil.Process(process.pid).memory_info().rss
@@ -203,7 +216,10 @@ def watched(door: str, seeds: list[int], base: Path, scratch: Path, expected: An
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.join()
-        shutil.rmtree(scratch / f"case-{seed}", ignore_errors=True)
+        for place in scratch.glob("case-*"):
+            shutil.rmtree(place, ignore_errors=True)
+        if stuck > 3:
+            raise RuntimeError(f"{door}: four workers in a row did not come to case {left[0]}")
 
 
 def _cpu(pid: int) -> float:
@@ -241,7 +257,9 @@ def fault(outcome: Outcome, door: str, what: str, seed: int, line: str, hang: bo
 
 def shares(count: int) -> dict[str, int]:
     """Cases of each door, by their weights; at least one."""
-    weights = {door.name: door.weight for door in doors.FILES} | {name: weight for name, (_, weight) in objects.OBJECTS.items()}
+    weights = {door.name: door.weight for door in doors.FILES} | {
+        name: weight for name, (_, weight) in objects.OBJECTS.items()
+    }
     total = sum(weights.values())
     return {name: max(1, round(count * weight / total)) for name, weight in weights.items()}
 
@@ -278,7 +296,23 @@ def load() -> None:
 
     torch.set_num_threads(1)
     objects._exercises()
-    del datasets, pandas, transformers, scalept_lab, exercises, card, report, review, rivals, loop, checkpoints, pairs, demos, lerobot, model
+    del (
+        datasets,
+        pandas,
+        transformers,
+        scalept_lab,
+        exercises,
+        card,
+        report,
+        review,
+        rivals,
+        loop,
+        checkpoints,
+        pairs,
+        demos,
+        lerobot,
+        model,
+    )
 
 
 def run_doors(count: int, seed: int, folder: Path, only: tuple[str, ...] = ()) -> list[Outcome]:
@@ -293,9 +327,13 @@ def run_doors(count: int, seed: int, folder: Path, only: tuple[str, ...] = ()) -
             base, expected = prepared(name, folder)
         except BaseException as error:
             traceback.print_exc()
-            outcome.broken.append(Break(f"{name}: the valid file", 0, f"{type(error).__name__}: {error}"[:300]))
+            outcome.broken.append(
+                Break(f"{name}: the valid file", 0, f"{type(error).__name__}: {error}"[:300])
+            )
             return outcome
-        watched(name, list(range(first, first + chosen[name])), base, base.parent / "scratch", expected, outcome)
+        watched(
+            name, list(range(first, first + chosen[name])), base, base.parent / "scratch", expected, outcome
+        )
         outcome.seconds = time.monotonic() - began
         shutil.rmtree(base.parent, ignore_errors=True)
         print(table([outcome]).splitlines()[2], flush=True)
@@ -315,7 +353,10 @@ def again(door: str, seed: int) -> int:
     import tempfile
 
     load()
-    with tempfile.TemporaryDirectory() as name, doors._environment(SCALEPT_RESULTS=name + "/results", SCALEPT_CACHE=name + "/kit"):
+    with (
+        tempfile.TemporaryDirectory() as name,
+        doors._environment(SCALEPT_RESULTS=name + "/results", SCALEPT_CACHE=name + "/kit"),
+    ):
         base, expected = prepared(door, Path(name))
         what, call, names, check = case(door, seed, base, base.parent / "case", expected)
         print(what, file=sys.stderr)

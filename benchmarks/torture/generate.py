@@ -24,8 +24,10 @@ DEEP = "@deep@"  # stands for 100,000 lists in each other, which no encoder writ
 VALUES: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 2, 1.5, -0.0, 1e-320, 1e308, -1e308, 2**31, 2**63 - 1, 2**63, -(2**63), 10**18, 10**400,
     float("nan"), float("inf"), float("-inf"), "", " ", "0", "1e6", "NaN", "1e999", "-1", "true", "null", "\n", "a\nb", "a\r\nb",
-    "\0", "\x1b[2J", "\u2028x", "\u202egnp.exe", "\ud800", "\udfff\ud800", "中文", "e\u0301", "\U0001f468\u200d\U0001f469", "x" * 300,
-    "x" * 200_000, "<script>alert(1)</script>", "../../../etc/passwd", "/etc/passwd", "~root", "C:\\", "%s%n", "{}", "{0.__class__}",
+    "\0", "\x1b[2J", "\u2028x", "\u202egnp.exe", "\ud800", "\udfff\ud800", "中文", "e\u0301", "\U0001f468\u200d\U0001f469",
+    "x" * 300,
+    "x" * 200_000, "<script>alert(1)</script>", "../../../etc/passwd", "/etc/passwd", "~root", "C:\\", "%s%n", "{}",
+    "{0.__class__}",
     [], {}, [[]], [None], [1, "a", None], {"a": {}}, {"": 0}, [0] * 5000, {str(i): i for i in range(500)}, DEEP,
     {"__class__": "x"}, "9" * 5000, [float("nan")] * 3, [10**400],
 )  # fmt: skip
@@ -58,7 +60,17 @@ def _number(data: bytes, random: Random) -> bytes:
     at = random.choice(found)
     old = at[0]
     new = random.choice(
-        (b"9" * len(old), b"0" * len(old), b"-" + old, b"1e308", b"9" * 400, b"NaN", b"99999999999", old + b".5", b"")
+        (
+            b"9" * len(old),
+            b"0" * len(old),
+            b"-" + old,
+            b"1e308",
+            b"9" * 400,
+            b"NaN",
+            b"99999999999",
+            old + b".5",
+            b"",
+        )
     )
     return data[: at.start()] + new + data[at.end() :]
 
@@ -85,7 +97,8 @@ BYTES: dict[str, Callable[[bytes, Random], bytes]] = {
     "a line dropped": lambda data, random: _lines(data, random, lambda lines, at: lines[:at] + lines[at + 1 :]),
     "a line doubled": lambda data, random: _lines(data, random, lambda lines, at: lines[: at + 1] + lines[at:]),
     "lines turned": lambda data, random: _lines(data, random, lambda lines, at: lines[at:] + lines[:at]),
-    "another kind's head": lambda data, random: random.choice((b"PAR1", b"PK\x03\x04", b"\x1f\x8b\x08", b"\x80\x04", b"\x93NUMPY"))
+    "another kind's head": lambda data, random: random.choice((b"PAR1", b"PK\x03\x04", b"\x1f\x8b\x08", b"\x80\x04",
+    b"\x93NUMPY"))
     + data,
 }  # fmt: skip
 
@@ -116,7 +129,9 @@ def places(tree: Any, deepest: int = 12) -> list[tuple[Any, Any]]:
     waiting = [(tree, 0)]
     while waiting and len(found) < 5000:
         node, depth = waiting.pop()
-        keys = list(node) if isinstance(node, dict) else list(range(len(node))) if isinstance(node, list) else []
+        keys = (
+            list(node) if isinstance(node, dict) else list(range(len(node))) if isinstance(node, list) else []
+        )
         for key in keys:
             found.append((node, key))
             if depth < deepest:
@@ -136,11 +151,15 @@ def tree_spoilt(tree: Any, random: Random) -> tuple[Any, str]:
     if way == "drop":
         del node[key]
     elif way == "rename" and isinstance(node, dict):
-        node[random.choice((str(key).upper(), str(key) + "x", "", "\ud800", "__proto__", DEEP))] = node.pop(key)
+        node[random.choice((str(key).upper(), str(key) + "x", "", "\ud800", "__proto__", DEEP))] = node.pop(
+            key
+        )
     elif way == "kind":
         node[key] = str(old) if not isinstance(old, str) else random.choice(([old], {"a": old}, 7))
     elif way == "scale" and isinstance(old, (int, float)) and not isinstance(old, bool):
-        node[key] = random.choice((-old, old * 10**6, old * 10**12, old + 0.5, 0 * old, old + 1, old * 1e-9, str(old)))
+        node[key] = random.choice(
+            (-old, old * 10**6, old * 10**12, old + 0.5, 0 * old, old + 1, old * 1e-9, str(old))
+        )
     elif way == "add" and isinstance(node, dict):
         node[random.choice(("extra", "", "a\nb", "schema_version", "中文"))] = value(random)
     elif way == "inside" and isinstance(old, str) and old.lstrip()[:1] in ("{", "["):
@@ -164,7 +183,9 @@ def written(tree: Any) -> str:
 def _json(data: bytes, random: Random) -> tuple[bytes, str]:
     tree, done = tree_spoilt(json.loads(data), random)
     text = written(tree)
-    if random.random() < 0.05 and text.startswith("{") and len(text) > 2:  # a key twice, the first one counts for some readers
+    if (
+        random.random() < 0.05 and text.startswith("{") and len(text) > 2
+    ):  # a key twice, the first one counts for some readers
         text = text[:-1] + ", " + text[1:]
         done += ", every key twice"
     return text.encode("utf-8", "surrogatepass"), done
@@ -187,7 +208,9 @@ def _csv(data: bytes, random: Random) -> tuple[bytes, str]:
     put = value(random)
     text = put if isinstance(put, str) and put != DEEP else written(put)
     rows[row][column] = text.encode("utf-8", "surrogatepass")
-    return b"\n".join(b",".join(cells) for cells in rows) + b"\n", f"row {row}, column {column}: {text[:30]!r}"
+    return b"\n".join(
+        b",".join(cells) for cells in rows
+    ) + b"\n", f"row {row}, column {column}: {text[:30]!r}"
 
 
 def _parquet(data: bytes, random: Random) -> tuple[bytes, str]:

@@ -108,7 +108,9 @@ def _judge(text: str, difference: Any, than: str, at_least: float, null: Any, de
 
 
 def _numbers(values: Any) -> np.ndarray:
-    looked = guarded(lambda: np.atleast_1d(np.asarray(values, float)).ravel(), SECONDS)  # it may be any object
+    looked = guarded(
+        lambda: np.atleast_1d(np.asarray(values, float)).ravel(), SECONDS
+    )  # it may be any object
     if looked.error:
         raise InputError(f"difference: expected a number, or one for each seed, got {type(values).__name__}")
     return looked.value

@@ -194,8 +194,7 @@ def class_progress(folder: str | Path) -> ClassProgress:
         if count > 1
     ]
     learners = {
-        name if often[name] == 1 else f"{name} ({printable(file.name)})": kept
-        for file, name, kept in apart
+        name if often[name] == 1 else f"{name} ({printable(file.name)})": kept for file, name, kept in apart
     }
     return ClassProgress(learners, rejected, notes)
 

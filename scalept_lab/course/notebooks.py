@@ -199,6 +199,7 @@ def _read(path: Path) -> Any:
         try:
             found = nbformat.reads(text, as_version=4)
             nbformat.validate(found)
+            nbformat.writes(found).encode()  # half of a letter could not be written back
         except Exception as error:
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"{path} is not a readable notebook: {reason}") from error

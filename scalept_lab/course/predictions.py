@@ -93,7 +93,11 @@ def compare(id: str, measured: Any, rivals: Mapping[str, Any] | None = None) -> 
     looked = guarded(lambda: _measured(measured, rivals or {}), SECONDS)  # they may be any objects
     result, theirs = looked.value or (math.nan, {})
     if isinstance(result, float) and not math.isfinite(result):
-        why = f"what was measured {looked.error}" if looked.error else "nothing was measured (the run diverged?)"
+        why = (
+            f"what was measured {looked.error}"
+            if looked.error
+            else "nothing was measured (the run diverged?)"
+        )
         Card(id, OPEN, "", (f"{why}, so nothing is scored.",)).show()
         return
     first = _keep(id, result, theirs)

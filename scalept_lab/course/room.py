@@ -60,7 +60,9 @@ class Room:
                 f"another corpus than most ({sha[:8]} in place of {groups[0][0][:8]}): {printable(', '.join(names), None)}; "
                 "their runs cannot be pooled with the others"
             )
-        lines += [f"rejected {printable(one['file'])}: {printable(one['reason'], None)}" for one in self.rejected]
+        lines += [
+            f"rejected {printable(one['file'])}: {printable(one['reason'], None)}" for one in self.rejected
+        ]
         ready = sum(found.ok for found in self.machines.values())
         return "\n".join([*lines, f"{ready} of {len(self.machines)} machines are ready for class"])
 

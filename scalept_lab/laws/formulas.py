@@ -19,6 +19,7 @@ Every function takes arrays, and parameters may be arrays too (bootstrap samples
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -321,6 +322,7 @@ def _sampled(ranges: Any) -> dict[str, tuple[float, float]]:
     out = {}
     for name in ("N", "D"):
         pair = ranges.get(name) if isinstance(ranges, dict) else None
-        if isinstance(pair, list) and len(pair) == 2 and all(isinstance(v, (int, float)) for v in pair):
-            out[name] = (float(pair[0]), float(pair[1]))
+        if isinstance(pair, list) and len(pair) == 2:
+            with suppress(InputError):
+                out[name] = (positive(name, pair[0]), positive(name, pair[1]))
     return out

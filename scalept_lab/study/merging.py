@@ -180,11 +180,7 @@ def _named_apart(headers: dict[Path, exports.ClassFile]) -> tuple[dict[Path, str
     often = Counter(found.learner for found in headers.values())
     names: dict[Path, str] = {}
     for file, found in headers.items():
-        name = (
-            found.learner
-            if often[found.learner] == 1
-            else f"{found.learner} ({printable(file.name)})"
-        )
+        name = found.learner if often[found.learner] == 1 else f"{found.learner} ({printable(file.name)})"
         while name in names.values():  # the same file name in two folders
             name += "′"
         names[file] = name

@@ -21,8 +21,16 @@ from scalept_lab.transfer.bert import check_vocabulary, quiet
 
 CLASSES = 2  # right and wrong pairs
 WEIGHTS, BESIDE = 10**11, 10**8  # bytes of a file with weights, and of one beside it
-PARTS = {"layer": 256, "depth": 256, "head": 1024, "expert": 1024}  # what a config counts and is built one by one: at most
-PER_BYTE, NEW = 4, 10**7  # parameters that a byte of weights may hold, and that need not be among them (a pooler, a head)
+PARTS = {
+    "layer": 256,
+    "depth": 256,
+    "head": 1024,
+    "expert": 1024,
+}  # what a config counts and is built one by one: at most
+PER_BYTE, NEW = (
+    4,
+    10**7,
+)  # parameters that a byte of weights may hold, and that need not be among them (a pooler, a head)
 
 
 def load_checkpoint(name: str | Path, **more: Any) -> tuple[Any, Any]:

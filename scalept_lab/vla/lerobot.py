@@ -172,7 +172,7 @@ def _known(table: pa.Table) -> pa.Table:
                 continue
             kept[name] = feature
         metadata[b"huggingface"] = json.dumps({"info": {"features": kept}}).encode()
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         pass  # nothing is said, or nothing that can be read: the types of the columns say enough
     return table.replace_schema_metadata(metadata or None)
 

@@ -40,7 +40,7 @@ def test_bpe_shortens_and_is_saved_whole(bpe, tmp_path):
     bpe.save(tmp_path / "tokenizer.json")
     again = tokens.BPETokenizer.load(tmp_path / "tokenizer.json")
     assert np.array_equal(again.encode(text), bpe.encode(text))
-    with pytest.raises(InputError, match="expected a tokenizer .*found no such file"):
+    with pytest.raises(InputError, match=r"expected a tokenizer .*found no such file"):
         tokens.BPETokenizer.load(tmp_path / "other.json")
 
 

@@ -47,7 +47,10 @@ def test_what_is_no_checkpoint_is_refused_in_one_line(small, shape, tmp_path, mo
     one_line(lambda: load_checkpoint(tmp_path), "config.json")
     (tmp_path / "config.json").write_text("{")
     one_line(lambda: load_checkpoint(tmp_path / "config.json"), "give the folder that it lies in")
-    one_line(lambda: load_checkpoint(tmp_path), "config.json: expected the config of a checkpoint, got what is not JSON")
+    one_line(
+        lambda: load_checkpoint(tmp_path),
+        "config.json: expected the config of a checkpoint, got what is not JSON",
+    )
 
 
 def test_a_table_may_be_larger_than_its_tokenizer_and_not_smaller(small, shape, tmp_path):
