@@ -23,7 +23,7 @@ from scalept_lab.errors import InputError, printable
 
 FILE = 2 * 10**9  # bytes of a file
 SMALL = 10**7  # bytes of one that is read in one piece: a config, a law, a manifest
-MEMORY = 10**9  # bytes that decoding may take
+MEMORY = 8 * 10**8  # bytes that decoding may take: with what is mapped beside it, it stays below 1 GB
 
 
 @contextmanager
