@@ -2,7 +2,7 @@
 
 A case is fine (a result), refused (an InputError of one line that names the file), or broken: another exception, several lines,
 more than 5 seconds, more than 1 GB, or a result that a checksum should have kept from changing. A worker process does the cases
-of a door one after the other; its parent ends it where a case does not end, or takes the memory of the machine, and starts another.
+of a door one after the other; its parent ends it where a case does not end, or eats the memory, and starts another.
 
     python -m benchmarks.torture fuzz [--share 0.1]
     python -m benchmarks.torture.fuzz DOOR CASE_SEED     # one case again, with its traceback

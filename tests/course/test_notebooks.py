@@ -151,7 +151,8 @@ def test_a_kernel_gets_a_home_where_there_is_none(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "cell", [{"source": 5}, {"cell_type": None}, {"cell_type": "strange"}, {"outputs": {}}, {"source": "\ud800"}, {"metadata": []}],
+    "cell", [{"source": 5}, {"cell_type": None}, {"cell_type": "strange"}, {"outputs": {}}, {"source": "\ud800"},
+    {"metadata": []}],
 )  # fmt: skip
 def test_a_cell_that_is_none_is_told_before_anything_runs(tmp_path, cell):
     path = make(tmp_path / "a.ipynb", "1 + 1")
