@@ -15,11 +15,14 @@ OUT  ?= results/study
 NOTEBOOKS ?= notebooks
 # Faults per module that `make mutants` tries.
 SAMPLE ?= 8
+# How much of `make torture`, and which parts (all): PARTS=fuzz
+SHARE ?= 1
+PARTS ?=
 # Which cells of `make matrix`: NOX="-p 3.13 -k pinned"
 NOX ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run test unit notebook-test lab lint notebooks docs links explore licences address bundle browser mutants matrix clean ready ready-dev ready-docs
+.PHONY: help run test unit notebook-test lab lint notebooks docs links explore licences address bundle browser mutants matrix torture clean ready ready-dev ready-docs
 .DEFAULT_GOAL := help
 
 help:
@@ -37,6 +40,7 @@ help:
 	@echo "make browser    JupyterLab walked through in a browser (needs chromium)"
 	@echo "make mutants    do the tests of ROOM notice small faults? (ROOM=laws SAMPLE=8; minutes, by hand)"
 	@echo "make matrix     the tests under Python 3.11, 3.12 and 3.13 with the pinned and the newest torch (hours, gigabytes)"
+	@echo "make torture    hostile files and objects, killed processes, full disks: thousands of cases (SHARE=0.1 for a tenth)"
 	@echo "make clean      remove caches and results (the installation in $(VENV) stays)"
 	@echo "Variables: PYTHON=python3.12, PIP_ARGS='...' for pip install"
 
@@ -96,6 +100,9 @@ mutants: ready-dev
 
 matrix: ready-dev
 	@$(BIN)/nox $(NOX)
+
+torture: ready-dev
+	@OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.torture --share $(SHARE) $(PARTS)
 
 clean:
 	@rm -rf results site docs/api .nox .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

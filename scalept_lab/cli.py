@@ -15,7 +15,7 @@ from typing import Any
 
 from scalept_lab import outside
 from scalept_lab.checks import positive, whole
-from scalept_lab.errors import InputError
+from scalept_lab.errors import InputError, printable
 
 CLOSED = 141  # what a shell reports of a command whose reader went away
 
@@ -69,7 +69,7 @@ def _answer(arguments: Sequence[str] | None) -> int:
         if isinstance(error, BrokenPipeError) and _drop_unread():  # and not the pipe of a worker
             return CLOSED
         where = f"{error.filename}: " if error.filename else ""
-        print(f"scalept {options.name}: {where}{error.strerror or error}", file=sys.stderr)
+        print(InputError(f"scalept {options.name}: {where}{error.strerror or error}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(
@@ -250,14 +250,12 @@ def train(options: argparse.Namespace) -> tuple[Any, str]:
 
 
 def merge(options: argparse.Namespace) -> tuple[Any, str]:
-    from scalept_lab.study import exports, merging, pooling
+    from scalept_lab.study import merging, pooling
 
     gathered = merging.gather(options.folders, f"{options.out} is not written")
     found = merging.write(gathered, options.out)
     lines = [f"{found['accepted']} records in {options.out}, {found['duplicates']} duplicates"]
-    lines += [
-        exports.printable(f"rejected {r['file']}:{r['line']}: {r['reason']}", 1000) for r in found["rejected"]
-    ]
+    lines += [printable(f"rejected {r['file']}:{r['line']}: {r['reason']}", 1000) for r in found["rejected"]]
     pool = pooling.pooled(gathered)
     if len(pool.learners) > 1:
         lines += ["", *pool.lines()]
@@ -316,7 +314,7 @@ class _Parser(argparse.ArgumentParser):
     """Argument errors as the rest of the bad input: one line, exit status 2."""
 
     def error(self, message: str) -> Any:
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+        self.exit(2, f"{InputError(f'{self.prog}: {message}; see {self.prog} --help')}\n")
 
 
 def _parser() -> argparse.ArgumentParser:

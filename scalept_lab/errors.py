@@ -1,8 +1,28 @@
-"""The one exception that a learner is meant to read."""
+"""The one exception that a learner is meant to read, and what may be shown of text that comes from outside."""
+
+JOINERS = "\u200c\u200d"  # without width, and needed to write names in some scripts
+LONGEST = 2000  # characters of a line
 
 
 class InputError(ValueError):
     """Bad input, told in one line: what was expected, what came, and what to do.
 
-    The command line prints the line and exits with status 2; a notebook shows it as the last line of the error.
+    The command line prints the line and exits with status 2; a notebook shows it as the last line of the error. It often quotes a
+    file of somebody else: ends of lines become blanks, what would move a terminal's cursor a question mark, and of a very long
+    line the middle is left out.
     """
+
+    def __init__(self, text: object = ""):
+        line = printable(str(text), None)
+        super().__init__(
+            line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} … {line[-LONGEST // 2 :]}"
+        )
+
+
+def printable(text: str, most: int | None = 200) -> str:
+    """What is read from outside and is shown, such as a file's name, on one line: what cannot be printed becomes a question mark,
+    and of a longer text the first `most` characters count."""
+    return "".join(
+        letter if letter.isprintable() or letter in JOINERS else " " if letter.isspace() else "?"
+        for letter in text[:most]
+    )

@@ -7,7 +7,6 @@ for the class (`study.exports`) takes it along.
 from __future__ import annotations
 
 import functools
-import json
 import os
 import sys
 from datetime import UTC, datetime
@@ -16,7 +15,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from scalept_lab import folders
+from scalept_lab import folders, outside
+from scalept_lab.errors import printable
 
 SCHEMA = 1
 NAME = "learner.json"
@@ -24,7 +24,7 @@ LARGEST_BYTES = 20_000_000  # of a file that is read; a course leaves some tens 
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class Work(_Part):
@@ -90,13 +90,10 @@ def read(place: Path | None = None) -> Learner:
     """
     place = place or path()
     try:
-        if not place.is_file():
+        if not os.path.lexists(place):
             return Learner()
-        if place.stat().st_size > LARGEST_BYTES:
-            raise ValueError(f"it is larger than {LARGEST_BYTES / 1e6:.0f} MB")
-        raw = json.loads(place.read_text(encoding="utf-8"))
-        return parsed(raw)
-    except (OSError, ValueError, RecursionError) as error:
+        return parsed(outside.json_value(place, "a learner's progress", LARGEST_BYTES))
+    except ValueError as error:  # InputError is one
         _set_aside(place, error)
         return Learner()
 
@@ -110,7 +107,7 @@ def parsed(raw: Any) -> Learner:
 
 
 def _set_aside(place: Path, error: Exception) -> None:
-    reason = " ".join(str(error).split())[:160]
+    reason = printable(str(error).removeprefix(f"{place}: "), 160)
     aside = place.with_name(f"{place.stem}-{datetime.now(UTC):%Y%m%d-%H%M%S-%f}{place.suffix}")
     try:
         os.replace(place, aside)

@@ -8,6 +8,7 @@ Whatever goes wrong ends in one line.
 from __future__ import annotations
 
 import codecs
+import io
 import json
 import os
 import stat
@@ -18,11 +19,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from scalept_lab.checks import shown
-from scalept_lab.errors import InputError
+from scalept_lab.errors import InputError, printable
 
 FILE = 2 * 10**9  # bytes of a file
 SMALL = 10**7  # bytes of one that is read in one piece: a config, a law, a manifest
-MEMORY = 10**9  # bytes that decoding may take
+MEMORY = 8 * 10**8  # bytes that decoding may take: with what is mapped beside it, it stays below 1 GB
 
 
 @contextmanager
@@ -37,10 +38,8 @@ def opened(
     cut short, damaged, nested too deep, or that unpacks to more than `MEMORY`.
     """
     try:
-        # without waiting: opening a pipe that nobody writes to would never come back
-        number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with open(number, "rb") as file:
-            about = os.fstat(number)
+        with unwaiting(path) as file:
+            about = os.fstat(file.fileno())
             if not stat.S_ISREG(about.st_mode):
                 raise InputError(f"{path}: expected {expected}, got {_kind(about.st_mode)}; give a file")
             if about.st_size > most:
@@ -50,7 +49,8 @@ def opened(
             with _memory() if unpacks else nullcontext():
                 yield file
     except InputError as error:
-        raise InputError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from None
+        named = str(error).startswith(printable(str(path), None))
+        raise InputError(str(error) if named else f"{path}: {error}") from None
     except IsADirectoryError:  # what opening one says, before it can be asked for its kind
         raise InputError(f"{path}: expected {expected}, got a folder; give a file") from None
     except FileNotFoundError:
@@ -67,6 +67,17 @@ def opened(
         raise InputError(f"{path}: expected {expected}, got one nested too deep to read") from None
     except Exception as error:  # the libraries have many kinds for a damaged file
         raise _damaged(path, expected, error) from None
+
+
+def unwaiting(path: str | os.PathLike[str]) -> io.BufferedReader:
+    """Any file, open for reading. A pipe that nobody writes to would not come back from being opened: this one is at its end.
+
+    Raises: OSError.
+    """
+    number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if hasattr(os, "set_blocking"):
+        os.set_blocking(number, True)  # what somebody does write is waited for
+    return open(number, "rb")
 
 
 def text(path: str | os.PathLike[str], expected: str, most: int = SMALL) -> str:

@@ -238,28 +238,39 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
         while line := file.readline(RECORD + 1):
             number, read = number + 1, read + len(line)
             _short(path, number, line)
-            if file is not packed and (read > UNPACKED or number > LINES):
-                raise InputError(
-                    f"{path}:{number}: expected at most {LINES:,} lines and {UNPACKED / 1e6:g} MB unpacked, got more"
-                )
+            if file is not packed:
+                _few(path, number, read)
             yield number, line.decode("utf-8", errors="replace")
 
 
 def _rows(path: Path) -> Iterator[tuple[int, str]]:
-    """The same of a Parquet file. A text that it names often is kept once: 800 bytes can name one of 2 MB 4,000 times."""
+    """The same of a Parquet file. A text that it names often is kept once: 800 bytes can name one of 2 MB 4,000 times.
+
+    All are read before the first is given: what is made of them does not count as memory that unpacking takes.
+    """
     import pyarrow.parquet as pq
 
+    found: list[str] = []
+    read = 0
     with outside.opened(path, "a Parquet file with a column 'record'", unpacks=True) as file:
-        number = 0
         table = pq.ParquetFile(file, read_dictionary=["record"])
         for batch in table.iter_batches(batch_size=1000, columns=["record"]):
             column = batch.column("record").dictionary_encode()
-            values = column.dictionary.to_pylist()
+            values = ["" if value is None else str(value) for value in column.dictionary.to_pylist()]
             for index in column.indices.to_pylist():
-                number += 1
-                text = "" if index is None else str(values[index])
-                _short(path, number, text)
-                yield number, text
+                found.append("" if index is None else values[index])
+                read += len(found[-1])
+                _short(path, len(found), found[-1])
+                _few(path, len(found), read)
+    yield from enumerate(found, 1)
+
+
+def _few(path: Path, number: int, read: int) -> None:
+    """What is compressed can be far longer than it looks."""
+    if read > UNPACKED or number > LINES:
+        raise InputError(
+            f"{path}:{number}: expected at most {LINES:,} lines and {UNPACKED / 1e6:g} MB unpacked, got more"
+        )
 
 
 def _short(path: Path, number: int, text: str | bytes) -> None:

@@ -7,9 +7,15 @@ import random
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # before torch: on a busy machine two threads can be far slower than one
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# The same few examples each time; `HYPOTHESIS_PROFILE=torture pytest …` looks for others, for as long as that takes.
+settings.register_profile("fast", max_examples=25, derandomize=True, deadline=None)
+settings.register_profile("torture", max_examples=2000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 
 def made_up_text(size: int, seed: int = 0) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures as futures
+import contextlib
 import functools
 import json
 import os
@@ -559,3 +560,14 @@ def test_a_study_without_out_goes_where_results_go(scalept, monkeypatch, tmp_pat
     scalept("study")
     scalept("study", "--out", "here")
     assert list(map(str, asked)) == ["results/study", str(tmp_path / "there" / "study"), "here"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["count", "a\nb"], ["merge", "a\nb"], ["a\nb"], ["study", "--seed", "\x1b[2J"], ["count", "x" * 9000]],
+)
+def test_odd_words_are_told_in_one_line(words, capsys):
+    with contextlib.suppress(SystemExit):
+        assert cli.main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.isprintable() and len(line) < 2100

@@ -146,3 +146,29 @@ def test_what_goes_wrong_inside_is_told_as_well(tmp_path):
         "expected a config, got another or a damaged one ('a column\\nof two lines')"
     )
     assert json.loads((tmp_path / "a").read_text()) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_is_not_waited_for_and_what_is_written_into_one_is(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with outside.unwaiting(path) as file:
+        assert file.read() == b""
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # so that the writer comes in
+    writer = os.open(path, os.O_WRONLY)
+    late = threading.Timer(0.2, lambda: (os.write(writer, b"late"), os.close(writer)))
+    with outside.unwaiting(path) as file:
+        late.start()
+        assert file.read() == b"late"
+    late.join()
+    os.close(reader)
+
+
+def test_the_reason_is_one_line_without_controls(tmp_path):
+    def read(path, expected):
+        with outside.opened(path, expected):
+            raise RuntimeError("two\nlines \x1b[2J")
+
+    path = tmp_path / "x"
+    path.touch()
+    assert refused(path, read) == "expected a config, got another or a damaged one (two lines ?[2J)"

@@ -427,3 +427,19 @@ def test_drafts_of_killed_writers_are_swept(tmp_path):
     os.utime(other, (1, 1))
     store.sweep()
     assert sorted(file.name for file in tmp_path.iterdir()) == [".b.json.0011aabb.tmp", "c.json"]
+
+
+def test_a_small_table_of_many_rows_is_refused_before_records_are_made(tmp_path, monkeypatch):
+    """48 kB of Parquet can hold 100,000 records of 4 kB each."""
+    three = [made(seed) for seed in range(3)]
+    write_records(three, tmp_path / "a.parquet")
+    assert read_records(tmp_path / "a.parquet") == three
+    monkeypatch.setattr("scalept_lab.runs.LINES", 2)
+    with pytest.raises(
+        InputError, match=r"a\.parquet:3: expected at most 2 lines and 100 MB unpacked, got more"
+    ):
+        read_records(tmp_path / "a.parquet")
+    monkeypatch.undo()
+    monkeypatch.setattr("scalept_lab.runs.UNPACKED", len(three[0].model_dump_json()) + 1)
+    with pytest.raises(InputError, match=r"a\.parquet:2: expected at most 100,000 lines"):
+        read_records(tmp_path / "a.parquet")

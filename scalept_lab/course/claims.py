@@ -18,7 +18,9 @@ from typing import Any
 import numpy as np
 
 from scalept_lab import screen
+from scalept_lab.course.answers import SECONDS
 from scalept_lab.course.cards import BAD, GOOD, OPEN
+from scalept_lab.course.guard import guarded
 from scalept_lab.errors import InputError
 from scalept_lab.laws.compare import Interval, paired
 
@@ -106,12 +108,12 @@ def _judge(text: str, difference: Any, than: str, at_least: float, null: Any, de
 
 
 def _numbers(values: Any) -> np.ndarray:
-    try:
-        return np.atleast_1d(np.asarray(values, float)).ravel()
-    except (TypeError, ValueError):
-        raise InputError(
-            f"difference: expected a number, or one for each seed, got {type(values).__name__}"
-        ) from None
+    looked = guarded(
+        lambda: np.atleast_1d(np.asarray(values, float)).ravel(), SECONDS
+    )  # it may be any object
+    if looked.error:
+        raise InputError(f"difference: expected a number, or one for each seed, got {type(values).__name__}")
+    return looked.value
 
 
 def _kept(found: Claim, difference: Any, null: Any, at_least: float) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from scalept_lab import outside, runs
 from scalept_lab.course import learner
 from scalept_lab.course.exercises import notebook_exercises, notebook_numbers
 from scalept_lab.course.learner import Row
-from scalept_lab.errors import InputError
+from scalept_lab.errors import InputError, printable
 from scalept_lab.laws.forecasters import ledger
 from scalept_lab.learners import Learner, parsed
 from scalept_lab.screen import columns, padded
@@ -129,7 +129,7 @@ class ClassProgress:
             lines += ["", f"guesses: {self.ledger.sentence}"]
         lines += self.notes
         return lines + [
-            exports.printable(f"left out: {each['file']}: {each['reason']}", 1000) for each in self.rejected
+            printable(f"left out: {each['file']}: {each['reason']}", 1000) for each in self.rejected
         ]
 
     def _repr_html_(self) -> str:
@@ -194,8 +194,7 @@ def class_progress(folder: str | Path) -> ClassProgress:
         if count > 1
     ]
     learners = {
-        name if often[name] == 1 else f"{name} ({exports.printable(file.name)})": kept
-        for file, name, kept in apart
+        name if often[name] == 1 else f"{name} ({printable(file.name)})": kept for file, name, kept in apart
     }
     return ClassProgress(learners, rejected, notes)
 
@@ -207,7 +206,7 @@ def _read(file: Path) -> tuple[str, Learner]:
         if "config" in raw:
             raise InputError("expected a progress file, got a run record; `scalept merge` reads those")
         try:
-            return exports.printable(file.stem), parsed(raw)
+            return printable(file.stem), parsed(raw)
         except ValueError as error:
             reason = " ".join(str(error).split())[:100]
             raise InputError(f"expected a progress file of this kit, got another one ({reason})") from None

@@ -16,13 +16,18 @@ from typing import Any
 PRECISION = {"float16": 4e-3, "bfloat16": 3e-2, "float32": 2e-5, "complex64": 2e-5}
 """Relative difference that a few operations in this type leave."""
 
+MOST = 10**7  # numbers of an answer
 DEEPEST = 8  # lists in lists: a list that holds itself has no end
 
 NUMBER = re.compile(r"[+-]?(\d{1,3}(,\d{3})+(\.\d*)?|\d+(_\d+)*(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 
 def plain(value: Any) -> Any:
-    """Arrays, tensors, series and tables as nested lists, without importing what made them."""
+    """Arrays, tensors, series and tables as nested lists, without importing what made them; one with more than `MOST` numbers, as
+    views of a single one can have, stays as it is."""
+    shape = getattr(value, "shape", ())
+    if isinstance(shape, tuple) and all(isinstance(n, int) for n in shape) and math.prod(shape) > MOST:
+        return value
     for name in ("detach", "tolist"):  # a tensor that carries a gradient gives no list
         if hasattr(value, name) and not isinstance(value, type):
             value = getattr(value, name)()

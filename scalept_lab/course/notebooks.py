@@ -9,23 +9,24 @@ checks the metadata of notebooks (a pre-commit hook).
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scalept_lab import folders
+from scalept_lab import folders, outside
 from scalept_lab.course import here
-from scalept_lab.course.server import WIDGET_VIEW
+from scalept_lab.course.server import WIDGET_VIEW, objects
 from scalept_lab.errors import InputError
 
 LIMIT_SECONDS = 150.0
 LIMIT_BYTES = 1_500_000_000
+NOTEBOOK = 10**8  # bytes of one that is read; outputs with figures take most of them
 
 BOOTSTRAP_CELL = """\
 # Setup: nothing to do on your own machine or on Binder; on Colab this installs the course (and leaves torch).
@@ -193,11 +194,16 @@ def _read(path: Path) -> Any:
 
     if path.suffix != ".ipynb" or not path.is_file():
         raise InputError(f"expected a notebook (.ipynb), found none at {path}")
-    try:
-        return nbformat.read(path, as_version=4)
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise InputError(f"{path} is not a readable notebook: {reason}") from error
+    with warnings.catch_warnings(action="ignore"):  # of cells without an id, which get one
+        text = outside.text(path, "a notebook (.ipynb)", NOTEBOOK)
+        try:
+            found = nbformat.reads(text, as_version=4)
+            nbformat.validate(found)
+            nbformat.writes(found).encode()  # half of a letter could not be written back
+        except Exception as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"{path} is not a readable notebook: {reason}") from error
+    return found
 
 
 def _environment() -> dict[str, str]:
@@ -268,19 +274,20 @@ def write(path: str | Path, notebook: Any) -> None:
 
 def metadata_problems(path: str | Path) -> list[str]:
     """What a notebook's metadata holds that `write` would have removed, one line each."""
-    notebook = json.loads(Path(path).read_text(encoding="utf-8"))
+    notebook = outside.json_object(path, "a notebook (.ipynb)", NOTEBOOK)
+    cells = objects(notebook, "cells")
     found = []
     if notebook.get("metadata") != METADATA:
         found.append("the notebook's metadata is not the shared one (states of widgets?)")
     if (notebook.get("nbformat"), notebook.get("nbformat_minor")) != (4, 5):
         found.append("the format is not 4.5")
-    ids = [cell.get("id") for cell in notebook.get("cells", [])]
-    if None in ids or len(set(ids)) != len(ids):
+    ids = [str(cell.get("id", "")) for cell in cells]
+    if "" in ids or len(set(ids)) != len(ids):
         found.append("a cell has no id, or two share one")
-    for index, cell in enumerate(notebook.get("cells", [])):
-        for key in sorted(set(cell.get("metadata", {})) - KEPT_CELL_METADATA):
+    for index, cell in enumerate(cells):
+        for key in sorted(set(cell.get("metadata") or ()) - KEPT_CELL_METADATA):
             found.append(f"cell {index} has metadata {key!r}")
-        if any(WIDGET_VIEW in output.get("data", {}) for output in cell.get("outputs", [])):
+        if any(WIDGET_VIEW in (output.get("data") or ()) for output in objects(cell, "outputs")):
             found.append(f"cell {index} has the view of a widget in its outputs")
     return found
 

@@ -22,7 +22,7 @@ from scalept_lab.course.cards import BAD, GOOD, OPEN, Card
 from scalept_lab.course.equal import as_number, plain
 from scalept_lab.course.guard import guarded
 from scalept_lab.course.learner import Guess
-from scalept_lab.errors import InputError
+from scalept_lab.errors import InputError, printable
 from scalept_lab.laws.skill import forecast_skill
 
 _standing: dict[
@@ -90,20 +90,37 @@ def compare(id: str, measured: Any, rivals: Mapping[str, Any] | None = None) -> 
     "NN.letter".
     """
     _checked_id(id)
-    number = as_number(measured)
-    result: float | str = number if number is not None else str(plain(measured))
-    if number is not None and not math.isfinite(number):
-        Card(id, OPEN, "", ("nothing was measured (the run diverged?), so nothing is scored.",)).show()
+    looked = guarded(lambda: _measured(measured, rivals or {}), SECONDS)  # they may be any objects
+    result, theirs = looked.value or (math.nan, {})
+    if isinstance(result, float) and not math.isfinite(result):
+        why = (
+            f"what was measured {looked.error}"
+            if looked.error
+            else "nothing was measured (the run diverged?)"
+        )
+        Card(id, OPEN, "", (f"{why}, so nothing is scored.",)).show()
         return
-    theirs = {name: value for name, value in (rivals or {}).items() if as_number(value) is not None}
     first = _keep(id, result, theirs)
     whose, value = ("your guess", first.value) if first is not None else _standing.get(id, ("no guess", None))
     rows = [(whose, value, first)] if value is not None else []
-    rows += [(name, as_number(other), None) for name, other in theirs.items() if name != whose]
+    rows += [(name, other, None) for name, other in theirs.items() if name != whose]
     _Comparison(id, result, rows).show()
 
 
-def _keep(id: str, result: float | str, rivals: Mapping[str, Any]) -> Guess | None:
+def _measured(measured: Any, rivals: Mapping[str, Any]) -> tuple[float | str, dict[str, float]]:
+    """A measurement and the rivals' guesses as they are kept: numbers, or words; a rival without a finite number is left out."""
+    numbers = {name: as_number(value) for name, value in rivals.items()}
+    return _told(measured), {
+        name: value for name, value in numbers.items() if value is not None and math.isfinite(value)
+    }
+
+
+def _told(value: Any) -> float | str:
+    number = as_number(value)
+    return number if number is not None else printable(str(plain(value)))
+
+
+def _keep(id: str, result: float | str, rivals: dict[str, float]) -> Guess | None:
     """The guess that is scored, if there is one; the measurement is kept beside it."""
     if id not in learner.read().predictions:
         return None  # nothing was guessed: nothing is written
@@ -111,7 +128,7 @@ def _keep(id: str, result: float | str, rivals: Mapping[str, Any]) -> Guess | No
         found = kept.predictions.setdefault(id, learner.Prediction())
         if found.measured is None:
             found.measured = result
-            found.rivals = {name: float(as_number(value) or 0.0) for name, value in rivals.items()}
+            found.rivals = rivals
     return next((guess for guess in found.guesses if not guess.after_result), None)
 
 
@@ -182,7 +199,7 @@ class _Comparison:
 
 def _stand_in(id: str, otherwise: tuple[str, Any] | None, why: str) -> None:
     name, value = otherwise if otherwise is not None else ("nothing", None)
-    _standing[id] = (name, as_number(value) if as_number(value) is not None else value)
+    _standing[id] = (name, None if value is None else guarded(lambda: _told(value), SECONDS).value)
     look = OPEN if why == "left open" else BAD
     Card(id, look, "", (f'{why}; "{name}" stands in.',)).show()
 

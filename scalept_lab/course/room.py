@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from scalept_lab import outside
 from scalept_lab.course.readiness import Readiness
-from scalept_lab.errors import InputError
+from scalept_lab.errors import InputError, printable
 
 FILE = 10**6  # bytes of one machine's file
 MACHINES = 2000
@@ -51,16 +51,18 @@ class Room:
         ):
             weak, sha = found.weakest, found.corpus_sha256
             lines.append(
-                f"{_plain(name)[:20]:<20} {'yes' if found.ok else 'NO':<6} {sha[:8] if sha else 'none':<9} "
-                f"{_plain(weak.name)}: {_plain(weak.found)}"
+                f"{printable(name)[:20]:<20} {'yes' if found.ok else 'NO':<6} {sha[:8] if sha else 'none':<9} "
+                f"{printable(weak.name)}: {printable(weak.found, None)}"
             )
         groups = list(self.corpora.items())
         for sha, names in groups[1:]:
             lines.append(
-                f"another corpus than most ({sha[:8]} in place of {groups[0][0][:8]}): {_plain(', '.join(names))}; "
+                f"another corpus than most ({sha[:8]} in place of {groups[0][0][:8]}): {printable(', '.join(names), None)}; "
                 "their runs cannot be pooled with the others"
             )
-        lines += [f"rejected {_plain(one['file'])}: {_plain(one['reason'])}" for one in self.rejected]
+        lines += [
+            f"rejected {printable(one['file'])}: {printable(one['reason'], None)}" for one in self.rejected
+        ]
         ready = sum(found.ok for found in self.machines.values())
         return "\n".join([*lines, f"{ready} of {len(self.machines)} machines are ready for class"])
 
@@ -112,8 +114,3 @@ def _told(path: Path) -> Readiness:
             f"{path}: it says ok {str(said)[:20]}, and its rows say {found.ok}; check that machine again"
         )
     return found
-
-
-def _plain(text: str) -> str:
-    """Without what moves a terminal's cursor."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)

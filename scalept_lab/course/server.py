@@ -14,13 +14,19 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 def without_views(model: dict[str, Any], **where: Any) -> None:
     """A pre-save hook: take the widget views out of outputs that also hold HTML; in place. Other outputs stay as they are."""
-    if model.get("type") != "notebook" or not isinstance(model.get("content"), dict):
+    if model.get("type") != "notebook":
         return
-    for cell in model["content"].get("cells", ()):
-        for output in cell.get("outputs", ()):
-            data = output.get("data", {})
-            if "text/html" in data:
+    for cell in objects(model.get("content"), "cells"):
+        for output in objects(cell, "outputs"):
+            data = output.get("data")
+            if isinstance(data, dict) and "text/html" in data:
                 data.pop(WIDGET_VIEW, None)
+
+
+def objects(of: Any, key: str) -> list[dict[str, Any]]:
+    """The objects in a list of a notebook's JSON, which anything may have written: nothing where there is no such list."""
+    found = of.get(key) if isinstance(of, dict) else None
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
 def _jupyter_server_extension_points() -> list[dict[str, str]]:

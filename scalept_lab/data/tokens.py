@@ -6,13 +6,15 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from scalept_lab import outside
 from scalept_lab.errors import InputError
 
+LARGEST = 65_536  # tokens: ids have 16 bits
+TOKENIZER = 10**8  # bytes of its file
 SEPARATOR = 0  # token between documents, in both tokenizers; it never occurs inside one
 
 
@@ -68,17 +70,20 @@ class BPETokenizer:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> BPETokenizer:
+        """Raises: InputError for a file that is missing, damaged, or no tokenizer of at most 65,536 tokens."""
         from tokenizers import Tokenizer as Inner
 
-        if not Path(path).is_file():
-            raise InputError(f"{path}: no such tokenizer file")
-        return cls(Inner.from_file(os.fspath(path)))
+        with outside.opened(path, "a tokenizer (tokenizer.json)", TOKENIZER) as file:
+            inner = Inner.from_str(file.read().decode("utf-8-sig"))
+            if max(inner.get_vocab().values(), default=0) >= LARGEST:
+                raise InputError(f"expected ids below {LARGEST:,}, got {max(inner.get_vocab().values()):,}")
+            return cls(inner)
 
 
 def train_bpe(texts: Iterable[str], vocab_size: int = 1024) -> BPETokenizer:
     """Train a byte-level BPE with ``vocab_size`` tokens: the separator, 256 bytes, and the merges. Needs
     257 < vocab_size <= 65536."""
-    if not 257 < vocab_size <= 65536:
+    if not 257 < vocab_size <= LARGEST:
         raise InputError(
             f"vocab_size {vocab_size}: expected 258 to 65536 (the separator and 256 bytes come first; ids have 16 bits)"
         )

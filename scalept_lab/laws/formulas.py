@@ -19,6 +19,7 @@ Every function takes arrays, and parameters may be arrays too (bootstrap samples
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ import numpy as np
 
 from scalept_lab import outside
 from scalept_lab.checks import one_of, positive, shown, unknown
-from scalept_lab.errors import InputError
+from scalept_lab.errors import InputError, printable
 
 PF_DAY = 8.64e19  # FLOPs in a petaflop/s-day
 FlopsPerToken = float | Callable[[np.ndarray], np.ndarray]  # a factor k in C = k·N·D, or N -> FLOPs per token
@@ -293,7 +294,8 @@ def read_law(path: str | Path) -> NamedLaw:
     ranges: dict[str, Any] = {}
     if isinstance(found, dict):
         status, form = (
-            value if isinstance(value := found.get(key, ""), str) else "" for key in ("status", "form")
+            printable(value) if isinstance(value := found.get(key, ""), str) else ""
+            for key in ("status", "form")
         )
         card = found.get("card")
         ranges = card.get("ranges", {}) if isinstance(card, dict) else {}
@@ -320,6 +322,7 @@ def _sampled(ranges: Any) -> dict[str, tuple[float, float]]:
     out = {}
     for name in ("N", "D"):
         pair = ranges.get(name) if isinstance(ranges, dict) else None
-        if isinstance(pair, list) and len(pair) == 2 and all(isinstance(v, (int, float)) for v in pair):
-            out[name] = (float(pair[0]), float(pair[1]))
+        if isinstance(pair, list) and len(pair) == 2:
+            with suppress(InputError):
+                out[name] = (positive(name, pair[0]), positive(name, pair[1]))
     return out

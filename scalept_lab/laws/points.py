@@ -25,6 +25,7 @@ NEEDED: dict[str, tuple[str, ...]] = {  # by form; those that need L alone take 
     "broken_power": ("L",),
 }
 MIN_POINTS = 6
+MOST = 1e100  # of any number; beyond, and below its inverse, squares leave the range of floats
 # What people call them: in lower case, all but letters and digits as "_". None with a unit ("params_m"), which would be misread.
 ALIASES = {
     "N": "params parameters n n_params num_params nparams n_parameters num_parameters non_embedding_params model_params "
@@ -149,20 +150,30 @@ def plainly(name: str) -> str:
 
 
 def column(name: str, values: Any, where: Sequence[str] = ()) -> np.ndarray:
-    """One column as positive floats; `where` as in `check_points`. Raises: InputError, naming the first bad value."""
+    """One column as positive floats that a fit can square; `where` as in `check_points`. Raises: InputError, naming the first
+    bad value."""
     if isinstance(values, (str, bytes)) or not hasattr(values, "__len__"):
         raise InputError(f"{name}: expected a list of numbers, got {shown(values)}")
     try:
         numbers = _numbers(values)
     except (TypeError, ValueError, OverflowError, RuntimeError):
         numbers = np.full(len(values), np.nan)
-    if not np.all((numbers > 0) & np.isfinite(numbers)):  # value by value only to name the first bad one
+    if not np.all((numbers >= 1 / MOST) & (numbers <= MOST)):  # value by value only to name the first bad one
         places = where or [f"row {i}" for i in range(1, len(values) + 1)]
         plain = (value.item() if isinstance(value, np.generic) else value for value in values)
         numbers = np.array(
-            [positive(f"{at}, column {name}", value) for at, value in zip(places, plain, strict=True)]
+            [_one(f"{at}, column {name}", value) for at, value in zip(places, plain, strict=True)]
         )
     return numbers
+
+
+def _one(name: str, value: Any) -> float:
+    number = positive(name, value)
+    if not 1 / MOST <= number <= MOST:
+        raise InputError(
+            f"{name}: expected a positive number from {1 / MOST:g} to {MOST:g}, got {shown(value)}"
+        )
+    return number
 
 
 def _numbers(values: Any) -> np.ndarray:

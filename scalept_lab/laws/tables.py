@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
+from scalept_lab import outside
 from scalept_lab.checks import one_of, shown
 from scalept_lab.config import first_line
 from scalept_lab.errors import InputError
@@ -51,7 +52,7 @@ def read_points(path: str | Path, form: str = "chinchilla") -> Points:
     """
     one_of("form", form, NEEDED)
     try:
-        with open(path, "rb") as raw:
+        with outside.unwaiting(path) as raw:
             table = open_table(raw)
             return (_of_records if RECORD <= set(table.header) else _of_columns)(path, table, form)
     except FileNotFoundError:

@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from scalept_lab import learners, runs
 from scalept_lab.checks import shown
 from scalept_lab.config import parse
-from scalept_lab.errors import InputError
+from scalept_lab.errors import JOINERS, InputError
 from scalept_lab.learners import Prediction, Work
 from scalept_lab.study.predictions import Shot
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from scalept_lab.study.study import Study
 
 VERSION = 1
-JOINERS = "\u200c\u200d"  # without width, and needed to write names in some scripts
 
 
 def _name(text: str) -> str:
@@ -37,11 +36,6 @@ def _name(text: str) -> str:
     if not text or not all(letter.isprintable() or letter in JOINERS for letter in text):
         raise ValueError("expected a name of printable characters")
     return text
-
-
-def printable(text: str, most: int = 200) -> str:
-    """What is read from outside and is shown, such as a file's name: what cannot be printed becomes a question mark."""
-    return "".join(letter if letter.isprintable() or letter in JOINERS else "?" for letter in text[:most])
 
 
 Name = Annotated[str, Field(max_length=100), AfterValidator(_name)]

@@ -17,7 +17,7 @@ from typing import Any
 
 from scalept_lab.config import ModelConfig, TrainConfig, run_id
 from scalept_lab.costs import counts
-from scalept_lab.errors import InputError
+from scalept_lab.errors import InputError, printable
 from scalept_lab.runs import RunRecord, files, parse_record, texts, write_texts
 from scalept_lab.study import exports
 
@@ -180,11 +180,7 @@ def _named_apart(headers: dict[Path, exports.ClassFile]) -> tuple[dict[Path, str
     often = Counter(found.learner for found in headers.values())
     names: dict[Path, str] = {}
     for file, found in headers.items():
-        name = (
-            found.learner
-            if often[found.learner] == 1
-            else f"{found.learner} ({exports.printable(file.name)})"
-        )
+        name = found.learner if often[found.learner] == 1 else f"{found.learner} ({printable(file.name)})"
         while name in names.values():  # the same file name in two folders
             name += "′"
         names[file] = name
@@ -227,14 +223,14 @@ def _told(file: Path, learner: str, folder: str, rejected: list[dict[str, Any]])
 def _stem(source: Path) -> str:
     """A name for who is known by a folder or a file alone."""
     name = source.resolve().name if source.name in ("", "..") else source.name
-    return exports.printable(name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".parquet"))
+    return printable(name.removesuffix(".gz").removesuffix(".jsonl").removesuffix(".parquet"))
 
 
 def _marks(record: RunRecord) -> tuple[str, ...]:
     marks = record.provenance.get("learners")
     if not isinstance(marks, list):
         return ()
-    return tuple(exports.printable(str(mark)) for mark in marks[:1000])
+    return tuple(printable(str(mark)) for mark in marks[:1000])
 
 
 def _fault(file: str | Path, line: int, reason: object) -> dict[str, Any]:

@@ -7,16 +7,30 @@ replaced, and a tokenizer without a padding token (GPT-2's) pads with its end-of
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any
 
+from scalept_lab import outside
+from scalept_lab.checks import shown
 from scalept_lab.data.local import is_path
 from scalept_lab.data.sources import hub_reachable
 from scalept_lab.errors import InputError
 from scalept_lab.transfer.bert import check_vocabulary, quiet
 
 CLASSES = 2  # right and wrong pairs
+WEIGHTS, BESIDE = 10**11, 10**8  # bytes of a file with weights, and of one beside it
+PARTS = {
+    "layer": 256,
+    "depth": 256,
+    "head": 1024,
+    "expert": 1024,
+}  # what a config counts and is built one by one: at most
+PER_BYTE, NEW = (
+    4,
+    10**7,
+)  # parameters that a byte of weights may hold, and that need not be among them (a pooler, a head)
 
 
 def load_checkpoint(name: str | Path, **more: Any) -> tuple[Any, Any]:
@@ -31,9 +45,13 @@ def load_checkpoint(name: str | Path, **more: Any) -> tuple[Any, Any]:
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
     where, offline = _found(name)
-    local = {"local_files_only": True} if offline else {}
+    # code of the checkpoint's own would be executed
+    local = {"trust_remote_code": False} | ({"local_files_only": True} if offline else {})
     with quiet():
         try:
+            if os.path.isdir(where):
+                _check_files(Path(where))
+                _check_size(Path(where))
             tokenizer = AutoTokenizer.from_pretrained(where, **local)
             model, loaded = AutoModelForSequenceClassification.from_pretrained(
                 where,
@@ -43,6 +61,8 @@ def load_checkpoint(name: str | Path, **more: Any) -> tuple[Any, Any]:
                 **local,
                 **more,
             )
+        except InputError:
+            raise
         except Exception as error:  # the library raises many types
             if offline:
                 raise InputError(
@@ -78,6 +98,40 @@ def _found(name: str | Path) -> tuple[str, bool]:
     from huggingface_hub import constants
 
     return str(name), constants.HF_HUB_OFFLINE or not hub_reachable()
+
+
+def _check_files(folder: Path) -> None:
+    """Only regular files of a size that they may have: what reads them asks for neither."""
+    for file in folder.iterdir():
+        if not file.is_dir():
+            with outside.opened(file, "a file of a checkpoint", WEIGHTS if _is_weights(file) else BESIDE):
+                pass
+
+
+def _is_weights(file: Path) -> bool:
+    return file.suffix in (".safetensors", ".bin", ".pt", ".pth", ".h5", ".msgpack", ".onnx")
+
+
+def _check_size(folder: Path) -> None:
+    """A config may ask for any size. What it describes is built without memory, and has to be what the weights can hold."""
+    import torch
+    from transformers import AutoConfig, AutoModelForSequenceClassification
+
+    fields = outside.json_object(folder / "config.json", "the config of a checkpoint")
+    for key, value in fields.items():
+        most = min((most for part, most in PARTS.items() if part in key), default=math.inf)
+        if isinstance(value, int) and value > most:
+            raise InputError(f"{folder}: config.json: {key}: expected at most {most:,}, got {shown(value)}")
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False, num_labels=CLASSES)
+    with torch.device("meta"):
+        described = AutoModelForSequenceClassification.from_config(config, trust_remote_code=False)
+    count = sum(weight.numel() for weight in described.parameters())
+    there = sum(file.stat().st_size for file in folder.iterdir() if _is_weights(file))
+    if count > PER_BYTE * there + NEW:
+        raise InputError(
+            f"{folder}: config.json describes {count:,} parameters, and the weights are {there:,} bytes; take both from the same "
+            "checkpoint"
+        )
 
 
 def _check_tokenizer(name: str | Path, tokenizer: Any) -> None:

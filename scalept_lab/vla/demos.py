@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scalept_lab import folders, machine, outside
-from scalept_lab.errors import InputError
+from scalept_lab.errors import InputError, printable
 from scalept_lab.processes import local_processes
 from scalept_lab.runs import data_folder, write_atomically
 from scalept_lab.screen import Bar
@@ -147,7 +147,6 @@ def read(path: str | os.PathLike[str]) -> datasets.Dataset:
     another shape.
     """
     import datasets
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     with outside.opened(path, "a whole Parquet file of demonstrations", unpacks=True) as file:
@@ -166,12 +165,12 @@ def read(path: str | os.PathLike[str]) -> datasets.Dataset:
             raise InputError(
                 f"expected images of {VIEW} × {VIEW} × 3 whole numbers, got {' × '.join(map(str, shape or ['?']))}"
             )
-    found = datasets.Dataset(table.select(COLUMNS))
     try:
+        found = datasets.Dataset(table.select(COLUMNS))
         return found if found.features == features() else found.cast(features())
-    except (pa.ArrowException, TypeError, ValueError) as error:
+    except Exception as error:  # what a file says of its types is read as well
         raise InputError(
-            f"{path}: expected the types of demos.features(), got others ({str(error).splitlines()[0][:100]})"
+            f"{path}: expected the types of demos.features(), got others ({printable(str(error), 100)})"
         ) from None
 
 

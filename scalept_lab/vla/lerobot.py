@@ -69,7 +69,10 @@ def load(name: str | os.PathLike[str]) -> datasets.Dataset:
     if nameless := sorted(set(task_S.tolist()) - words.keys()):
         raise InputError(f"{name}: expected words for every task in meta/, got none for task {nameless[0]}")
     spoken = [words[task] for task in task_S.tolist()]
-    return datasets.Dataset(_known(table)).add_column("task", spoken)
+    try:
+        return datasets.Dataset(_known(table)).add_column("task", spoken)
+    except (pa.ArrowException, TypeError, ValueError) as error:  # half of a letter, in words of JSON
+        raise InputError(f"{name}: expected tasks and columns that a table can hold ({error})") from None
 
 
 def _download(name: str) -> Path:
@@ -169,7 +172,7 @@ def _known(table: pa.Table) -> pa.Table:
                 continue
             kept[name] = feature
         metadata[b"huggingface"] = json.dumps({"info": {"features": kept}}).encode()
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         pass  # nothing is said, or nothing that can be read: the types of the columns say enough
     return table.replace_schema_metadata(metadata or None)
 

@@ -69,3 +69,17 @@ def test_evidence_shows_the_numbers_and_escapes(monkeypatch):
     assert repr(evidence()) == f"holds     <b>second</b>: +1, than nothing, a & b\n{first}"
     assert "&lt;b&gt;second&lt;/b&gt;" in evidence()._repr_html_() and "a &amp; b" in evidence()._repr_html_()
     assert repr(evidence(1)).startswith("holds     first")
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit, RecursionError, MemoryError])
+def test_a_difference_may_be_any_object(error):
+    class Odd:
+        def __float__(self):
+            raise error
+
+        __array__ = __len__ = __getitem__ = __float__
+
+    with pytest.raises(InputError, match="difference: expected a number, or one for each seed, got Odd"):
+        claim("It is so", Odd(), "nothing")
+    with pytest.raises(InputError, match="got int"):
+        claim("It is so", 10**400, "nothing")

@@ -111,3 +111,11 @@ def test_no_message_holds_the_answer():
     for wrong in (1.0, 27183.5 * 8, 2e4, "x", 0):
         assert "27183" not in number(target)(wrong).message
         assert "27183" not in function(lambda: target, [()])(lambda wrong=wrong: wrong).message
+
+
+def test_a_view_of_more_numbers_than_memory_holds_is_no_answer():
+    """A single number, seen 10^11 times, is given as an array of that size in no time."""
+    views = (np.broadcast_to(np.float64(1), (10**5, 10**6)), torch.ones(1).expand(10**11))
+    for view in views:
+        assert not number(1.0)(view).ok
+        assert difference(view, [1.0, 2.0], 0.01, 0.0).startswith("expected 2 values")

@@ -140,3 +140,21 @@ def test_the_terminal_above_the_notebooks_finds_their_file(tmp_path, monkeypatch
     os.makedirs("results")
     Path("results", "learner.json").touch()
     assert learner.path() == Path("results", "learner.json")
+
+
+@pytest.mark.parametrize(
+    "content", ["[" * 100_000, '{"schema_version": 1, "predictions": {"08.a": {"measured": NaN}}}', "7", ""]
+)
+def test_a_file_that_is_none_is_kept_aside_whole(folder, content, capsys):
+    (folder / "learner.json").write_text(content)
+    assert learner.read() == learner.Learner()
+    (aside,) = folder.glob("learner-*.json")
+    assert aside.read_text() == content
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"it is kept as {aside.name}, and a new file begins" in line and line.count(str(folder)) == 1
+
+
+def test_a_folder_in_its_place_is_moved_aside(folder):
+    (folder / "learner.json").mkdir()
+    exercises.check("00.1", 1)
+    assert (folder / "learner.json").is_file() and len(list(folder.glob("learner-*"))) == 1

@@ -148,3 +148,25 @@ def test_a_kernel_gets_a_home_where_there_is_none(tmp_path, monkeypatch):
     result = notebooks.run_notebook(path)
     assert result["ok"], result["error"]
     assert (cache / "home").is_dir()
+
+
+@pytest.mark.parametrize(
+    "cell", [{"source": 5}, {"cell_type": None}, {"cell_type": "strange"}, {"outputs": {}}, {"source": "\ud800"},
+    {"metadata": []}],
+)  # fmt: skip
+def test_a_cell_that_is_none_is_told_before_anything_runs(tmp_path, cell):
+    path = make(tmp_path / "a.ipynb", "1 + 1")
+    tree = json.loads(path.read_text())
+    tree["cells"][0] |= cell
+    path.write_text(json.dumps(tree))
+    with pytest.raises(InputError, match=r"a\.ipynb is not a readable notebook: "):
+        notebooks.run([path])
+
+
+def test_metadata_of_what_is_no_notebook(tmp_path):
+    path = tmp_path / "a.ipynb"
+    path.write_text('{"cells": [7, {"outputs": [1, {"data": null}], "metadata": null}], "metadata": []}')
+    assert "the format is not 4.5" in notebooks.metadata_problems(path)
+    path.write_text("[" * 100_000)
+    with pytest.raises(InputError, match="nested too deep"):
+        notebooks.metadata_problems(path)

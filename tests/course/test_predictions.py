@@ -103,3 +103,37 @@ def test_progress_says_how_good_the_guesses_are():
     assert found.mean_error == pytest.approx((0.1 + 0.25) / 2)
     assert "1 of 2 results lie inside the interval that you gave" in repr(found)
     assert "17.5 % on average" in found._repr_html_()
+
+
+class Odd:
+    """Raises at whatever is asked of it."""
+
+    def __init__(self, error):
+        self._error = error
+
+    def _fail(self, *_):
+        raise self._error
+
+    __float__ = __str__ = __repr__ = __eq__ = __len__ = __bool__ = _fail
+    __hash__ = None
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("x"), KeyboardInterrupt(), SystemExit(1), RecursionError(), MemoryError()]
+)
+def test_a_measurement_may_be_any_object(error, capsys):
+    predict("08.a", 2.0, otherwise=("odd", Odd(error)))
+    predict("08.b", ..., otherwise=("odd", Odd(error)))
+    compare("08.a", Odd(error), {"odd": Odd(error)})
+    compare("08.b", 2.0, {"odd": Odd(error), "no change": 2.5})
+    said = capsys.readouterr().out
+    assert "08.a: what was measured " in said and "so nothing is scored." in said
+    assert learner.read().predictions["08.a"].measured is None
+
+
+def test_what_is_kept_can_be_read_again():
+    """Infinity is none in JSON, and half of a letter none in UTF-8."""
+    predict("08.a", 2.0)
+    compare("08.a", "up\ud800\n", {"huge": 10**400, "no change": 2.5, "nothing": float("nan")})
+    kept = learner.read().predictions["08.a"]
+    assert (kept.measured, kept.rivals) == ("up? ", {"no change": 2.5})

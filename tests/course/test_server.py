@@ -49,3 +49,17 @@ def test_the_server_finds_it_where_it_is_installed():
     import_module(name)._load_jupyter_server_extension(App)
     assert hooks == [without_views]
     assert "jupyter_server_config.d" in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_what_is_no_notebook_passes_as_it_is():
+    """The hook gets whatever a page sends."""
+    for content in (
+        7,
+        [],
+        {"cells": 3},
+        {"cells": ["x", {"outputs": 1}, {"outputs": [2, {"data": "text/html"}, {"data": None}]}]},
+    ):
+        model = {"type": "notebook", "content": content}
+        before = copy.deepcopy(model)
+        without_views(model)
+        assert model == before

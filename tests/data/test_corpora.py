@@ -209,3 +209,12 @@ def test_default_corpus_is_the_published_one(tmp_path):
     assert prepared.sha256 == corpora.FINGERPRINTS["python"]
     assert cards.data_card([prepared.card])  # and it can be told
     assert 20e6 < len(prepared.train) < 30e6 and prepared.card["build_seconds"] < 120
+
+
+def test_tokens_in_another_format_are_damage_as_well(stories, tmp_path):
+    """numpy takes a file that begins like an archive for one."""
+    ready = corpora.prepare(str(stories), cache=tmp_path)
+    file = ready.folder / "train.npy"
+    file.write_bytes(b"PK\x03\x04" + file.read_bytes())
+    with pytest.warns(UserWarning, match="is damaged"):
+        assert corpora.kept(str(stories), cache=tmp_path) is None

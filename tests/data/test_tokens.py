@@ -40,7 +40,7 @@ def test_bpe_shortens_and_is_saved_whole(bpe, tmp_path):
     bpe.save(tmp_path / "tokenizer.json")
     again = tokens.BPETokenizer.load(tmp_path / "tokenizer.json")
     assert np.array_equal(again.encode(text), bpe.encode(text))
-    with pytest.raises(InputError, match="no such tokenizer"):
+    with pytest.raises(InputError, match=r"expected a tokenizer .*found no such file"):
         tokens.BPETokenizer.load(tmp_path / "other.json")
 
 
@@ -195,3 +195,20 @@ def test_scattered_pieces_are_of_the_stream_and_none_comes_twice():
     for n in (-1, 10_001):
         with pytest.raises(InputError, match=r"0 to 10000 tokens"):
             tokens.scattered(stream, n, size=100)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{}", "[" * 100_000, '{"model": {"type": "BPE", "vocab": {"a": "x"}, "merges": []}}']
+)
+def test_a_damaged_tokenizer_is_one_line(tmp_path, content):
+    (tmp_path / "tokenizer.json").write_text(content)
+    with pytest.raises(InputError, match=r"tokenizer\.json: expected a tokenizer") as error:
+        tokens.BPETokenizer.load(tmp_path / "tokenizer.json")
+    assert "\n" not in str(error.value)
+
+
+def test_ids_have_sixteen_bits(tmp_path, monkeypatch):
+    tokens.train_bpe(["so it is"], 300).save(tmp_path / "tokenizer.json")
+    monkeypatch.setattr(tokens, "LARGEST", 50)
+    with pytest.raises(InputError, match="expected ids below 50, got"):
+        tokens.BPETokenizer.load(tmp_path / "tokenizer.json")

@@ -187,3 +187,12 @@ def test_bad_flops(flops):
 def test_unknown_law_names_the_known():
     with pytest.raises(InputError, match=r"hoffmann.*besiroglu.*kaplan"):
         formulas.plan(1e20, "newton")
+
+
+@pytest.mark.parametrize(
+    "ranges", [{"N": [10**400, 1]}, {"N": [1, "x"], "D": [-1, float("nan")]}, {"N": 3}, [], None]
+)
+def test_ranges_that_are_none_are_left_out_and_a_status_is_one_line(tmp_path, ranges):
+    law = {**formulas.LAWS["hoffmann"].params, "status": "a\n\x1b[2J"}
+    (tmp_path / "law.json").write_text(json.dumps({**law, "card": {"ranges": ranges}}))
+    assert formulas.plan(1e20, law=tmp_path / "law.json")["status"] == "a ?[2J"

@@ -192,3 +192,15 @@ def test_six_points_and_three_values_are_enough():
         check_points(N, [5, 6, 6, 5, 6, 5], L)
     with pytest.raises(InputError, match="row 2, column unique_tokens"):
         check_points(N, D, L, [5, -6, 7, 5, 6, 7])
+
+
+@pytest.mark.parametrize("value", [1e-320, 1e-101, 1e101, 1e308])
+def test_a_number_whose_square_is_none_is_named(value):
+    six = np.arange(1.0, 7.0)
+    assert (
+        len(check_points(six, six, np.r_[six[:5], 1e100]).L)
+        == len(check_points(six, six, np.r_[six[:5], 1e-100]).L)
+        == 6
+    )
+    words = "row 6, column loss: expected a positive number from 1e-100 to 1e+100, got "
+    one_line(lambda: check_points(six, six, np.r_[six[:5], value]), words)

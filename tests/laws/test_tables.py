@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -356,3 +357,9 @@ def test_a_parquet_with_a_bad_byte_is_points_or_one_line(tmp_path, at, flip):
         assert len(read_points(path)) >= 6
     except InputError as error:
         assert "\n" not in str(error)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_that_nobody_writes_to_is_an_empty_file(tmp_path):
+    os.mkfifo(tmp_path / "runs.csv")
+    one_line(lambda: read_points(tmp_path / "runs.csv"), "runs.csv: missing column", "an empty file")

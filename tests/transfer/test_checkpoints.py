@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 
@@ -47,7 +48,10 @@ def test_what_is_no_checkpoint_is_refused_in_one_line(small, shape, tmp_path, mo
     one_line(lambda: load_checkpoint(tmp_path), "config.json")
     (tmp_path / "config.json").write_text("{")
     one_line(lambda: load_checkpoint(tmp_path / "config.json"), "give the folder that it lies in")
-    one_line(lambda: load_checkpoint(tmp_path), "cannot be loaded as a checkpoint")
+    one_line(
+        lambda: load_checkpoint(tmp_path),
+        "config.json: expected the config of a checkpoint, got what is not JSON",
+    )
 
 
 def test_a_table_may_be_larger_than_its_tokenizer_and_not_smaller(small, shape, tmp_path):
@@ -171,3 +175,34 @@ def test_the_hub_gets_the_same_call(checkpoint, monkeypatch):
         monkeypatch.setattr(auto, "from_pretrained", told)
     load_checkpoint("bert-base-uncased")
     assert asked == ["bert-base-uncased"] * 2
+
+
+@pytest.mark.parametrize("changes, words", [
+    ({"hidden_size": 10**9}, "parameters, and the weights are"), ({"vocab_size": 10**12}, "parameters, and the weights are"),
+    ({"num_hidden_layers": 10**7}, "num_hidden_layers: expected at most 256, got 10000000"),
+    ({"num_attention_heads": 10**7}, "num_attention_heads: expected at most 1,024"),
+])  # fmt: skip
+def test_a_config_that_asks_for_more_than_the_weights_hold_is_refused_before_it_is_built(
+    copy, changes, words, monkeypatch
+):
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | changes))
+    built = []
+    monkeypatch.setattr(
+        transformers.AutoModelForSequenceClassification, "from_pretrained", lambda *a, **k: built.append(a)
+    )
+    one_line(lambda: load_checkpoint(copy), str(copy), words)
+    assert not built
+
+
+def test_nothing_of_a_checkpoint_is_waited_for_or_executed(copy, tmp_path):
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(
+        json.dumps(config | {"model_type": "own", "auto_map": {"AutoConfig": "own.Own"}})
+    )
+    (copy / "own.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')")
+    one_line(lambda: load_checkpoint(copy), str(copy))
+    assert not (tmp_path / "executed").exists()
+    (copy / "tokenizer.json").unlink()
+    os.mkfifo(copy / "tokenizer.json")
+    one_line(lambda: load_checkpoint(copy), "tokenizer.json: expected a file of a checkpoint, got a pipe")

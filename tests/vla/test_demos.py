@@ -11,6 +11,7 @@ import pytest
 from refusals import one_line
 
 from scalept_lab import outside, runs
+from scalept_lab.errors import InputError
 from scalept_lab.vla import demos, worlds
 from scalept_lab.vla.demos import Steps
 
@@ -176,3 +177,15 @@ def test_plain_lists_of_the_right_shape_are_read(tmp_path):
     found = demos.steps(demos.read(tmp_path / "plain.parquet"))
     for field in dataclasses.fields(Steps):
         assert np.array_equal(getattr(found, field.name), getattr(kept, field.name)), field.name
+
+
+@pytest.mark.parametrize(
+    "said", [b"[]", b'{"info": "x"}', b'{"info": {"features": {"image": 7}}}', b"[" * 100_000]
+)
+def test_what_a_file_says_of_its_types_may_be_anything(tmp_path, said):
+    table = pq.read_table(SHIPPED / "00000000.parquet").slice(0, 9)
+    pq.write_table(table.replace_schema_metadata({b"huggingface": said}), tmp_path / "a.parquet")
+    try:
+        assert len(demos.read(tmp_path / "a.parquet")) == 9
+    except InputError as error:
+        assert len(str(error).splitlines()) == 1

@@ -373,3 +373,10 @@ def test_we_read_what_lerobot_writes(tmp_path, monkeypatch):
     found = lerobot.load(tmp_path / "arm")
     assert len(found) == 12 and found["task"] == [TASKS[0]] * 4 + [TASKS[1]] * 3 + [TASKS[0]] * 5
     assert np.array_equal(np.array(found["action"][4:7], np.float32), np.stack(frames(1)["action"].tolist()))
+
+
+def test_half_a_letter_in_a_task_is_one_line(tmp_path):
+    root = write(tmp_path / "set", "v2.1")
+    rows = [{"task_index": 0, "task": "\ud800"}, {"task_index": 1, "task": "x"}]
+    (root / "meta" / "tasks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    one_line(lambda: lerobot.load(root), str(root), "expected tasks and columns that a table can hold")
