@@ -17,11 +17,19 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from scalept_lab.errors import InputError
 
+# names that Windows keeps for devices, with any ending
+DEVICES = {
+    "con",
+    "prn",
+    "aux",
+    "nul",
+    *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)),
+}
 NO_ROOM = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
@@ -57,16 +65,23 @@ def results() -> Path:
     if not may_write(instead):  # a cache that a class shares
         instead = _temporary(usual) / "results"
     _say(
-        f"{usual.absolute()} cannot be written to: results go to {instead}; SCALEPT_RESULTS=FOLDER chooses another place"
+        f"{_full(usual)} cannot be written to: results go to {instead}; SCALEPT_RESULTS=FOLDER chooses another place"
     )
     return instead
 
 
 def may_write(folder: Path) -> bool:
     """Whether `folder` can be written to, or made if it is not there. Nothing is tried, so nothing is left behind."""
-    place = folder.absolute()
+    place = _full(folder)
     there = next((path for path in (place, *place.parents) if os.path.lexists(path)), place)
-    return os.path.isdir(there) and os.access(there, os.W_OK | os.X_OK)
+    return place.is_absolute() and os.path.isdir(there) and os.access(there, os.W_OK | os.X_OK)
+
+
+def _full(folder: Path) -> Path:
+    """The full path; as it stands where the folder that we are in was deleted."""
+    with suppress(FileNotFoundError):
+        return folder.absolute()
+    return folder
 
 
 @contextmanager
@@ -76,6 +91,8 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
     Raises: InputError.
     """
     try:
+        if not _is_name(path):
+            raise OSError(errno.EINVAL, "no file can have this name")
         yield
     except OSError as error:
         do = (
@@ -84,6 +101,26 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
             else "SCALEPT_RESULTS and SCALEPT_CACHE name folders for results and corpora that you may write to"
         )
         raise InputError(f"{path} cannot be written: {error.strerror or error}; {do}") from None
+
+
+def portable(name: str) -> bool:
+    """Whether a file or a folder can have this name on Linux, macOS and Windows alike, and means the same place there."""
+    printable = bool(name) and name.isprintable() and not set(name) & set('<>:"/\\|?*')
+    stem = name.partition(".")[0].strip().lower()
+    return (
+        printable
+        and name == name.strip()
+        and name[-1] != "."
+        and stem not in DEVICES
+        and len(name.encode()) <= 200
+    )
+
+
+def _is_name(path: str | os.PathLike[str]) -> bool:
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:  # half of a character
+        return False
 
 
 def _temporary(usual: Path) -> Path:

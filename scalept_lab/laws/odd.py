@@ -1,10 +1,10 @@
 """Runs that cannot be of the law that the others follow: a slip of the pen, a column of other units, a lie.
 
-A law is fitted by a loss that few wild runs move little, but a single one can hold it all the same: no loss may lie below E, so one
-loss of 1e-4 takes E to zero, and a run with a thousand times its parameters turns the exponents. So a run is judged by the law of
-most of the others, which it has no part in. That law is searched from many small draws of the runs, some of which are without any
-wild one, and each is refined on the three quarters of all runs that it fits best (least trimmed squares by concentration steps:
-Rousseeuw & Van Driessen 2006), here with the loss and the steps of `search`.
+The loss that a law is fitted by counts a wild run little, and yet a single one can hold the law: no loss may lie below E, so
+that one loss of 1e-4 takes E to zero, and a run with a thousand times its parameters turns the exponents. So each run is judged
+by a law that it has no part in: that of most of the others. It is searched from many small draws of the runs, some of which are
+without any wild one, and each draw is refined on the three quarters of all runs that its law fits best (least trimmed squares
+with concentration steps, Rousseeuw & Van Driessen 2006; here with the loss and the steps of `search`).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def odd_runs(
     return [rows[row] for row in sorted(rows)] if len(rows) <= MOST * len(points) else []
 
 
-def without(points: Points, odd: Sequence[Odd]) -> Points:
+def rest_of(points: Points, odd: Sequence[Odd]) -> Points:
     """The points but for these rows, with what tells them apart."""
     kept = np.setdiff1d(np.arange(len(points)), [each.row for each in odd])
     labels = {name: tuple(values[i] for i in kept) for name, values in points.labels.items()}
@@ -68,7 +68,8 @@ def _by_loss(points: Points, form: str, bounds: Any, variable: str) -> list[Odd]
     P, rows = len(points), np.arange(len(points))
     few = rows if P <= PART else np.linspace(0, P - 1, PART).astype(int)
     theta = _of_most(problem.only(few))
-    odd = np.zeros(P, bool)
+    off = np.abs(problem.y - problem.predict(theta[None], jacobian=False)[0][0])
+    odd = off > np.quantile(off, KEPT)
     for _ in range(10):
         used = few[~odd[few]]
         part = problem.only(used)
