@@ -373,7 +373,8 @@ def _sampled(law: Law, problem: Problem, theta_KxF: np.ndarray, sigma_K: np.ndar
 def fit_records(records: Iterable[Any], form: str = "chinchilla", **options: Any) -> Law:
     """Fit to `scalept_lab.runs.RunRecord`s, leaving out those without a loss; `options` as in `fit_law`.
 
-    Runs that cannot be of the law of the others (`odd_runs`) are left out as well, and `detail` names them. Raises: InputError if the runs were trained on different text: their losses do not compare.
+    Runs that cannot be of the law of the others (`odd_runs`) are left out as well, and `detail` names them.
+    Raises: InputError if the runs were trained on different text: their losses do not compare.
     """
     runs = [record for record in records if record.L is not None]
     corpora = {record.provenance.get("corpus_sha256", "") for record in runs}
