@@ -14,6 +14,7 @@ import errno
 import functools
 import multiprocessing
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -103,6 +104,33 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
         raise InputError(f"{path} cannot be written: {error.strerror or error}; {do}") from None
 
 
+@contextmanager
+def appearing(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """A new folder to write into, which becomes `folder` when the block ends well, all of it at once, and else is removed.
+
+    An empty folder may be there before. Raises: InputError as `writing`, also where by then another one holds something.
+    """
+    place = Path(folder)
+    with writing(folder):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=place.parent))
+        try:
+            yield draft
+            if place.is_dir():
+                place.rmdir()  # empty; not everywhere may a folder take the place of another
+            draft.chmod(0o777 & ~_umask())
+            os.rename(draft, place)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def _umask() -> int:
+    """What this user's files are kept from others by; it can be read only by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
 def portable(name: str) -> bool:
     """Whether a file or a folder can have this name on Linux, macOS and Windows alike, and means the same place there."""
     printable = bool(name) and name.isprintable() and not set(name) & set('<>:"/\\|?*')
@@ -126,7 +154,13 @@ def _is_name(path: str | os.PathLike[str]) -> bool:
 def _temporary(usual: Path) -> Path:
     user = os.getuid() if hasattr(os, "getuid") else "user"
     with writing(usual):  # some machines have no temporary folder either
-        return Path(tempfile.gettempdir(), f"scalept-lab-{user}")
+        place = Path(tempfile.gettempdir(), f"scalept-lab-{user}")
+    with suppress(OSError):  # not there yet
+        if hasattr(os, "getuid") and place.lstat().st_uid != user:
+            raise InputError(
+                f"{place}: expected a folder of this user, got somebody else's; SCALEPT_CACHE and SCALEPT_RESULTS name others"
+            )
+    return place
 
 
 def _named(folder: str | os.PathLike[str], variable: str) -> Path:

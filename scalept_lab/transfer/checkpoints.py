@@ -11,10 +11,13 @@ import os
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from scalept_lab import outside
 from scalept_lab.data.local import is_path
 from scalept_lab.data.sources import hub_reachable
 from scalept_lab.errors import InputError
-from scalept_lab.transfer.bert import check_vocabulary, quiet
+from scalept_lab.transfer.bert import check_vocabulary, quiet, two_logits
 
 CLASSES = 2  # right and wrong pairs
 
@@ -25,7 +28,7 @@ def load_checkpoint(name: str | Path, **more: Any) -> tuple[Any, Any]:
     Without network, a name is looked up in the hub's cache on this machine. The classifier's own layer, which a pre-trained
     checkpoint does not have, is drawn at random from torch's generator; so is one for another number of classes.
     Raises: InputError for a folder that is no checkpoint, for a name that is neither cached nor to be had, if part of the body
-    is missing, and if vocabulary and tokenizer do not match.
+    is missing, if vocabulary and tokenizer do not match, and for a model that cannot read a pair.
     """
     with quiet():
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -57,12 +60,15 @@ def load_checkpoint(name: str | Path, **more: Any) -> tuple[Any, Any]:
     _make_padding(name, model, tokenizer)
     # the config of a regression head would ask for another loss
     model.config.problem_type = "single_label_classification"
+    _check_pair(name, model, tokenizer)
     return model, tokenizer
 
 
 def _found(name: str | Path) -> tuple[str, bool]:
     """What to ask transformers for, and whether only for what is on this machine."""
     folder = Path(os.path.expanduser(name))
+    if (folder / "snapshots").is_dir():
+        folder = _snapshot(folder)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise InputError(
@@ -78,6 +84,15 @@ def _found(name: str | Path) -> tuple[str, bool]:
     from huggingface_hub import constants
 
     return str(name), constants.HF_HUB_OFFLINE or not hub_reachable()
+
+
+def _snapshot(cached: Path) -> Path:
+    """Of a model's folder in the hub's cache, the files of its main branch, or the only ones there are."""
+    main = cached / "refs" / "main"
+    if main.is_file():
+        return cached / "snapshots" / outside.text(main, "the name of a snapshot", 1000).strip()
+    found = list((cached / "snapshots").iterdir())
+    return found[0] if len(found) == 1 else cached
 
 
 def _check_tokenizer(name: str | Path, tokenizer: Any) -> None:
@@ -107,6 +122,22 @@ def _check_body(name: str | Path, model: Any, loaded: dict[str, Any]) -> None:
     if replaced:
         classes = f" for {replaced[0][0]} classes" if replaced[0] else ""
         print(f"{name}: its head{classes} is left out; a new one for {CLASSES} is drawn")
+
+
+@torch.no_grad()
+def _check_pair(name: str | Path, model: Any, tokenizer: Any) -> None:
+    """One pair goes through the model, without the kind of segment where its table holds one kind (RoBERTa's)."""
+    if getattr(model.config, "type_vocab_size", 2) < 2 and "token_type_ids" in tokenizer.model_input_names:
+        tokenizer.model_input_names = [
+            name for name in tokenizer.model_input_names if name != "token_type_ids"
+        ]
+    training = model.training
+    try:
+        two_logits(model.eval(), tokenizer(["a"], ["b"], return_tensors="pt"))
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+    finally:
+        model.train(training)
 
 
 def _make_padding(name: str | Path, model: Any, tokenizer: Any) -> None:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +20,7 @@ from scalept_lab.checks import one_of, whole
 from scalept_lab.data.local import is_path
 from scalept_lab.data.sources import hub_reachable
 from scalept_lab.errors import InputError
-from scalept_lab.folders import writing
+from scalept_lab.folders import appearing, writing
 from scalept_lab.vla import worlds
 
 if TYPE_CHECKING:
@@ -221,16 +219,8 @@ def export(demonstrations: datasets.Dataset, folder: str | os.PathLike[str], fps
             raise InputError(
                 f"{folder}: expected a new or an empty folder, got one that holds something; name another"
             )
-        root.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=".export-", dir=root.parent))
-        try:
-            _export(demonstrations, draft, fps)
-            if root.is_dir():
-                root.rmdir()  # empty; not everywhere may a folder take the place of another
-            draft.chmod(0o777 & ~_umask())
-            os.rename(draft, root)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+    with appearing(root) as draft:
+        _export(demonstrations, draft, fps)
 
 
 def _export(demonstrations: datasets.Dataset, root: Path, fps: int) -> None:
@@ -305,10 +295,3 @@ def _statistics(values: np.ndarray) -> dict[str, list[float]]:
     names = (f"q{round(100 * share):02d}" for share in QUANTILES)
     each |= dict(zip(names, np.quantile(values, QUANTILES, axis=0), strict=True))
     return {key: np.atleast_1d(value).tolist() for key, value in each.items()} | {"count": [len(values)]}
-
-
-def _umask() -> int:
-    """What this user's files are kept from others by; it can be read only by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
