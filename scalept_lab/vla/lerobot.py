@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 
 VERSIONS = ("v2.0", "v2.1", "v3.0")
+HIDDEN = (".", "__MACOSX")
 EXPECTED = "a whole file of a dataset in LeRobot's format"
 
 
@@ -107,9 +108,9 @@ def _two(folder: Path, rows: list[dict[str, Any]], what: str) -> dict[int, Any]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The tables of all chunks, without hidden files: `._file-000.parquet` holds what macOS adds to a file."""
+    """The tables of all chunks, without hidden files and what macOS adds to a file (`._file-000.parquet`) or an archive."""
     parts = sorted(folder.glob("*/*.parquet"))
-    return [path for path in parts if not path.name.startswith(".") and not path.parent.name.startswith(".")]
+    return [path for path in parts if not any(name.startswith(HIDDEN) for name in path.parts[-2:])]
 
 
 def _alike(tables: list[pa.Table], features: Any) -> list[pa.Table]:
@@ -146,7 +147,8 @@ def _type(features: Any, name: str) -> pa.DataType | None:
         return None
     if shape == [1]:
         return each
-    return pa.list_(each, shape[0]) if len(shape) == 1 and isinstance(shape[0], int) else None
+    listed = len(shape) == 1 and isinstance(shape[0], int) and 0 <= shape[0] < 2**31
+    return pa.list_(each, shape[0]) if listed else None
 
 
 def _known(table: pa.Table) -> pa.Table:
@@ -167,7 +169,7 @@ def _known(table: pa.Table) -> pa.Table:
                 continue
             kept[name] = feature
         metadata[b"huggingface"] = json.dumps({"info": {"features": kept}}).encode()
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         pass  # nothing is said, or nothing that can be read: the types of the columns say enough
     return table.replace_schema_metadata(metadata or None)
 
