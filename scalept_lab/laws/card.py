@@ -247,7 +247,7 @@ def fit_file(
         constants = ", ".join(f"{name} {value:.4g}" for name, value in params.items())
         told["sentences"] += [
             *(f"warning: {text}; it cannot be of the law of the others" for text in told["odd"][:SHOWN]),
-            f"without {len(strange)} such runs, all of which are in the fit: {constants}",
+            f"all rows are in the fit; without these: {constants}",
         ]
     one = law.form in formulas.ONE_VARIABLE
     return {

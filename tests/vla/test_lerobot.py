@@ -373,3 +373,19 @@ def test_we_read_what_lerobot_writes(tmp_path, monkeypatch):
     found = lerobot.load(tmp_path / "arm")
     assert len(found) == 12 and found["task"] == [TASKS[0]] * 4 + [TASKS[1]] * 3 + [TASKS[0]] * 5
     assert np.array_equal(np.array(found["action"][4:7], np.float32), np.stack(frames(1)["action"].tolist()))
+
+
+def test_nested_metadata_a_huge_shape_and_what_an_archive_adds_keep_nobody_from_loading(tmp_path):
+    root = write(tmp_path / "a", "v3.0")
+    paths = sorted((root / "data" / "chunk-000").iterdir())
+    info = json.loads((root / "meta" / "info.json").read_text())
+    features = {"action": {"dtype": "float32", "shape": [10**12]}}
+    (root / "meta" / "info.json").write_text(json.dumps({**info, "features": features}))
+    for path, kind in zip(paths, (pa.list_(pa.float32()), pa.list_(pa.float64())), strict=True):
+        table = pq.read_table(path)
+        at = table.column_names.index("action")
+        table = table.set_column(at, "action", table.column("action").cast(kind))
+        pq.write_table(table.replace_schema_metadata({b"huggingface": b"[" * 100_000}), path)
+    (root / "data" / "__MACOSX").mkdir()
+    (root / "data" / "__MACOSX" / "file-000.parquet").write_bytes(b"no Parquet")
+    assert len(lerobot.load(root)) == sum(LENGTHS)
