@@ -22,7 +22,7 @@ PARTS ?=
 NOX ?=
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help run test unit notebook-test lab lint notebooks docs links explore licences address bundle browser mutants matrix torture clean ready ready-dev ready-docs
+.PHONY: help run test unit notebook-test lab lint notebooks docs links explore licences audit address bundle browser mutants matrix torture clean ready ready-dev ready-docs
 .DEFAULT_GOAL := help
 
 help:
@@ -35,6 +35,7 @@ help:
 	@echo "make docs       the course as a website, with the notebooks' saved outputs, in site/html/index.html"
 	@echo "make links      ask every external link whether it is there (needs the network)"
 	@echo "make licences   the licence of each installed package, by what it says of itself"
+	@echo "make audit      known vulnerabilities of the pinned packages (needs the network; what it could not ask, it says)"
 	@echo "make address    for a fork: write its address into badges, notebooks and metadata (REPO=owner/name)"
 	@echo "make bundle     one archive to install without a network: wheels, corpora, notebooks (about 500 MB, in dist/)"
 	@echo "make browser    JupyterLab walked through in a browser (needs chromium)"
@@ -94,6 +95,15 @@ bundle: ready
 
 licences: ready-dev
 	@$(BIN)/python .ci/licences.py
+
+# in an environment of its own: a tool that the kit does not need, and whose packages would be audited with it
+AUDIT := $(VENV)/audit
+
+audit: ready
+	@test -x $(AUDIT)/bin/pip-audit || { $(BIN)/python -m venv $(AUDIT) && \
+	  $(AUDIT)/bin/python -m pip install --quiet "pip-audit>=2.9,<3"; } || { \
+	  echo "not done: pip-audit could not be installed; its lines above say why" >&2; exit 3; }
+	@$(BIN)/python .ci/audit.py $(AUDIT)/bin/pip-audit
 
 mutants: ready-dev
 	@$(BIN)/python benchmarks/mutants.py --sample $(SAMPLE) $(or $(ROOM),$(error name a room or a module: make mutants ROOM=laws))

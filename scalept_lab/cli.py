@@ -83,9 +83,11 @@ def _answer(arguments: Sequence[str] | None) -> int:
 
 
 def _speaks() -> bool:
-    """Under `torchrun` every rank runs the command; the first one answers for all."""
-    rank = os.environ.get("RANK", "")
-    return not rank.isdigit() or int(rank) == 0
+    """Under `torchrun` every rank runs the command; the first one answers for all. A rank that is none of its group says so."""
+    rank, ranks = (os.environ.get(name, "").strip() for name in ("RANK", "WORLD_SIZE"))
+    # their lengths too: Python reads no number of more than 4,300 digits
+    known = all(text.isdecimal() and len(text) < 10 for text in (rank, ranks))
+    return not (known and 0 < int(rank) < int(ranks))
 
 
 def check(options: argparse.Namespace) -> tuple[Any, str]:

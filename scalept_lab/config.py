@@ -12,9 +12,17 @@ import json
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
-from scalept_lab.checks import positive, shown
+from scalept_lab.checks import LARGEST, positive, shown, whole
 from scalept_lab.errors import InputError
 
 Config = TypeVar("Config", bound=BaseModel)
@@ -26,6 +34,13 @@ class Frozen(BaseModel):
     """A config: cannot be changed, and refuses unknown fields and numbers that are none."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _fits_an_array(cls, value: Any) -> Any:
+        if isinstance(value, int) and value > LARGEST:
+            raise ValueError(f"expected at most {LARGEST:,}")
+        return value
 
     def replace(self, **changes: Any):
         """A copy with `changes`, validated again (pydantic's own `model_copy` does not validate)."""
@@ -103,7 +118,7 @@ class ModelConfig(Frozen):
         Width 16 has 6,144 parameters, 96 has 221,184. GPT-2 has the same 64 channels per block; Kaplan et al. 2020
         (§3.1, fig. 5) find that at a given parameter count the shape matters little.
         """
-        if width % HEAD_DIM:
+        if whole("width", width) % HEAD_DIM:
             raise InputError(
                 f"width: expected a multiple of {HEAD_DIM}, got {width}; take {round_width(width)}"
             )

@@ -14,14 +14,23 @@ import errno
 import functools
 import multiprocessing
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from scalept_lab.errors import InputError
 
+# names that Windows keeps for devices, with any ending
+DEVICES = {
+    "con",
+    "prn",
+    "aux",
+    "nul",
+    *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)),
+}
 NO_ROOM = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
@@ -57,16 +66,23 @@ def results() -> Path:
     if not may_write(instead):  # a cache that a class shares
         instead = _temporary(usual) / "results"
     _say(
-        f"{usual.absolute()} cannot be written to: results go to {instead}; SCALEPT_RESULTS=FOLDER chooses another place"
+        f"{_full(usual)} cannot be written to: results go to {instead}; SCALEPT_RESULTS=FOLDER chooses another place"
     )
     return instead
 
 
 def may_write(folder: Path) -> bool:
     """Whether `folder` can be written to, or made if it is not there. Nothing is tried, so nothing is left behind."""
-    place = folder.absolute()
+    place = _full(folder)
     there = next((path for path in (place, *place.parents) if os.path.lexists(path)), place)
-    return os.path.isdir(there) and os.access(there, os.W_OK | os.X_OK)
+    return place.is_absolute() and os.path.isdir(there) and os.access(there, os.W_OK | os.X_OK)
+
+
+def _full(folder: Path) -> Path:
+    """The full path; as it stands where the folder that we are in was deleted."""
+    with suppress(FileNotFoundError):
+        return folder.absolute()
+    return folder
 
 
 @contextmanager
@@ -76,6 +92,8 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
     Raises: InputError.
     """
     try:
+        if not _is_name(path):
+            raise OSError(errno.EINVAL, "no file can have this name")
         yield
     except OSError as error:
         do = (
@@ -86,10 +104,63 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
         raise InputError(f"{path} cannot be written: {error.strerror or error}; {do}") from None
 
 
+@contextmanager
+def appearing(folder: str | os.PathLike[str]) -> Iterator[Path]:
+    """A new folder to write into, which becomes `folder` when the block ends well, all of it at once, and else is removed.
+
+    An empty folder may be there before. Raises: InputError as `writing`, also where by then another one holds something.
+    """
+    place = Path(folder)
+    with writing(folder):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=place.parent))
+        try:
+            yield draft
+            if place.is_dir():
+                place.rmdir()  # empty; not everywhere may a folder take the place of another
+            draft.chmod(0o777 & ~_umask())
+            os.rename(draft, place)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+
+def _umask() -> int:
+    """What this user's files are kept from others by; it can be read only by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def portable(name: str) -> bool:
+    """Whether a file or a folder can have this name on Linux, macOS and Windows alike, and means the same place there."""
+    printable = bool(name) and name.isprintable() and not set(name) & set('<>:"/\\|?*')
+    stem = name.partition(".")[0].strip().lower()
+    return (
+        printable
+        and name == name.strip()
+        and name[-1] != "."
+        and stem not in DEVICES
+        and len(name.encode()) <= 200
+    )
+
+
+def _is_name(path: str | os.PathLike[str]) -> bool:
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:  # half of a character
+        return False
+
+
 def _temporary(usual: Path) -> Path:
     user = os.getuid() if hasattr(os, "getuid") else "user"
     with writing(usual):  # some machines have no temporary folder either
-        return Path(tempfile.gettempdir(), f"scalept-lab-{user}")
+        place = Path(tempfile.gettempdir(), f"scalept-lab-{user}")
+    with suppress(OSError):  # not there yet
+        if hasattr(os, "getuid") and place.lstat().st_uid != user:
+            raise InputError(
+                f"{place}: expected a folder of this user, got somebody else's; SCALEPT_CACHE and SCALEPT_RESULTS name others"
+            )
+    return place
 
 
 def _named(folder: str | os.PathLike[str], variable: str) -> Path:

@@ -539,11 +539,21 @@ def test_a_terminal_that_knows_no_chinese_ends_no_command(tmp_path):
     assert done.stdout == "1 records in \\u8bcd.jsonl, 0 duplicates\n" and (tmp_path / "词.jsonl").exists()
 
 
-@pytest.mark.parametrize("rank", ["", "0", "first"])
-def test_an_empty_or_odd_rank_silences_nobody(scalept, monkeypatch, rank):
+@pytest.mark.parametrize(
+    "rank, ranks", [("", ""), ("0", "2"), ("first", "2"), ("1", ""), ("1", "1"), ("2", "2"), ("5", "two"), ("²", "2"),
+                    ("9" * 5000, "2")],
+)  # fmt: skip
+def test_a_rank_that_is_none_of_its_group_is_not_silent(scalept, monkeypatch, rank, ranks):
     monkeypatch.setenv("RANK", rank)
+    monkeypatch.setenv("WORLD_SIZE", ranks)
     assert scalept("count", "gpt2")[1]
     assert "expected" in scalept("count", "no-such-model")[2]
+
+
+def test_of_several_ranks_the_first_answers(scalept, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert scalept("count", "gpt2")[1:] == ("", "")
 
 
 def test_a_study_without_out_goes_where_results_go(scalept, monkeypatch, tmp_path):

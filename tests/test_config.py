@@ -341,3 +341,15 @@ def test_the_name_is_the_same_in_another_process():
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.stdout.strip() == TrainConfig(seed=3).id()
+
+
+@pytest.mark.parametrize("field", ["tokens", "batch", "eval_windows", "unique_tokens"])
+def test_a_number_that_fits_no_array_is_one_line(field):
+    for value in (2**63, 10**4000):
+        with pytest.raises(
+            InputError, match=f"TrainConfig: {field}: expected at most 9,223,372,036,854,775,807"
+        ) as error:
+            parse(TrainConfig, {field: value})
+        assert "\n" not in str(error.value) and len(str(error.value)) < 200
+    with pytest.raises(InputError, match=r"TrainConfig: model\.width: expected at most"):
+        parse(TrainConfig, {"model": {"width": 10**40}})

@@ -209,6 +209,84 @@ def test_what_he_names_and_cannot_write_is_one_line(tmp_path):
     assert "all.jsonl cannot be written: Permission denied" in done.stderr
 
 
+def test_a_folder_that_was_deleted_under_us_is_no_place_to_write(tmp_path, monkeypatch, capsys):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    assert folders.results() == folders.cache() / "results"
+    assert "results cannot be written to: results go to" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800"])
+def test_what_no_file_can_be_called_is_one_line(tmp_path, name):
+    one_line(lambda: write_atomically(tmp_path / name, "x"), "no file can have this name")
+
+
+@pytest.mark.parametrize(
+    "name", ["mine", "名字", "a b", ".hidden", "été", "x" * 200, "common", "com", "console"]
+)
+def test_a_name_that_any_system_keeps(name):
+    assert folders.portable(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        " ",
+        "a ",
+        " a",
+        "a.",
+        "..",
+        "con",
+        "CON.txt",
+        "lpt9",
+        "a/b",
+        "a\\b",
+        "C:a",
+        "a?",
+        "a\nb",
+        "字" * 67,
+        "\ud800",
+    ],
+)
+def test_and_one_that_not_all_do(name):
+    assert not folders.portable(name)
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    place = tmp_path / "here" / "made"
+    with pytest.raises(ZeroDivisionError), folders.appearing(place) as draft:
+        (draft / "half").touch()
+        raise ZeroDivisionError
+    assert list(place.parent.iterdir()) == []
+    place.mkdir()  # an empty one may be there
+    with folders.appearing(place) as draft:
+        (draft / "whole").touch()
+        assert not (place / "whole").exists()
+    assert (place / "whole").is_file() and list(place.parent.iterdir()) == [place]
+
+    def again():
+        with folders.appearing(place) as draft:
+            (draft / "other").touch()
+
+    one_line(again, "made cannot be written: ")
+    assert [file.name for file in place.iterdir()] == ["whole"]
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="takes users with numbers")
+def test_a_temporary_folder_of_somebody_else_is_not_ours(monkeypatch):
+    """Its name can be foretold, and in /tmp anybody may make it first."""
+    user = os.getuid()
+    place = folders._temporary(Path("results"))
+    place.mkdir()
+    assert folders._temporary(Path("results")) == place
+    place.rename(place.with_name(f"scalept-lab-{user + 1}"))
+    monkeypatch.setattr(os, "getuid", lambda: user + 1)
+    one_line(lambda: folders._temporary(Path("results")), "expected a folder of this user")
+
+
 def test_no_place_at_all_is_one_line(tmp_path, monkeypatch, read_only):
     def none():
         raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")

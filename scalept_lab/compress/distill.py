@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scalept_lab.checks import positive
-from scalept_lab.compress.copies import plain_copy
+from scalept_lab.compress.copies import need_floats, plain_copy
 from scalept_lab.config import Distillation, TrainConfig
 from scalept_lab.costs import counts
 from scalept_lab.data.corpora import Prepared
@@ -80,7 +80,11 @@ def fit_student(
 
 
 def fingerprint(model: nn.Module) -> str:
-    """Sixteen hexadecimal digits of a model's weights: of the same weights the same, on any machine."""
+    """Sixteen hexadecimal digits of a model's weights: of the same weights the same, on any machine.
+
+    Raises: InputError for a model in a library's 8 bits.
+    """
+    need_floats(model, "a fingerprint")
     digest = hashlib.sha256()
     for name, weight in model.state_dict().items():
         digest.update(f"{name} {tuple(weight.shape)}".encode())

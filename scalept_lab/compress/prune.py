@@ -66,7 +66,9 @@ def sparse_bytes(model: nn.Module) -> int:
     """Bytes in a format that leaves zeros out: for each weight of the blocks a bit says whether it is there.
 
     (2:4 on a GPU stores two positions of two bits for four weights, which is as much.) All else counts as it is.
+    Raises: InputError for a model in a library's 8 bits.
     """
+    need_floats(model, "counting zeros")
     inside: list[Tensor] = [module.weight for module, _ in _weights(model)]  # type: ignore[misc]
     kept = sum(
         int((weight != 0).sum()) * weight.element_size() + -(-weight.numel() // 8) for weight in inside
@@ -83,7 +85,8 @@ def made_permanent(model: nn.Module) -> nn.Module:
 
 
 def sparsity(model: nn.Module) -> float:
-    """Share of zeros among the weights of the blocks."""
+    """Share of zeros among the weights of the blocks. Raises: InputError for a model in a library's 8 bits."""
+    need_floats(model, "counting zeros")
     weights: list[Tensor] = [module.weight for module, _ in _weights(model)]  # type: ignore[misc]
     return sum(int((weight == 0).sum()) for weight in weights) / sum(weight.numel() for weight in weights)
 

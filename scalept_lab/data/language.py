@@ -111,7 +111,9 @@ class Language:
         kind, _, rest = name.partition("/")
         deep = rest.startswith("deep/")
         seed = rest.removeprefix("deep/")
-        if kind != "language" or (name != "language" and not (seed.isascii() and seed.isdigit())):
+        if kind != "language" or (
+            name != "language" and not (seed.isascii() and seed.isdigit() and len(seed) < 19)
+        ):
             raise InputError(
                 f"{name}: expected 'language', 'language/SEED' or 'language/deep/SEED' with a whole number, such as 'language/3'"
             )

@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "search": "",
     "choice": "",
     "fit": "Law fit_law fit_records",
+    "odd": "odd_runs",
     "draws": "",
     "card": "",
     "contest": "",

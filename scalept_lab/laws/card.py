@@ -18,6 +18,7 @@ from scalept_lab.laws import choice, formulas
 from scalept_lab.laws.choice import Fitted, fitted
 from scalept_lab.laws.fit import MISFIT, Law, fit_points, trends
 from scalept_lab.laws.formulas import NO_SPLIT
+from scalept_lab.laws.odd import Odd, odd_runs, rest_of
 from scalept_lab.laws.points import Points
 from scalept_lab.laws.search import make_problem
 from scalept_lab.laws.tables import read_points
@@ -26,6 +27,7 @@ TOGETHER = 0.95  # correlation from which two constants are said to trade off
 ALONE = 0.5  # leverage from which one run decides something by itself
 FAR = 0.25  # loss above the best at a run's compute, as a share, from which the run is called far off
 APART = 0.5  # share of the residuals' variance that a column explains, from which the runs are a mixture
+SHOWN = 10  # odd runs that the sentences name
 SOURCES = ("dataset", "corpus", "data")  # losses on different text never compare
 
 
@@ -212,6 +214,17 @@ def _mixtures(points: Points, found: Fitted) -> list[str]:
     return out
 
 
+def _without_odd(
+    law: Law, bounds: Mapping[str, tuple[float, float]]
+) -> tuple[list[Odd], dict[str, float] | None]:
+    """The runs that cannot be of the law of the others, and the constants without them, None where there are none."""
+    strange = odd_runs(law.points, law.form, bounds, law.variable)
+    if not strange:
+        return [], None
+    rest = rest_of(law.points, strange)
+    return strange, fit_points(rest, law.form, variable=law.variable, bounds=bounds).params
+
+
 def fit_file(
     path: str | Path, form: str = "auto", bootstrap: int = 1000, seed: int = 0, *, variable: str = "",
     pinned: Mapping[str, float] | None = None,
@@ -226,6 +239,16 @@ def fit_file(
     law = fit_points(
         points, form, whole("bootstrap", bootstrap, 0, 100_000), seed, variable=variable, bounds=bounds
     )
+    strange, params = _without_odd(law, bounds)
+    told = card(law)
+    told["odd"] = [_run(law.points, each.row) + f": {each.why}" for each in strange]
+    told["without_odd"] = params
+    if params:
+        constants = ", ".join(f"{name} {value:.4g}" for name, value in params.items())
+        told["sentences"] += [
+            *(f"warning: {text}; it cannot be of the law of the others" for text in told["odd"][:SHOWN]),
+            f"all rows are in the fit; without these: {constants}",
+        ]
     one = law.form in formulas.ONE_VARIABLE
     return {
         "form": law.form,
@@ -238,6 +261,6 @@ def fit_file(
         "detail": law.detail,
         "optimal": {"a": None, "b": None} if one else {"a": law.a, "b": law.b},
         "rolling_error_percent": law.choice.errors if law.choice else {},
-        "card": card(law),
+        "card": told,
         "seconds": time.perf_counter() - began,
     }

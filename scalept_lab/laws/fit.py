@@ -18,6 +18,7 @@ from scalept_lab.errors import InputError
 from scalept_lab.laws import choice, formulas
 from scalept_lab.laws.choice import Choice
 from scalept_lab.laws.formulas import INSIDE, NO_SPLIT
+from scalept_lab.laws.odd import odd_runs, rest_of
 from scalept_lab.laws.points import Points, check_points
 from scalept_lab.laws.search import DELTA, Problem, make_problem, mean_trap, minimise, objective, search
 
@@ -372,6 +373,7 @@ def _sampled(law: Law, problem: Problem, theta_KxF: np.ndarray, sigma_K: np.ndar
 def fit_records(records: Iterable[Any], form: str = "chinchilla", **options: Any) -> Law:
     """Fit to `scalept_lab.runs.RunRecord`s, leaving out those without a loss; `options` as in `fit_law`.
 
+    Runs that cannot be of the law of the others (`odd_runs`) are left out as well, and `detail` names them.
     Raises: InputError if the runs were trained on different text: their losses do not compare.
     """
     runs = [record for record in records if record.L is not None]
@@ -385,5 +387,10 @@ def fit_records(records: Iterable[Any], form: str = "chinchilla", **options: Any
     if form == "data_constrained" or (form == "auto" and any(given)):
         unique = [min(record.D, amount or record.D) for record, amount in zip(runs, given, strict=True)]
     N, D, L, C = ([getattr(record, key) for record in runs] for key in ("N", "D", "L", "C"))
-    law = fit_law(N, D, L, form, unique, C=C, **options)
-    return replace(law, points=replace(law.points, runs=tuple(record.id for record in runs)))
+    points = check_points(N, D, L, unique, form, C=C)
+    points = replace(points, runs=tuple(record.id for record in runs))
+    strange = odd_runs(points, form, options.get("bounds"), options.get("variable", ""))
+    rest = rest_of(points, strange)
+    law = fit_law(rest.N, rest.D, rest.L, form, rest.unique, C=rest.C, **options)
+    told = "".join(f"; left out: run {points.runs[each.row]}, {each.why}" for each in strange)
+    return replace(law, points=replace(law.points, runs=rest.runs), detail=law.detail + told)

@@ -378,10 +378,12 @@ def make_problem(
     form: str,
     bounds: Mapping[str, tuple[float, float]] | None = None,
     variable_name: str = "",
+    lowest: float | None = None,
 ) -> tuple[Problem, str]:
     """The centred regression problem for checked points, and the variable of a form that has one (else "").
 
-    `variable_name`: params, tokens or flops, for those forms. Equal limits hold a constant where they are.
+    `variable_name`: params, tokens or flops, for those forms. Equal limits hold a constant where they are. `lowest`: the highest
+    that E may be, the lowest loss by default.
     Raises: InputError for limits that leave nothing between them.
     """
     one = form in ONE_VARIABLE
@@ -400,7 +402,7 @@ def make_problem(
         unique = np.minimum(points.unique, points.D)
         repeats, log_unique = points.D / unique - 1, np.log(unique) - z_mean
     problem = Problem(form, x - x.mean(), y, z, repeats, log_unique, float(x.mean()), z_mean)
-    return _bounded(problem, bounds or {}, float(points.L.min())), name
+    return _bounded(problem, bounds or {}, lowest or float(points.L.min())), name
 
 
 def _bounded(problem: Problem, bounds: Mapping[str, tuple[float, float]], lowest: float) -> Problem:

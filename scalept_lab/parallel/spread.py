@@ -396,7 +396,11 @@ def _variable(name: str, unset: int, least: int = 0, most: int = LARGEST) -> int
     if not text:
         return unset
     return whole(
-        name, int(text) if text.isdecimal() else text, least, most, "torchrun sets it; unset it to run alone"
+        name,
+        int(text) if text.isdecimal() and len(text) < 20 else text,
+        least,
+        most,
+        "torchrun sets it; unset it to run alone",
     )
 
 

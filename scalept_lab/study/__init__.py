@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = shown(__name__, {
     "sweep": "Sweep run_all",
     "study": "Study",
     "exports": "",
+    "plausible": "",
     "merging": "",
     "pooling": "pool",
     "predictions": "",

@@ -67,8 +67,10 @@ class ClassFile(BaseModel):
 
 def export(study: Study, learner: str, path: str | Path | None = None) -> Path:
     """Write a study's class file (`Study.export`)."""
-    if not learner.strip():
-        raise InputError('learner: expected your name, as in study.export(learner="Anna"), got none')
+    if not isinstance(learner, str) or not learner.strip():
+        raise InputError(
+            f'learner: expected your name, as in study.export(learner="Anna"), got {shown(learner) if learner else "none"}'
+        )
     kept = learners.read()
     scores = {score.shot.id: score.measured for score in study.scores()}
     header = parse(

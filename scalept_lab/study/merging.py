@@ -5,8 +5,7 @@ Nobody is believed for being first. Of records that tell one run differently, th
 
 from __future__ import annotations
 
-import functools
-import json
+import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -15,11 +14,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from scalept_lab.config import ModelConfig, TrainConfig, run_id
-from scalept_lab.costs import counts
 from scalept_lab.errors import InputError, printable
 from scalept_lab.runs import RunRecord, files, parse_record, texts, write_texts
 from scalept_lab.study import exports
+from scalept_lab.study.plausible import plausible, settings_of
 
 ALIKE = 0.02  # of the loss: machines that train the same run differ by less
 FAULTS = 100  # of one file: then the rest is not read
@@ -32,7 +30,7 @@ class Told:
     """What one file says of a run. The record is kept as text, a tenth of the memory: a classmate's, with its learners.
 
     learners: who told it. settings: the name of the run without its seed, for runs that differ in nothing else. plain: whether
-    its size and tokens are those of its config (`as_configured`), as in every run of a sweep.
+    its size and tokens are those of its config (`plausible.as_configured`), as in all runs of a sweep. content: alike for copies.
     """
 
     file: str
@@ -49,6 +47,7 @@ class Told:
     plain: bool
     created: str
     learners: tuple[str, ...]
+    content: str = ""
 
     def record(self) -> RunRecord:
         return parse_record(self.text)
@@ -214,10 +213,15 @@ def _told(file: Path, learner: str, folder: str, rejected: list[dict[str, Any]])
             yield Told(
                 str(file), line, _marked_text(record, learners), record.id, record.status, record.L, record.corpus,
                 record.N, record.D, record.C, settings, plain,
-                str(record.provenance.get("created", ""))[:40], learners,
+                str(record.provenance.get("created", ""))[:40], learners, _content(record),
             )  # fmt: skip
     except InputError as error:  # the file as a whole
         rejected.append(_fault(file, line, str(error).removeprefix(f"{file}: ")))
+
+
+def _content(record: RunRecord) -> str:
+    """A fingerprint of what was measured, whoever tells it. No run takes the same seconds twice: equal ones are copies."""
+    return hashlib.sha256(_marked_text(record, ()).encode()).hexdigest()
 
 
 def _stem(source: Path) -> str:
@@ -239,7 +243,7 @@ def _fault(file: str | Path, line: int, reason: object) -> dict[str, Any]:
 
 def _agreed(run: Sequence[Told]) -> tuple[list[Told], list[Told]]:
     """Those of one run that more than half of the files agree on, in their order, and the others. A file has one voice, however
-    often it tells the run. A failed one counts where all failed."""
+    often it tells the run, and so has a record, however many files hold a copy of it. A failed one counts where all failed."""
     if len(run) == 1:
         return list(run), []
     finished = [one for one in run if one.status != "failed"] or list(run)
@@ -257,8 +261,9 @@ def _agreed(run: Sequence[Told]) -> tuple[list[Told], list[Told]]:
 
 
 def _once(run: Sequence[Told]) -> list[Told]:
-    """The first of each file."""
-    return list({one.file: one for one in reversed(run)}.values())[::-1]
+    """The first of each file, and of these the first of each content."""
+    files = {one.file: one for one in reversed(run)}.values()
+    return list({one.content or one.file: one for one in files}.values())[::-1]
 
 
 def _middle(agreed: Sequence[Told]) -> Told:
@@ -292,72 +297,3 @@ def _why(one: Told, run: Sequence[Told], agreed: Sequence[Told]) -> str:
 
 def _found(one: Told) -> str:
     return one.status if one.loss is None else f"L {one.loss:g}"
-
-
-def plausible(record: RunRecord) -> bool:
-    """What no run can have measured is a slip of the pen, or worse. Returns: what `as_configured` returns.
-
-    Raises: InputError for a loss far above the uniform guess, or far below what any text allows; a finished run of nothing; what
-    `as_configured` refuses; and an id that is not that of the config.
-    """
-    config = record.config
-    if record.id != (named := _named(config)):
-        raise InputError(
-            f"id: expected {named or 'the hash of a config'}, that of its config, got {record.id}"
-        )
-    model = config.get("model")
-    vocabulary = model.get("vocab_size") if isinstance(model, dict) else None
-    if not isinstance(vocabulary, int) or not 2 <= vocabulary <= 10**9:
-        vocabulary = 256
-    uniform = math.log(vocabulary)
-    if (record.L or 0.0) > 2 * uniform:
-        raise InputError(f"L: expected at most {2 * uniform:.2f} nats per token, got {record.L}")
-    text = config.get("corpus")
-    if record.L and record.L < uniform / 20 and isinstance(text, str) and not text.startswith("language"):
-        raise InputError(
-            f"L: expected at least {uniform / 20:.2f} nats per token, as no text is known better, got {record.L}"
-        )
-    if record.ok and not (record.N and record.D and record.C):
-        raise InputError(
-            f"expected N, D and C above 0 of a finished run, got {record.N}, {record.D} and {record.C:g}"
-        )
-    return as_configured(record)
-
-
-def settings_of(record: RunRecord) -> str:
-    """The name that the run would have without its seed: the same for runs that differ in nothing else."""
-    return _named({name: value for name, value in record.config.items() if name != "seed"})
-
-
-def as_configured(record: RunRecord) -> bool:
-    """A plain run's size and tokens follow from its config, and its compute from these. Returns: whether it is a plain run.
-
-    Raises: InputError where the record says otherwise.
-    """
-    if not record.ok or not {"model", "tokens"} <= record.config.keys():
-        return False
-    try:
-        config = TrainConfig.model_validate(record.config)
-    except ValueError:  # a run of another kind: a policy, a fine-tuning
-        return False
-    wanted = {"N": _size(json.dumps(record.config["model"])), "D": config.steps * config.tokens_per_step}
-    for name, value in wanted.items():
-        if getattr(record, name) != value:
-            raise InputError(f"{name}: expected {value:,}, as its config says, got {getattr(record, name):,}")
-    if record.C < 0.9 * 6 * record.N * record.D:
-        raise InputError(
-            f"C: expected at least 6 N D = {6.0 * record.N * record.D:.3g} FLOPs, got {record.C:.3g}"
-        )
-    return True
-
-
-@functools.lru_cache(1000)
-def _size(model: str) -> int:
-    return counts.shape(ModelConfig.model_validate_json(model)).active_non_embedding
-
-
-def _named(config: dict[str, Any]) -> str:
-    try:
-        return run_id(config)
-    except (TypeError, ValueError, RecursionError):
-        return ""

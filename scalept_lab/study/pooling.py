@@ -6,7 +6,8 @@
 A record that is wrong by itself is left out by `merging`. What is wrong only together, such as all losses of one learner a
 little too low, is seen here: the law is fitted to all runs so that a minority moves it little, and each learner's offset is the
 median distance of the learner's losses from it. An offset that chance does not explain is named. Nobody is left out for it:
-that is for the teacher to decide (`without=`).
+that is for the teacher to decide (`without=`). A single run that cannot be of the law of the others is named, too, and it stays
+among the runs, but not in the law.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from scalept_lab.errors import InputError
 from scalept_lab.laws import contest
 from scalept_lab.laws.fit import Law, fit_law
 from scalept_lab.laws.forecasters import Call, Ledger, ledger
-from scalept_lab.laws.points import Points
+from scalept_lab.laws.odd import odd_runs, rest_of
+from scalept_lab.laws.points import Points, check_points
 from scalept_lab.learners import Prediction
 from scalept_lab.runs import RunRecord
 from scalept_lab.screen import padded
@@ -198,7 +200,11 @@ def pooled(found: Gathered, without: Iterable[str] = (), bootstrap: int = 400) -
         N, D, L, C = (
             np.array([getattr(one, name) for one in fitted], float) for name in ("N", "D", "loss", "C")
         )
-        law = fit_law(N, D, L, C=C, bootstrap=bootstrap)
+        points = check_points(N, D, L, C=C)
+        strange = odd_runs(points, "chinchilla")
+        notes += [f"{_of(fitted[each.row])}: {each.why}; it is not in the law" for each in strange]
+        rest = rest_of(points, strange)
+        law = fit_law(rest.N, rest.D, rest.L, C=rest.C, bootstrap=bootstrap)
     except InputError as error:
         why = str(error)
     ids = {one.id for one in fitted}
@@ -206,6 +212,12 @@ def pooled(found: Gathered, without: Iterable[str] = (), bootstrap: int = 400) -
     offsets, between = _offsets(law, told) if law else ([], None)
     calls, doubts = _calls(found)
     return Pool(found, law, why, offsets, _spread(told, between), ledger(calls), tuple(notes + doubts))
+
+
+def _of(one: Told) -> str:
+    """A run and whose it is."""
+    more = f" and {len(one.learners) - 1} more" if len(one.learners) > 1 else ""
+    return f"run {one.id} of {one.learners[0]}{more} ({one.file}:{one.line})"
 
 
 def _left_out(found: Gathered, without: list[str]) -> Gathered:

@@ -14,6 +14,7 @@ import contextlib
 import json
 import math
 import os
+import unicodedata
 from collections.abc import Sequence
 from concurrent import futures
 from dataclasses import dataclass
@@ -70,15 +71,28 @@ class Estimate:
     __repr__ = __str__
 
 
-def _inside(name: str) -> str:
-    """The name, where it names a folder of the results and no other place. Raises: InputError."""
+def _folder(name: str) -> Path:
+    """The folder of the results that this name means, on any system.
+
+    Raises: InputError for a name that means another place or that no file can have on some system, and for one that is another
+    study's but for its case: where case does not count, both would be one folder.
+    """
     parts = Path(name).parts if isinstance(name, str) else ()
-    if not parts or Path(name).is_absolute() or ".." in parts or not name.isprintable() or len(name) > 100:
+    if not parts or len(name) > 100 or not all(map(folders.portable, parts)):
         raise InputError(
             f"study: expected a name of at most 100 characters such as 'mine', got {shown(name)}; "
             "another place than the results is named by folder=…"
         )
-    return name
+    place = folders.results() / unicodedata.normalize("NFC", name)
+    with contextlib.suppress(OSError):  # no folder yet
+        there = {unicodedata.normalize("NFC", other): other for other in os.listdir(place.parent)}
+        if place.name in there:  # macOS may write its letters in another way
+            return place.with_name(there[place.name])
+        if twin := next((other for other in there if other.casefold() == place.name.casefold()), None):
+            raise InputError(
+                f"study: expected a name that differs in more than case from {twin!r}, which is there, got {name!r}; take another"
+            )
+    return place
 
 
 class Study:
@@ -86,7 +100,7 @@ class Study:
 
     def __init__(self, name: str, budget_flops: float | None = None, folder: str | Path | None = None):
         self.name = name
-        self.folder = Path(folder) if folder is not None else folders.results() / _inside(name)
+        self.folder = Path(folder) if folder is not None else _folder(name)
         if os.path.lexists(self.folder) and not self.folder.is_dir():
             raise InputError(f"{self.folder}: expected a folder for the study, got a file; take another name")
         if budget_flops is not None:

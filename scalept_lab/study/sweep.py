@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures as futures
 import itertools
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from scalept_lab import machine
+from scalept_lab.checks import positive, shown, whole
 from scalept_lab.config import TrainConfig, recommend
 from scalept_lab.costs import counts
 from scalept_lab.errors import InputError
@@ -21,7 +23,8 @@ from scalept_lab.runs import RunRecord, Store
 from scalept_lab.screen import Bar
 from scalept_lab.train import pacing
 
-Number = TypeVar("Number", int, float)
+Value = TypeVar("Value")
+MOST = 100_000  # runs of a sweep
 Submit = Callable[[TrainConfig, str], futures.Future]  # of a run, and the folder for its record
 
 
@@ -39,9 +42,12 @@ class Sweep:
         self, width: Sequence[int] | int = (), tokens: Sequence[float] | float = (), seed: Sequence[int] | int = 0,
         *, configs: Iterable[TrainConfig] = (), **fields: Any,
     ):  # fmt: skip
-        grid = itertools.product(_list(width), _list(tokens), _list(seed))
-        made = [recommend(w, t, seed=s, **fields) for w, t, s in grid]
-        unique = {config.id(): config for config in [*configs, *made]}
+        axes = _axis("width", width, whole), _axis("tokens", tokens, positive), _axis("seed", seed, _seed)
+        if (runs := math.prod(len(axis) for axis in axes)) > MOST:
+            raise InputError(f"sweep: expected at most {MOST:,} runs, got {runs:,}; take fewer values")
+        made = [recommend(w, t, seed=s, **fields) for w, t, s in itertools.product(*axes)]
+        given = _axis("configs", configs, _config)
+        unique = {config.id(): config for config in [*given, *made]}
         if not unique:
             raise InputError("sweep: expected at least one width and one number of tokens, got an empty list")
         object.__setattr__(self, "configs", tuple(unique.values()))
@@ -49,7 +55,15 @@ class Sweep:
     @classmethod
     def isoflop(cls, slices: Mapping[float, Sequence[int]], seed: int = 0, **fields: Any) -> Sweep:
         """Slices of equal compute: for each number of FLOPs the widths to try, the tokens following from the two."""
-        pairs = [(width, flops) for flops, widths in slices.items() for width in widths]
+        if not isinstance(slices, Mapping):
+            raise InputError(
+                f"slices: expected widths by FLOPs, as in {{1e10: [16, 32]}}, got {shown(slices)}"
+            )
+        pairs = [
+            (width, positive("flops", flops))
+            for flops, widths in slices.items()
+            for width in _axis("width", widths, whole)
+        ]
         return cls(configs=[at_flops(width, flops, seed=seed, **fields) for width, flops in pairs])
 
     def __len__(self) -> int:
@@ -231,5 +245,25 @@ def _failed(config: TrainConfig, error: Exception) -> RunRecord:
     )  # fmt: skip
 
 
-def _list(value: Iterable[Number] | Number) -> list[Number]:
-    return list(value) if isinstance(value, Iterable) else [value]
+def _axis(name: str, values: Any, check: Callable[[str, Any], Value]) -> list[Value]:
+    """One value or several, each checked. A text is one value, and none of its letters. Raises: InputError."""
+    one = (
+        isinstance(values, (str, bytes))
+        or not isinstance(values, Iterable)
+        or getattr(values, "ndim", 1) == 0
+    )
+    found = [values] if one else list(itertools.islice(values, MOST + 1))
+    if len(found) > MOST:
+        raise InputError(f"{name}: expected at most {MOST:,} values, got more; take fewer")
+    # of an array, Python's own numbers
+    return [check(name, value.item() if getattr(value, "ndim", None) == 0 else value) for value in found]
+
+
+def _seed(name: str, value: Any) -> int:
+    return whole(name, value, 0)
+
+
+def _config(name: str, value: Any) -> TrainConfig:
+    if not isinstance(value, TrainConfig):
+        raise InputError(f"{name}: expected TrainConfigs, as recommend(…) makes them, got {shown(value)}")
+    return value

@@ -16,7 +16,6 @@ from torch.optim import Optimizer
 
 from scalept_lab import machine
 from scalept_lab.config import Parallel, TrainConfig
-from scalept_lab.costs import counts, footprint
 from scalept_lab.data import tokens
 from scalept_lab.data.corpora import Prepared, prepare
 from scalept_lab.errors import InputError
@@ -95,16 +94,21 @@ def fit_model(
                         progress(watch.step)
                     if keep:
                         keep.save_if_due(config, corpus, run.model, run.optimizer, watch)
-        if keep:
-            keep.finish()
-        watch.stop()
+            if keep:
+                keep.finish()
+            watch.stop()
 
-        heldout = math.nan
-        if not watch.diverged:
-            heldout = evaluate(run.whole(), corpus, config.eval_windows, ranks=run.evaluators)
+            heldout = math.nan
+            if not watch.diverged:
+                heldout = evaluate(run.whole(), corpus, config.eval_windows, ranks=run.evaluators)
         return run.model, outcome(
             config, corpus.sha256, watch, heldout, device=device, **placement.why(config, device)
         )
+
+
+SCORED = (
+    2**27
+)  # logits at a time: half a gigabyte, which small models with a large vocabulary reach long before a step does
 
 
 @torch.no_grad()
@@ -118,6 +122,7 @@ def evaluate(
     """
     x_WxL, y_WxL = tokens.eval_windows(corpus.heldout, model.config.context, windows)
     device = device_of(model)
+    chunk = min(chunk, max(1, SCORED // (model.config.context * model.config.vocab_size)))
     starts = range(0, len(x_WxL), chunk)
     total = 0.0
     for turn in range(ranks.data_rank, -(-len(starts) // ranks.data) * ranks.data, ranks.data):
@@ -158,21 +163,7 @@ def check(config: TrainConfig, loop: str = "", device: str | None = None) -> Non
         raise InputError(
             "parallel.strategy: a pipeline knows the next-token loss alone, got another; take ddp or fsdp"
         )
-    device = device or (spread.device() if spread.many() else machine.device())
-    need, have = _least_bytes(config), machine.device_memory_bytes(device)
-    if need > have:
-        where = "this machine" if device == "cpu" else f"its {device} device"
-        raise InputError(
-            f"model: expected a run that fits into the {have / 1e9:,.1f} GB of {where}, got one of {need / 1e9:,.1f} GB "
-            f"({counts.shape(config.model).total:,} parameters, batch {config.batch:,}); take a smaller model or batch"
-        )
-
-
-def _least_bytes(config: TrainConfig) -> float:
-    """What a run takes at least: alone its whole footprint; each of several ranks builds the whole model before it shards it."""
-    return (
-        4 * counts.shape(config.model).total if spread.world() > 1 else footprint.footprint(config)["total"]
-    )
+    placement.check_memory(config, device or (spread.device() if spread.many() else machine.device()))
 
 
 def check_corpus(config: TrainConfig, corpus: Prepared) -> None:

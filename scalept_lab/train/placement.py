@@ -16,7 +16,7 @@ import torch
 
 from scalept_lab import folders, machine
 from scalept_lab.config import TrainConfig
-from scalept_lab.costs import counts
+from scalept_lab.costs import counts, footprint
 from scalept_lab.errors import InputError
 from scalept_lab.parallel import spread
 from scalept_lab.runs import write_atomically
@@ -53,15 +53,20 @@ def seconds_per_step(config: TrainConfig, device: str | None = None, steps: int 
     known = _known()
     if key in known:
         return known[key]
-    run = set_up(config, device)
-    x_BxL = torch.randint(config.model.vocab_size, (config.batch, config.model.context), device=device)
+    if device == "cpu":  # a GPU says itself that it is full, and takes nothing from others
+        check_memory(config, device)
     times, threads = [], torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        for _ in range(steps + 1):
-            started = time.perf_counter()
-            run.step(x_BxL, x_BxL).item()
-            times.append(time.perf_counter() - started)
+        with memory_of(device, config):
+            run = set_up(config, device)
+            x_BxL = torch.randint(
+                config.model.vocab_size, (config.batch, config.model.context), device=device
+            )
+            for _ in range(steps + 1):
+                started = time.perf_counter()
+                run.step(x_BxL, x_BxL).item()
+                times.append(time.perf_counter() - started)
     finally:
         torch.set_num_threads(threads)
     seconds = sorted(times[1:])[steps // 2]
@@ -84,6 +89,21 @@ def why(config: TrainConfig, device: str) -> dict[str, Any]:
     known = _known()
     timed = {device: known[key] for device in machine.devices() if (key := _key(config, device)) in known}
     return {"seconds_per_step": timed} if len(timed) > 1 else {}
+
+
+def check_memory(config: TrainConfig, device: str) -> None:
+    """Raises: InputError, before anything is built, for a run that the device cannot hold.
+
+    Alone a run takes its whole footprint; each of several ranks builds at least the whole model before it shards it.
+    """
+    shape, have = counts.shape(config.model), machine.device_memory_bytes(device)
+    need = 4 * shape.total if spread.world() > 1 else footprint.footprint(config)["total"]
+    if need > have:
+        where = "this machine" if device == "cpu" else f"its {device} device"
+        raise InputError(
+            f"model: expected a run that fits into the {have / 1e9:,.1f} GB of {where}, got one of {need / 1e9:,.1f} GB "
+            f"({shape.total:,} parameters, batch {config.batch:,}); take a smaller model or batch"
+        )
 
 
 @contextmanager

@@ -244,6 +244,28 @@ def check_vocabulary(model: Any, tokenizer: Any) -> None:
         )
 
 
+def two_logits(model: Any, batch: Any) -> Tensor:
+    """The logits (B, 2) of a classifier of pairs. Raises: InputError, whatever the model is instead, or does with a pair."""
+    try:
+        logits = getattr(model(**batch), "logits", None)
+    except torch.OutOfMemoryError:
+        raise InputError(
+            f"chunk: expected pairs that fit into the memory of {model.device}, got {len(batch['input_ids'])} at once; take fewer"
+        ) from None
+    except Exception as error:  # models of the hub fail in many ways
+        reason = " ".join(str(error).split())[:100]
+        raise InputError(
+            f"model: expected one that classifies pairs, got {type(model).__name__}, which cannot read one ({reason})"
+        ) from None
+    shape = tuple(getattr(logits, "shape", ()))
+    if logits is None or shape != (len(batch["input_ids"]), 2):
+        raise InputError(
+            f"model: expected a classifier with 2 classes, got {type(model).__name__} with outputs {shape or 'without logits'}; "
+            "load_checkpoint draws such a head"
+        )
+    return logits
+
+
 @contextmanager
 def quiet() -> Iterator[None]:
     """Keep out of a notebook what transformers and what it imports say: of new layers, of long texts."""

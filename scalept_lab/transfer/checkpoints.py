@@ -12,25 +12,21 @@ import os
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from scalept_lab import outside
 from scalept_lab.checks import shown
 from scalept_lab.data.local import is_path
 from scalept_lab.data.sources import hub_reachable
 from scalept_lab.errors import InputError
-from scalept_lab.transfer.bert import check_vocabulary, quiet
+from scalept_lab.transfer.bert import check_vocabulary, quiet, two_logits
 
 CLASSES = 2  # right and wrong pairs
 WEIGHTS, BESIDE = 10**11, 10**8  # bytes of a file with weights, and of one beside it
-PARTS = {
-    "layer": 256,
-    "depth": 256,
-    "head": 1024,
-    "expert": 1024,
-}  # what a config counts and is built one by one: at most
-PER_BYTE, NEW = (
-    4,
-    10**7,
-)  # parameters that a byte of weights may hold, and that need not be among them (a pooler, a head)
+# what a config counts and is built one by one: at most
+PARTS = {"layer": 256, "depth": 256, "head": 1024, "expert": 1024}
+PER_BYTE = 4  # parameters that a byte of weights may hold
+NEW = 10**7  # parameters that need not be among the weights: a pooler, a head
 
 
 def load_checkpoint(name: str | Path, **more: Any) -> tuple[Any, Any]:
@@ -39,7 +35,7 @@ def load_checkpoint(name: str | Path, **more: Any) -> tuple[Any, Any]:
     Without network, a name is looked up in the hub's cache on this machine. The classifier's own layer, which a pre-trained
     checkpoint does not have, is drawn at random from torch's generator; so is one for another number of classes.
     Raises: InputError for a folder that is no checkpoint, for a name that is neither cached nor to be had, if part of the body
-    is missing, and if vocabulary and tokenizer do not match.
+    is missing, if vocabulary and tokenizer do not match, and for a model that cannot read a pair.
     """
     with quiet():
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
@@ -77,12 +73,15 @@ def load_checkpoint(name: str | Path, **more: Any) -> tuple[Any, Any]:
     _make_padding(name, model, tokenizer)
     # the config of a regression head would ask for another loss
     model.config.problem_type = "single_label_classification"
+    _check_pair(name, model, tokenizer)
     return model, tokenizer
 
 
 def _found(name: str | Path) -> tuple[str, bool]:
     """What to ask transformers for, and whether only for what is on this machine."""
     folder = Path(os.path.expanduser(name))
+    if (folder / "snapshots").is_dir():
+        folder = _snapshot(folder)
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise InputError(
@@ -114,13 +113,14 @@ def _is_weights(file: Path) -> bool:
 
 def _check_size(folder: Path) -> None:
     """A config may ask for any size. What it describes is built without memory, and has to be what the weights can hold."""
-    import torch
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     fields = outside.json_object(folder / "config.json", "the config of a checkpoint")
     for key, value in fields.items():
         most = min((most for part, most in PARTS.items() if part in key), default=math.inf)
-        if isinstance(value, int) and value > most:
+        if (
+            isinstance(value, int) and value > most and not key.endswith(("size", "dim"))
+        ):  # expert_intermediate_size
             raise InputError(f"{folder}: config.json: {key}: expected at most {most:,}, got {shown(value)}")
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False, num_labels=CLASSES)
     with torch.device("meta"):
@@ -132,6 +132,15 @@ def _check_size(folder: Path) -> None:
             f"{folder}: config.json describes {count:,} parameters, and the weights are {there:,} bytes; take both from the same "
             "checkpoint"
         )
+
+
+def _snapshot(cached: Path) -> Path:
+    """Of a model's folder in the hub's cache, the files of its main branch, or the only ones there are."""
+    main = cached / "refs" / "main"
+    if main.is_file():
+        return cached / "snapshots" / outside.text(main, "the name of a snapshot", 1000).strip()
+    found = list((cached / "snapshots").iterdir())
+    return found[0] if len(found) == 1 else cached
 
 
 def _check_tokenizer(name: str | Path, tokenizer: Any) -> None:
@@ -161,6 +170,22 @@ def _check_body(name: str | Path, model: Any, loaded: dict[str, Any]) -> None:
     if replaced:
         classes = f" for {replaced[0][0]} classes" if replaced[0] else ""
         print(f"{name}: its head{classes} is left out; a new one for {CLASSES} is drawn")
+
+
+@torch.no_grad()
+def _check_pair(name: str | Path, model: Any, tokenizer: Any) -> None:
+    """One pair goes through the model, without the kind of segment where its table holds one kind (RoBERTa's)."""
+    if getattr(model.config, "type_vocab_size", 2) < 2 and "token_type_ids" in tokenizer.model_input_names:
+        tokenizer.model_input_names = [
+            name for name in tokenizer.model_input_names if name != "token_type_ids"
+        ]
+    training = model.training
+    try:
+        two_logits(model.eval(), tokenizer(["a"], ["b"], return_tensors="pt"))
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+    finally:
+        model.train(training)
 
 
 def _make_padding(name: str | Path, model: Any, tokenizer: Any) -> None:

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from scalept_lab import machine
-from scalept_lab.checks import one_of
+from scalept_lab.checks import one_of, shown, whole
+from scalept_lab.errors import InputError
 from scalept_lab.folders import writing
-from scalept_lab.transfer.bert import LENGTH, check_vocabulary, quiet
+from scalept_lab.transfer.bert import LENGTH, check_vocabulary, quiet, two_logits
 from scalept_lab.transfer.pairs import check_classes, check_columns
 
 if TYPE_CHECKING:
@@ -56,7 +57,17 @@ class Score:
 
 
 def scores(labels: Sequence[int], predictions: Sequence[int]) -> dict[str, float]:
-    """Accuracy, precision, recall and F1 of label 1; what divides by zero counts as zero."""
+    """Accuracy, precision, recall and F1 of label 1; what divides by zero counts as zero.
+
+    Raises: InputError for no labels, unequally many predictions, or any of them but 0 and 1.
+    """
+    if not len(labels) or len(labels) != len(predictions):
+        raise InputError(
+            f"predictions: expected one for each of the labels, got {len(predictions)} for {len(labels)}"
+        )
+    for name, values in (("labels", labels), ("predictions", predictions)):
+        if other := {*values} - {0, 1}:
+            raise InputError(f"{name}: expected 0 and 1 alone, got {shown(min(other))}")
     from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
     precision, recall, f1, _ = precision_recall_fscore_support(
@@ -76,12 +87,12 @@ def finetune(
 ) -> Score:
     """Fine-tune `model` in place on `train` and score it on `test`; with `logs`, leave an event log of it there.
 
-    Raises: InputError if a column or one of the classes is missing, or vocabulary and tokenizer do not match.
+    Raises: InputError if a column or one of the classes is missing, and as `evaluate`, before anything is trained.
     """
     for pairs in (train, test):
         check_columns(pairs)
     check_classes(train)
-    check_vocabulary(model, tokenizer)
+    evaluate(model, tokenizer, test.select(range(min(1, len(test)))), plan.length)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as scratch:
         trainer = _trainer(model, tokenizer, train, plan, logs, scratch)
@@ -138,13 +149,17 @@ def tokenize(tokenizer: Any, pairs: Any, length: int) -> datasets.Dataset:
 def evaluate(model: Any, tokenizer: Any, test: Any, length: int = LENGTH, chunk: int = 128) -> Score:
     """The scores of a classifier on pairs, its predictions and its logits (pairs, 2).
 
-    A pair is cut to `length` tokens, or to the model's own.
+    A pair is cut to `length` tokens, or to the model's own. Raises: InputError for no pairs, for a model that gives no two logits
+    for a pair, and for a tokenizer that is another model's.
     """
     check_columns(test)
-    length = _fitting(model, tokenizer, length)
+    check_vocabulary(model, tokenizer)
+    if not len(test):
+        raise InputError("pairs: expected at least one to score, got none; draw more pairs")
+    length, chunk = _fitting(model, tokenizer, whole("length", length)), whole("chunk", chunk)
     model.eval()
     logits = torch.cat([
-        model(**batch).logits for batch in _batches(tokenizer, test, length, chunk, model.device)
+        two_logits(model, batch) for batch in _batches(tokenizer, test, length, chunk, model.device)
     ]).float().cpu()  # fmt: skip
     labels = torch.tensor(list(test["label"]))
     predictions = logits.argmax(-1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -162,12 +163,20 @@ def pretrained(
     if start.sequences:
         plan = Pretraining(start.sequences, lr=start.lr, seed=start.seed)
         curve = pretrain(model.to(machine.device()), of.tokenizer, of.texts, plan, progress)
-    with folders.writing(folder), quiet():
-        folder.mkdir(parents=True, exist_ok=True)
-        model.save_pretrained(folder)
-        of.tokenizer.save_pretrained(folder)
     about = {"curve": curve, "seconds": time.process_time() - began}
-    write_atomically(folder / "curve.json", json.dumps(about))  # last: it says that the rest is whole
+
+    def save() -> None:
+        with folders.appearing(folder) as draft, quiet():
+            model.save_pretrained(draft)
+            of.tokenizer.save_pretrained(draft)
+            (draft / "curve.json").write_text(json.dumps(about), encoding="utf-8")
+
+    try:
+        save()
+    except InputError:
+        if not (folder / "curve.json").is_file():  # else another process was sooner, with the same weights
+            shutil.rmtree(folder, ignore_errors=True)  # half of one, as versions before could leave it
+            save()
     return folder
 
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +20,7 @@ from scalept_lab.checks import one_of, whole
 from scalept_lab.data.local import is_path
 from scalept_lab.data.sources import hub_reachable
 from scalept_lab.errors import InputError
-from scalept_lab.folders import writing
+from scalept_lab.folders import appearing, writing
 from scalept_lab.vla import worlds
 
 if TYPE_CHECKING:
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
 
 
 VERSIONS = ("v2.0", "v2.1", "v3.0")
+HIDDEN = (".", "__MACOSX")
 EXPECTED = "a whole file of a dataset in LeRobot's format"
 
 
@@ -112,9 +111,9 @@ def _two(folder: Path, rows: list[dict[str, Any]], what: str) -> dict[int, Any]:
 
 
 def _files(folder: Path) -> list[Path]:
-    """The tables of all chunks, without hidden files: `._file-000.parquet` holds what macOS adds to a file."""
+    """The tables of all chunks, without hidden files and what macOS adds to a file (`._file-000.parquet`) or an archive."""
     parts = sorted(folder.glob("*/*.parquet"))
-    return [path for path in parts if not path.name.startswith(".") and not path.parent.name.startswith(".")]
+    return [path for path in parts if not any(name.startswith(HIDDEN) for name in path.parts[-2:])]
 
 
 def _alike(tables: list[pa.Table], features: Any) -> list[pa.Table]:
@@ -151,7 +150,8 @@ def _type(features: Any, name: str) -> pa.DataType | None:
         return None
     if shape == [1]:
         return each
-    return pa.list_(each, shape[0]) if len(shape) == 1 and isinstance(shape[0], int) else None
+    listed = len(shape) == 1 and isinstance(shape[0], int) and 0 <= shape[0] < 2**31
+    return pa.list_(each, shape[0]) if listed else None
 
 
 def _known(table: pa.Table) -> pa.Table:
@@ -224,16 +224,8 @@ def export(demonstrations: datasets.Dataset, folder: str | os.PathLike[str], fps
             raise InputError(
                 f"{folder}: expected a new or an empty folder, got one that holds something; name another"
             )
-        root.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=".export-", dir=root.parent))
-        try:
-            _export(demonstrations, draft, fps)
-            if root.is_dir():
-                root.rmdir()  # empty; not everywhere may a folder take the place of another
-            draft.chmod(0o777 & ~_umask())
-            os.rename(draft, root)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+    with appearing(root) as draft:
+        _export(demonstrations, draft, fps)
 
 
 def _export(demonstrations: datasets.Dataset, root: Path, fps: int) -> None:
@@ -308,10 +300,3 @@ def _statistics(values: np.ndarray) -> dict[str, list[float]]:
     names = (f"q{round(100 * share):02d}" for share in QUANTILES)
     each |= dict(zip(names, np.quantile(values, QUANTILES, axis=0), strict=True))
     return {key: np.atleast_1d(value).tolist() for key, value in each.items()} | {"count": [len(values)]}
-
-
-def _umask() -> int:
-    """What this user's files are kept from others by; it can be read only by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -10,7 +10,7 @@ import torch
 import untrained
 from torch import nn
 
-from scalept_lab.compress import prune, quantize
+from scalept_lab.compress import distill, prune, quantize
 from scalept_lab.config import ModelConfig, TrainConfig
 from scalept_lab.data.corpora import prepare
 from scalept_lab.data.tokens import batches
@@ -128,6 +128,14 @@ def test_heads_that_share_keys_and_values_are_not_pruned_one_by_one():
         prune.fewer_heads(shared, 0.5)
     assert "\n" not in str(found.value)
     assert prune.fewer_units(shared, 0.5)(untrained.tokens()).shape == (2, 16, 256)
+
+
+@pytest.mark.parametrize("method", quantize.METHODS)
+def test_a_model_in_a_librarys_8_bits_has_no_zeros_to_count(method):
+    model = quantize.int8(untrained.model(), method)
+    for question in (prune.sparsity, prune.sparse_bytes, distill.fingerprint):
+        with pytest.raises(InputError, match="do it before int8"):
+            question(model)
 
 
 def test_nothing_left_is_bad_input(tiny_corpus):

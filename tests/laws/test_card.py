@@ -7,6 +7,7 @@ import pytest
 from synthetic import as_csv, published, small
 
 from scalept_lab.errors import InputError
+from scalept_lab.laws import formulas
 from scalept_lab.laws.card import card, distinct, fit_file
 from scalept_lab.laws.fit import fit_law, fit_points
 from scalept_lab.laws.formulas import NO_SPLIT
@@ -169,3 +170,25 @@ def test_many_runs_get_the_limit_of_refits():
     for name in ("alpha", "beta", "E"):
         wide, narrow = (float(np.ptp(found[name])) for found in (limit, refits))
         assert wide == pytest.approx(narrow, rel=0.35)
+
+
+def test_a_row_of_another_law_is_named_stays_in_the_fit_and_the_fit_without_it_is_said(tmp_path):
+    N, D, L = published()
+    L = L.copy()
+    L[17] = 1e-4
+    rows = "".join(f"{n:.6g},{d:.6g},{loss:.6g}\n" for n, d, loss in zip(N, D, L, strict=True))
+    (tmp_path / "runs.csv").write_text("params,tokens,loss\n" + rows)
+    found = fit_file(tmp_path / "runs.csv", "chinchilla", bootstrap=0)
+    told = found["card"]
+    assert found["params"]["E"] < 1e-3 and told["points"] == 240
+    assert told["without_odd"]["E"] == pytest.approx(formulas.LAWS["besiroglu"].params["E"], abs=0.1)
+    (odd,) = told["odd"]
+    assert odd.startswith(
+        f"the run with N = {N[17]:.3g}, D = {D[17]:.3g}: L 0.0001 where the law of the others gives"
+    )
+    assert any("all rows are in the fit; without these: E 1." in each for each in told["sentences"])
+    L[17] = published()[2][17]
+    rows = "".join(f"{n:.6g},{d:.6g},{loss:.6g}\n" for n, d, loss in zip(N, D, L, strict=True))
+    (tmp_path / "runs.csv").write_text("params,tokens,loss\n" + rows)
+    told = fit_file(tmp_path / "runs.csv", "chinchilla", bootstrap=0)["card"]
+    assert (told["odd"], told["without_odd"]) == ([], None)

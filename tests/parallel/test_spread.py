@@ -232,6 +232,7 @@ def test_an_empty_variable_counts_as_not_set(launched, empty):
 
 @pytest.mark.parametrize(
     "name, value", [("WORLD_SIZE", "two"), ("WORLD_SIZE", "0"), ("WORLD_SIZE", "-1"), ("RANK", "first"), ("RANK", "2"),
+                    ("WORLD_SIZE", "9" * 5000),
                     ("LOCAL_RANK", "1.5"), ("MASTER_PORT", "http"), ("MASTER_PORT", "70000")],
 )  # fmt: skip
 def test_a_variable_that_is_no_number_is_one_line(launched, name, value):

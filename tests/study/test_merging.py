@@ -12,7 +12,7 @@ from refusals import one_line
 
 from scalept_lab.config import run_id
 from scalept_lab.errors import InputError
-from scalept_lab.runs import RunRecord, Store, data_folder, read_records, recorded, write_records
+from scalept_lab.runs import RunRecord, Store, data_folder, read_records, write_records
 from scalept_lab.study import merging
 from scalept_lab.study.merging import merge
 
@@ -185,7 +185,7 @@ def test_a_run_that_diverged_here_and_not_there_or_read_other_text_is_told_diffe
         (made(status="diverged").model_dump_json(), "diverged here, L "),
         (altered(made(), provenance=other), "trained on other text than in"),
     ):
-        found = told(tmp_path, made().model_dump_json(), made().model_dump_json(), odd)
+        found = told(tmp_path, made().model_dump_json(), altered(made(), seconds=7.5), odd)
         assert (found["accepted"], found["duplicates"]) == (1, 1)
         assert says in found["rejected"][0]["reason"]
 
@@ -201,6 +201,16 @@ def test_a_file_has_one_voice_however_often_it_tells_a_run(tmp_path):
     found = told(tmp_path, loud, altered(made(), L=2.46), altered(made(), L=2.462))
     assert (found["accepted"], found["duplicates"], len(found["rejected"])) == (1, 1, 10)
     assert {each["file"] for each in found["rejected"]} == {f"{tmp_path}/0.jsonl"}
+    assert read_records(tmp_path / "out" / "class.jsonl")[0].L > 2.4
+
+
+def test_copies_of_one_record_have_one_voice_in_however_many_files(tmp_path):
+    """Five copies of a lie, renamed and marked by whoever passed them on, against two measurements."""
+    lie = [
+        altered(made(), L=2.0, origin=origin) for origin in ("live", "classmate", "recorded", "live", "live")
+    ]
+    found = told(tmp_path, *lie, altered(made(), L=2.46), altered(made(), L=2.462))
+    assert (found["accepted"], len(found["rejected"])) == (1, 5)
     assert read_records(tmp_path / "out" / "class.jsonl")[0].L > 2.4
 
 
@@ -224,43 +234,6 @@ def test_a_progress_file_among_the_records_is_told_as_one(tmp_path):
     (tmp_path / "anna.json").write_text(Learner().model_dump_json(indent=1))
     (fault,) = merge([tmp_path], tmp_path / "out.jsonl")["rejected"]
     assert fault["reason"].startswith("a learner's progress, which holds no runs; `scalept progress --class`")
-
-
-# --- lies that look like records
-
-
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"id": "0123456789abcdef"}, "id: expected "),
-        ({"L": 1e-4}, "L: expected at least 0.28 nats per token"),
-        ({"C": 1e6}, "C: expected at least 6 N D"),
-        ({"N": 10**400}, "N"),
-        (
-            {"N": 2 * made().N, "C": 2 * made().C},
-            f"N: expected {made().N:,}, as its config says, got {2 * made().N:,}",
-        ),
-        (
-            {"D": 2 * made().D, "C": 2 * made().C},
-            f"D: expected {made().D:,}, as its config says, got {2 * made().D:,}",
-        ),
-        ({"L": 1e308}, "L"),
-    ],
-)
-def test_what_no_run_can_have_measured_is_named(tmp_path, changes, says):
-    found = told(tmp_path, altered(made(), **changes), made(1).model_dump_json())
-    assert found["accepted"] == 1 and says in found["rejected"][0]["reason"]
-
-
-def test_all_recorded_runs_of_the_kit_are_plausible():
-    """Those that no plain run explains as well: mixtures, grown models, policies, what was trained after pruning."""
-    plain = [merging.plausible(run) for name in SHIPPED for run in recorded(name)]
-    assert len(plain) > 2000 and 1000 < sum(plain) < len(plain)
-
-
-def test_a_generated_language_may_be_known_better_than_any_text(tmp_path):
-    config = {**made().config, "corpus": "language/low"}
-    assert told(tmp_path, signed(made(), config, L=0.05))["accepted"] == 1
 
 
 # --- files that cost more than they are long

@@ -266,3 +266,20 @@ def test_the_rivals_of_a_shot_are_the_kits_own(tmp_path):
     shot = next(call for call in pooling._calls(found)[0] if call.question == pooling.SHOTS)
     sweep = [one.loss for one in found.told if one.id != shot.question][:-1]
     assert shot.rivals["no change"] == min(sweep) > shot.rivals["straight line"]
+
+
+def test_one_run_of_another_law_is_named_with_its_learner_and_holds_no_law(tmp_path):
+    """0.4 nats is no loss that is refused by itself, and below it E could not lie."""
+    runs = synthetic.grid_records(seeds=2)
+    write_records(runs[:20], tmp_path / "Anna.jsonl")
+    spoilt = [*runs[20:-1], runs[-1].model_copy(update={"L": 0.4})]
+    write_records(spoilt, tmp_path / "Ben.jsonl")
+    found = pool(tmp_path, bootstrap=0)
+    write_records(runs[20:-1], tmp_path / "Ben.jsonl")
+    without = pool(tmp_path, bootstrap=0)
+    assert found.law.params == pytest.approx(without.law.params, rel=1e-6)
+    (note,) = found.notes
+    assert note.startswith(
+        f"run {runs[-1].id} of {tmp_path.name} ({tmp_path / 'Ben.jsonl'}:12): L 0.4 where the law of"
+    )
+    assert len(found.records) == len(without.records) + 1 and not without.notes

@@ -557,10 +557,50 @@ def test_a_seal_from_before_a_field_existed_still_holds(done):
 
 
 @pytest.mark.parametrize(
-    "name", ["../../x", "", "..", "a/../../b", "/tmp/elsewhere", "x" * 300, "nul\0", "two\nlines", 7]
+    "name",
+    [
+        "../../x",
+        "",
+        "..",
+        "a/../../b",
+        "/tmp/elsewhere",
+        "x" * 300,
+        "nul\0",
+        "two\nlines",
+        7,
+        "字" * 90,
+        "\ud800",
+        "con",
+        "Nul.txt",
+        "a/COM1",
+        "..\\x",
+        "C:x",
+        "a*",
+        " x",
+        "x ",
+        "x.",
+        "ab\u202e",
+    ],
 )
 def test_a_name_stays_inside_the_results(name, tmp_path, monkeypatch):
     monkeypatch.setenv("SCALEPT_RESULTS", str(tmp_path / "results"))
     one_line(lambda: Study(name, budget_flops=1e9), "expected a name", "folder=")
     assert not (tmp_path / "results").exists()
     assert Study("名字 a/b", budget_flops=1e9).folder == tmp_path / "results" / "名字 a" / "b"
+
+
+def test_two_studies_do_not_differ_in_case_alone(tmp_path, monkeypatch):
+    """On a disk that does not tell case both would be one folder, and spend from one budget."""
+    monkeypatch.setenv("SCALEPT_RESULTS", str(tmp_path))
+    for name in ("Mine", "Straße"):
+        Study(name, budget_flops=1e9)._write_budget()
+    assert Study("Mine").budget == 1e9
+    for name in ("mine", "MINE", "STRASSE"):
+        one_line(lambda name=name: Study(name, budget_flops=2e9), "differs in more than case from")
+
+
+def test_one_name_is_one_study_however_its_letters_are_written(tmp_path, monkeypatch):
+    monkeypatch.setenv("SCALEPT_RESULTS", str(tmp_path))
+    (tmp_path / "e\u0301tude").mkdir()  # as macOS may write it
+    Study("\u00e9tude", budget_flops=1e9)._write_budget()
+    assert Study("e\u0301tude").folder == tmp_path / "e\u0301tude" and len(list(tmp_path.iterdir())) == 1

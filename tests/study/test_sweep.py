@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures as futures
+import itertools
 import json
 import os
 import signal
@@ -13,8 +14,10 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
+from refusals import one_line
 
 import scalept_lab.study.sweep
 import scalept_lab.train.loop
@@ -55,6 +58,33 @@ def test_a_sweep_is_every_width_with_every_number_of_tokens_and_every_seed():
         (width, tokens, seed) for width in (16, 32) for tokens in (100_000, 200_000, 400_000) for seed in (0, 1)
     }  # fmt: skip
     assert sweep.flops == sum(map(flops_of, sweep))
+
+
+@pytest.mark.parametrize(
+    ("axes", "says"),
+    [
+        ({"width": "16"}, "width: expected a whole number of at least 1, got '16'"),
+        ({"width": [[16]]}, "width: expected a whole number"),
+        ({"width": None}, "width: expected a whole number"),
+        ({"tokens": "0.1"}, "tokens: expected at least one step of 4 × 64, got 0.1"),
+        ({"tokens": "many"}, "tokens: expected a positive number, got 'many'"),
+        ({"tokens": itertools.count(1e5)}, "tokens: expected at most 100,000 values"),
+        ({"seed": True}, "seed: expected a whole number of at least 0, got True"),
+        ({"seed": range(10**9)}, "seed: expected at most 100,000 values"),
+        ({"seed": range(1000), "tokens": np.linspace(1e5, 2e5, 200)}, "sweep: expected at most 100,000 runs, got 200,000"),
+        ({"configs": "abc"}, "configs: expected TrainConfigs, as recommend(…) makes them, got 'abc'"),
+    ],
+)  # fmt: skip
+def test_an_axis_is_a_number_or_several_and_no_text(axes, says):
+    one_line(lambda: Sweep(**{"width": 16, "tokens": 1e5, **axes}), says)
+
+
+def test_an_axis_may_be_any_collection_of_numbers():
+    for width in (np.array([16, 32]), {16, 32}, (w for w in (16, 32)), range(16, 48, 16)):
+        assert len(Sweep(width=width, tokens=1e5)) == 2
+    assert Sweep(width=np.array(16), tokens="1e5").configs == Sweep(width=16, tokens=1e5).configs
+    for slices in ([1, 2], {1e9: "16"}, {"x": [16]}, {1e9: None}):
+        one_line(lambda slices=slices: Sweep.isoflop(slices), "expected")
 
 
 def test_one_of_each_needs_no_list_and_fields_reach_every_run():
@@ -387,13 +417,20 @@ def test_threads(sweep, losses, refuses, tmp_path):
     assert run_all(sweep, store, refuses, progress=False) == records
 
 
+def listens() -> set[str]:
+    """The addresses at which this process and its children wait for callers."""
+    me = psutil.Process()
+    found = [
+        each for process in (me, *me.children(recursive=True)) for each in process.net_connections("inet")
+    ]
+    return {each.laddr.ip for each in found if each.status == psutil.CONN_LISTEN}
+
+
 def test_dask(sweep, losses, refuses, tmp_path):
     distributed = pytest.importorskip("distributed")
     study = Study("mine", budget_flops=1e9, folder=tmp_path / "mine")
-    with (
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-        distributed.Client(cluster) as client,
-    ):
+    with distributed.Client(n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0") as client:
+        assert listens() == {"127.0.0.1"}  # the dashboard, too, which else is open to the network
         records = study.run(sweep, executor=client.get_executor(pure=False), progress=False)
     assert [record.L for record in records] == losses
     assert {record.provenance["threads"] for record in records} == {1}

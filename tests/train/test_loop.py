@@ -22,6 +22,7 @@ from scalept_lab.parallel import checkpoint
 from scalept_lab.parallel.launcher import launch
 from scalept_lab.runs import parse_record
 from scalept_lab.study.sweep import flops_of
+from scalept_lab.train import loop
 from scalept_lab.train.loop import Keep, evaluate, fit_model, train
 
 TINY = ModelConfig(width=16, context=16, heads=2)
@@ -288,3 +289,12 @@ def fails_on_the_first_rank(prepare_too: bool):
 def test_no_rank_waits_for_one_that_failed(bad_input, says):
     first, second = launch(fails_on_the_first_rank, 2, bad_input, seconds=60)
     assert second == says and first in says
+
+
+def test_scoring_takes_few_windows_at_a_time_where_the_vocabulary_is_large(run, corpus, monkeypatch):
+    model, record = fit_model(run(tokens=640))
+    sizes: list[int] = []
+    monkeypatch.setattr(loop, "SCORED", 3 * 16 * model.config.vocab_size)
+    model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    assert evaluate(model, corpus, 50) == pytest.approx(record.L, rel=1e-5)
+    assert max(sizes) == 3 and sum(sizes) == 50

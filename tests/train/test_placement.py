@@ -150,3 +150,10 @@ def test_a_step_takes_the_middle_of_those_timed(run, monkeypatch):
     monkeypatch.setattr(placement, "set_up", lambda *_: Fake())
     monkeypatch.setattr(placement.time, "perf_counter", iter([0, 9, 0, 4, 0, 1, 0, 3, 0, 2]).__next__)
     assert seconds_per_step(run(), steps=4) == 3
+
+
+def test_what_does_not_fit_is_refused_before_it_is_timed(monkeypatch):
+    """An estimate of a sweep times a step of each kind, and would build the model for that."""
+    monkeypatch.setattr(placement, "set_up", lambda *_: pytest.fail("built"))
+    wide = TrainConfig(model=ModelConfig(width=400_000, heads=2))
+    one_line(lambda: seconds_per_step(wide), "model: expected a run that fits into the", "GB of this machine")

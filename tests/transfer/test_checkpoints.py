@@ -142,6 +142,22 @@ def test_shards_load_and_a_missing_one_is_named(small, shape, tmp_path):
     one_line(lambda: load_checkpoint(tmp_path), shards[1].name)
 
 
+def test_a_model_that_cannot_read_a_pair_is_refused_and_one_with_one_kind_of_segment_is_not(small, tmp_path):
+    shape = {"vocab_size": len(small.tokenizer), "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+             "intermediate_size": 32, "pad_token_id": 0}  # fmt: skip
+    roberta = transformers.RobertaConfig(**shape, type_vocab_size=1, max_position_embeddings=80)
+    transformers.RobertaForMaskedLM(roberta).save_pretrained(tmp_path / "roberta")
+    small.tokenizer.save_pretrained(tmp_path / "roberta")
+    model, tokenizer = load_checkpoint(tmp_path / "roberta")
+    assert finetuning.evaluate(model, tokenizer, small.test).logits.shape == (len(small.test), 2)
+    pieces = transformers.T5Config(
+        vocab_size=len(small.tokenizer), d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2
+    )
+    transformers.T5ForConditionalGeneration(pieces).save_pretrained(tmp_path / "t5")
+    small.tokenizer.save_pretrained(tmp_path / "t5")
+    one_line(lambda: load_checkpoint(tmp_path / "t5"), "expected one that classifies pairs, got T5")
+
+
 def test_the_hubs_cache_serves_without_network(checkpoint, tmp_path, monkeypatch):
     """The layout that the hub's client writes: what AutoModel finds offline is found here."""
     import huggingface_hub.constants as hub
@@ -156,6 +172,11 @@ def test_the_hubs_cache_serves_without_network(checkpoint, tmp_path, monkeypatch
         asked.setattr(checkpoints, "hub_reachable", lambda: pytest.fail("asked the network"))
         load_checkpoint("somebody/tiny")
     monkeypatch.setattr(checkpoints, "hub_reachable", lambda: False)
+    for place in (root, root / "snapshots" / "abc123"):  # and so does its folder in the cache
+        load_checkpoint(place)
+    (root / "refs" / "main").unlink()
+    load_checkpoint(root)
+    (root / "refs" / "main").write_text("abc123")
     model, tokenizer = load_checkpoint("somebody/tiny")
     assert model.classifier.out_features == 2 and len(tokenizer) > 100
     one_line(lambda: load_checkpoint("somebody/other"), "not in the hub's cache")

@@ -23,6 +23,42 @@ def test_scores_by_hand():
     assert finetuning.scores([0, 1], [0, 0])["f1"] == 0.0
 
 
+@pytest.mark.parametrize(
+    ("labels", "told", "says"),
+    [([], [], "one for each"), ([0, 1], [0], "got 1 for 2"), ([0, 2], [0, 1], "labels: expected 0 and 1 alone, got 2"),
+     ([0, 1], [0, 2], "predictions: expected 0 and 1 alone, got 2")],
+)  # fmt: skip
+def test_scores_are_those_of_two_classes(labels, told, says):
+    one_line(lambda: finetuning.scores(labels, told), says)
+
+
+def test_what_is_no_classifier_of_pairs_is_refused_before_it_is_trained(small, shape, monkeypatch):
+    import transformers
+
+    monkeypatch.setattr(finetuning, "_trainer", lambda *_: pytest.fail("trained"))
+    models = {
+        "(1, 3)": transformers.BertForSequenceClassification(shape.config(num_labels=3)),
+        "(1, 1)": transformers.BertForSequenceClassification(shape.config(num_labels=1)),
+        "without logits": transformers.BertModel(shape.config()),
+        "BertForMaskedLM with outputs (1, ": transformers.BertForMaskedLM(shape.config()),
+    }
+    for says, model in models.items():
+        one_line(
+            lambda model=model: finetuning.finetune(model, small.tokenizer, small.train, small.test),
+            "expected a classifier with 2 classes", says,
+        )  # fmt: skip
+        one_line(lambda model=model: finetuning.evaluate(model, small.tokenizer, small.test), "2 classes")
+
+
+def test_what_cannot_be_scored_is_one_line(small, checkpoint):
+    model, tokenizer = load_checkpoint(checkpoint)
+    one_line(lambda: finetuning.evaluate(model, tokenizer, small.test.select([])), "at least one to score")
+    one_line(lambda: finetuning.evaluate(model, tokenizer, small.test, chunk=0), "chunk: ")
+    one_line(lambda: finetuning.evaluate(model, tokenizer, small.test, length=-5), "length: ")
+    tokenizer.add_tokens(["never seen"])
+    one_line(lambda: finetuning.evaluate(model, tokenizer, small.test), "checkpoint: its table has")
+
+
 def test_the_path_of_the_hub_on_local_files(small, checkpoint, tmp_path):
     """A checkpoint folder in the hub's layout and a data set in MRPC's: load, fine-tune, score, and read the log."""
     small.train.to_parquet(tmp_path / "train-00000-of-00001.parquet")

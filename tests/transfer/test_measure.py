@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -27,6 +28,31 @@ def test_pretraining_lowers_the_loss_and_is_the_same_again(small, shape, checkpo
     ]
     assert losses[0] == pytest.approx(losses[1], abs=1e-6) and losses[0] < losses[2] - 0.5
     assert start.name != Start(shape, 640, seed=1).name
+
+
+def test_of_two_that_pretrain_at_once_both_have_the_whole_checkpoint(small, shape, tmp_path, monkeypatch):
+    """The other process finishes while this one trains; and half of one, which a killed process of before left, is made anew."""
+    start = Start(shape, 0)
+    done = measure.pretrained(start, small, cache=tmp_path / "other")
+    place = tmp_path / "mine" / done.relative_to(tmp_path / "other")
+
+    def sooner(*_, **__):
+        shutil.copytree(done, place, dirs_exist_ok=True)
+        return []
+
+    monkeypatch.setattr(measure, "pretrain", sooner)
+    trained = replace(start, sequences=0)
+    (place).mkdir(parents=True)
+    (place / "config.json").write_text("{}")
+    assert measure.pretrained(trained, small, cache=tmp_path / "mine") == place
+    assert {file.name for file in place.iterdir()} == {file.name for file in done.iterdir()}
+    assert not list(place.parent.glob(".draft-*"))
+    measure.load_pretraining(place)
+    late = Start(shape, 64)
+    place = place.with_name(place.name.replace(start.name, late.name))
+    assert measure.pretrained(late, small, cache=tmp_path / "mine") == place
+    assert (place / "curve.json").read_bytes() == (done / "curve.json").read_bytes()  # the other's
+    assert not list(place.parent.glob(".draft-*"))
 
 
 def test_measure_gives_a_record(small, shape, monkeypatch, tmp_path):

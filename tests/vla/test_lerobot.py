@@ -380,3 +380,19 @@ def test_half_a_letter_in_a_task_is_one_line(tmp_path):
     rows = [{"task_index": 0, "task": "\ud800"}, {"task_index": 1, "task": "x"}]
     (root / "meta" / "tasks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     one_line(lambda: lerobot.load(root), str(root), "expected tasks and columns that a table can hold")
+
+
+def test_nested_metadata_a_huge_shape_and_what_an_archive_adds_keep_nobody_from_loading(tmp_path):
+    root = write(tmp_path / "a", "v3.0")
+    paths = sorted((root / "data" / "chunk-000").iterdir())
+    info = json.loads((root / "meta" / "info.json").read_text())
+    features = {"action": {"dtype": "float32", "shape": [10**12]}}
+    (root / "meta" / "info.json").write_text(json.dumps({**info, "features": features}))
+    for path, kind in zip(paths, (pa.list_(pa.float32()), pa.list_(pa.float64())), strict=True):
+        table = pq.read_table(path)
+        at = table.column_names.index("action")
+        table = table.set_column(at, "action", table.column("action").cast(kind))
+        pq.write_table(table.replace_schema_metadata({b"huggingface": b"[" * 100_000}), path)
+    (root / "data" / "__MACOSX").mkdir()
+    (root / "data" / "__MACOSX" / "file-000.parquet").write_bytes(b"no Parquet")
+    assert len(lerobot.load(root)) == sum(LENGTHS)
