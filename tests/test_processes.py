@@ -157,7 +157,7 @@ def test_a_long_temporary_folder_without_a_shorter_one_is_one_line(monkeypatch):
     monkeypatch.setattr(processes, "SHORT_FOLDERS", ("/nowhere",))
     monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn", "forkserver"])
     one_line(
-        context, "TMPDIR: expected a path of at most 70 characters, got 112", "set TMPDIR to a shorter one"
+        context, "TMPDIR: expected a path of at most 53 characters, got 112", "set TMPDIR to a shorter one"
     )
 
 

@@ -12,6 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from scalept_lab.errors import InputError
+from scalept_lab.runs import write_atomically
 
 SEPARATOR = 0  # token between documents, in both tokenizers; it never occurs inside one
 
@@ -64,7 +65,7 @@ class BPETokenizer:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the tokenizer as the ``tokenizer.json`` that every Hugging Face tool reads."""
-        self.inner.save(os.fspath(path))
+        write_atomically(Path(path), self.inner.to_str(pretty=True))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> BPETokenizer:

@@ -14,6 +14,7 @@ import contextlib
 import json
 import math
 import os
+import secrets
 from collections.abc import Sequence
 from concurrent import futures
 from dataclasses import dataclass
@@ -292,24 +293,23 @@ class Study:
         """Run -> FLOPs, of the names in `spent/`."""
         found: dict[str, float] = {}
         for path in (self.folder / "spent").glob("*_*"):
-            run, _, flops = path.name.partition("_")
+            run, flops = path.name.split("_")[:2]
             with contextlib.suppress(InputError):
                 found[run] = max(found.get(run, 0.0), positive("flops", flops))
         return found
 
     def _enter(self, todo: Sequence[TrainConfig]) -> list[Path]:
-        """Enter runs in `spent/`, and return what is new there.
+        """Enter runs in `spent/`, and return the files. Each process has its own: one that gives up takes back no other's.
 
         Raises: InputError, with nothing entered, if together with other processes' that is more than the budget.
         """
-        known, entered = self._entered(), []
+        mine, entered = secrets.token_hex(4), []
         with folders.writing(self.folder):
             (self.folder / "spent").mkdir(parents=True, exist_ok=True)
             for config in todo:
-                path = self.folder / "spent" / f"{config.id()}_{flops_of(config):.9e}"
-                if config.id() not in known:
-                    path.touch()
-                    entered.append(path)
+                path = self.folder / "spent" / f"{config.id()}_{flops_of(config):.9e}_{mine}"
+                path.touch()
+                entered.append(path)
         if (spent := self.spent) > self.budget * (1 + 1e-9):
             for path in entered:
                 path.unlink(missing_ok=True)
@@ -343,7 +343,8 @@ class Study:
         if not path.exists():
             return None
         try:
-            return positive("budget_flops", outside.json_object(path, "a study's budget").get("budget_flops"))
+            found = outside.unmarked(path, outside.json_object(path, "a study's budget"), needed=False)
+            return positive("budget_flops", found.get("budget_flops"))
         except InputError:
             raise InputError(
                 f"{path}: expected a study with a budget_flops, got something else; move it away"
@@ -352,7 +353,7 @@ class Study:
     def _write_budget(self) -> None:
         path = self.folder / "study.json"
         if not path.exists():
-            write_atomically(path, json.dumps({"name": self.name, "budget_flops": self.budget}) + "\n")
+            write_atomically(path, json.dumps(outside.marked({"name": self.name, "budget_flops": self.budget})) + "\n")
 
 
 def best_recipe(law: Law, flops: float, like: TrainConfig) -> TrainConfig:

@@ -95,7 +95,6 @@ def run_all(
         )
     configs = list(configs)
     todo = [config for config in configs if not finished(store, config)]
-    store.sweep()
     if todo:
         prepare_corpora(todo)
         todo.sort(key=flops_of, reverse=True)  # the longest first, so that no core waits long at the end

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scalept_lab import machine
+from scalept_lab import machine, scratch
 from scalept_lab.checks import one_of
 from scalept_lab.folders import writing
 from scalept_lab.transfer.bert import LENGTH, check_vocabulary, quiet
@@ -83,8 +82,8 @@ def finetune(
     check_classes(train)
     check_vocabulary(model, tokenizer)
     started = time.perf_counter()
-    with tempfile.TemporaryDirectory() as scratch:
-        trainer = _trainer(model, tokenizer, train, plan, logs, scratch)
+    with scratch.folder("tuned-") as place:
+        trainer = _trainer(model, tokenizer, train, plan, logs, place)
         with quiet():
             trainer.train()
     found = evaluate(model, tokenizer, test, plan.length)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scalept_lab import outside
+from scalept_lab import outside, scratch
 from scalept_lab.checks import one_of, whole
 from scalept_lab.data.local import is_path
 from scalept_lab.data.sources import hub_reachable
@@ -222,6 +222,7 @@ def export(demonstrations: datasets.Dataset, folder: str | os.PathLike[str], fps
                 f"{folder}: expected a new or an empty folder, got one that holds something; name another"
             )
         root.parent.mkdir(parents=True, exist_ok=True)
+        scratch.sweep(root.parent, r"\.export-\w{8}")  # of writers that were killed
         draft = Path(tempfile.mkdtemp(prefix=".export-", dir=root.parent))
         try:
             _export(demonstrations, draft, fps)

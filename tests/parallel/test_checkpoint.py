@@ -13,6 +13,7 @@ from refusals import one_line
 from torch import nn
 from torch.distributed.checkpoint.metadata import MetadataIndex
 
+from scalept_lab import outside
 from scalept_lab.config import ModelConfig, Parallel, TrainConfig
 from scalept_lab.errors import InputError
 from scalept_lab.model.optim import learning_rate, make_optimizer, set_rate
@@ -294,7 +295,7 @@ def test_a_manifest_that_says_another_step_or_stands_elsewhere_is_refused(saved)
 @pytest.mark.parametrize("content", [{}, {"step": 20}])
 def test_a_manifest_without_its_parts_is_refused(saved, content):
     """By somebody who has written the right checksum."""
-    (saved / "checkpoint.json").write_text(json.dumps({**content, "sha256": checkpoint._digest(content)}))
+    (saved / "checkpoint.json").write_text(json.dumps(outside.marked(content)))
     refused(saved, r"checkpoint\.json: expected config_id, extra, files")
 
 
@@ -331,10 +332,10 @@ def forge(path, table, **changes):
     """Replace the table of contents, with the right checksums: by somebody who wants it to be read."""
     (path / ".metadata").write_bytes(table if isinstance(table, bytes) else pickle.dumps(table))
     manifest = json.loads((path / "checkpoint.json").read_text())
-    manifest["files"][".metadata"] = checkpoint._sha256(path / ".metadata")
+    manifest["files"][".metadata"] = outside.file_sha256(path / ".metadata")
     manifest.update(changes)
     del manifest["sha256"]
-    manifest["sha256"] = checkpoint._digest(manifest)
+    manifest = outside.marked(manifest)
     (path / "checkpoint.json").write_text(json.dumps(manifest))
 
 
