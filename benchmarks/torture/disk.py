@@ -40,14 +40,27 @@ def _on_small_disk(folder: Path, command: list[str], **options: Any) -> subproce
     place = folder / "disk"
     place.mkdir(exist_ok=True)
     mount = f'mount -t tmpfs -o size={SIZE} tmpfs "$0" && exec "$@"'
-    return subprocess.run(["unshare", "-m", "sh", "-c", mount, str(place), *command], capture_output=True, text=True, timeout=300, **options)
+    return subprocess.run(
+        ["unshare", "-m", "sh", "-c", mount, str(place), *command],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        **options,
+    )
 
 
 def full(stage: Stage, count: int) -> None:
     """Every writer with a number of disks, each with a little more room than the one before."""
     text_file(stage.folder, 60_000)
     for name in WRITERS:
-        command = [sys.executable, "-m", "benchmarks.torture.disk", name, str(stage.folder), str(max(1, round(count / len(WRITERS))))]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.torture.disk",
+            name,
+            str(stage.folder),
+            str(max(1, round(count / len(WRITERS)))),
+        ]
         done = _on_small_disk(stage.folder, command, env=stage.environment, cwd=ROOT)
         lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         if not lines:
@@ -57,7 +70,9 @@ def full(stage: Stage, count: int) -> None:
             stage.outcome.fine += line["ended"] == "fine"
             stage.outcome.refused += line["ended"] == "refused"
             if line["fault"]:
-                stage.outcome.broken.append(Break(f"disk, {name}, {line['free']:,} bytes free", stage.seed, line["fault"]))
+                stage.outcome.broken.append(
+                    Break(f"disk, {name}, {line['free']:,} bytes free", stage.seed, line["fault"])
+                )
 
 
 # --- on the small disk
@@ -242,7 +257,13 @@ def _main(name: str, folder: Path, count: int) -> None:
         except BaseException as error:
             ended, fault = "broken", f"{type(error).__name__}: {error}".splitlines()[0]
         left = [path for path, size in _contents(place).items() if path != "ballast"]
-        if ended == "refused" and not fault and (torn := [path for path in left if ".tmp" in path or "/." in path and ".metadata" not in path]):
+        if (
+            ended == "refused"
+            and not fault
+            and (
+                torn := [path for path in left if ".tmp" in path or ("/." in path and ".metadata" not in path)]
+            )
+        ):
             fault = f"left a draft: {torn[0]}"
         print(json.dumps({"free": free, "ended": ended, "fault": fault, "left": left[:5]}), flush=True)
 

@@ -21,7 +21,6 @@ from benchmarks.torture import victims
 from benchmarks.torture.outcome import Outcome
 from benchmarks.torture.stage import SIGNALS, Stage, attacks, run_of, text_file, wait_for
 from scalept_lab.data.corpora import prepare
-from scalept_lab.errors import InputError
 from scalept_lab.learners import Learner
 from scalept_lab.parallel import checkpoint
 from scalept_lab.parallel.launcher import RankError, launch
@@ -36,8 +35,8 @@ def run(count: int, seed: int, folder: Path) -> Outcome:
     """`count` kills in all."""
     return attacks(
         "kills", count, seed, folder,
-        [(records, 30), (progress, 16), (corpora, 30), (checkpoints, 36), (ranks, 36), (parents, 14), (stopped, 3),
-         (starters, 12), (sweeps, 20), (workers, 8), (training, 16), (terminals, 6), (readers, 3)],
+        [(records, 30), (progress, 16), (corpora, 32), (checkpoints, 40), (ranks, 36), (parents, 14), (stopped, 3),
+         (starters, 12), (sweeps, 22), (workers, 4), (training, 14), (terminals, 4), (readers, 3)],
     )  # fmt: skip
 
 

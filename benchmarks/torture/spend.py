@@ -142,7 +142,9 @@ def stale(stage: Stage, count: int) -> None:
         folder, budget = stage.folder / f"study-{case}", sweep_of(0).flops * 1.01
         studies = [Study("mine", budget_flops=budget, folder=folder) for _ in range(6)]
         with planted(0.002), ThreadPoolExecutor(6) as pool:
-            faults = list(pool.map(lambda pair: told(lambda: pair[1].run(sweep_of(pair[0]))), enumerate(studies)))
+            faults = list(
+                pool.map(lambda pair: told(lambda: pair[1].run(sweep_of(pair[0]))), enumerate(studies))
+            )
         with planted():
             faults.append(told(lambda: studies[0].run(sweep_of(99))))
         stage.count(f"case {case}", *faults, overspent(folder) if (folder / "study.json").exists() else None)
@@ -163,7 +165,12 @@ def deleted(stage: Stage, count: int) -> None:
                     file.unlink()
             after = Study("mine", folder=folder).spent
             fault = told(lambda folder=folder: Study("mine", folder=folder).run(sweep_of(1)))
-        stage.count(f"case {case}", None if after >= before * (1 - 1e-9) else f"{1 - after / before:.0%} came back", fault, overspent(folder))
+        stage.count(
+            f"case {case}",
+            None if after >= before * (1 - 1e-9) else f"{1 - after / before:.0%} came back",
+            fault,
+            overspent(folder),
+        )
 
 
 def damaged(stage: Stage, count: int) -> None:
@@ -212,7 +219,9 @@ def vanished(stage: Stage, count: int) -> None:
             time.sleep(stage.random.uniform(0, 0.12))
             shutil.rmtree(folder, ignore_errors=True)
             fault = future.result()
-            again = told(lambda folder=folder: Study("mine", budget_flops=1e13, folder=folder).run(sweep_of(0)))
+            again = told(
+                lambda folder=folder: Study("mine", budget_flops=1e13, folder=folder).run(sweep_of(0))
+            )
         stage.count(f"case {case}", fault, again)
 
 
@@ -237,7 +246,11 @@ def heroes(stage: Stage, count: int) -> None:
             def replace(over=over, folder=folder, law=law, shots=shots) -> str | None:
                 fault = None
                 while not over.is_set() and not fault:
-                    fault = told(lambda: shots.append(Study("mine", folder=folder).call_shot(1e12, _other(law, 1 + 1e-12 * len(shots)))))
+                    fault = told(
+                        lambda: shots.append(
+                            Study("mine", folder=folder).call_shot(1e12, _other(law, 1 + 1e-12 * len(shots)))
+                        )
+                    )
                 return fault
 
             with ThreadPoolExecutor(2) as pool:
@@ -248,7 +261,8 @@ def heroes(stage: Stage, count: int) -> None:
                 over.set()
                 faults = [fault, *(one.result() for one in others)]
             sealed = study.sealed(shot.id)
-            after = study.call_shot(1e12, _other(law, 2.0)) if score else sealed
+            study.call_shot(1e12, _other(law, 1.0001))  # of the same run or of another
+            after = study.sealed(shot.id) if score else sealed
             stage.count(
                 f"case {case}", *faults,
                 "scored by another prediction than the sealed one" if score and score[0].shot != sealed else None,

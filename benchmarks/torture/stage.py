@@ -97,13 +97,14 @@ class Stage:
         else:
             self.outcome.fine += 1
 
-    def orphans(self, seconds: float = 8.0) -> str | None:
+    def orphans(self, seconds: float = 15.0) -> str | None:
         """What still runs so long after its parent's end; it is ended here."""
         end = time.monotonic() + seconds
         while (left := self.family()) and time.monotonic() < end:
             time.sleep(0.05)
         for process in left:
-            process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         return f"{len(left)} processes stay: {left[0]}" if left else None
 
     def flood(self, most: int = 1) -> str | None:
@@ -143,7 +144,8 @@ class Stage:
         except subprocess.TimeoutExpired:
             self.outcome.hangs += 1
             for one in self.family():
-                one.kill()
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    one.kill()
             process.wait()
             return None
 

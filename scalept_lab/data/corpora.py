@@ -171,7 +171,9 @@ def _load(name: str, folder: Path, told: bool = True) -> Prepared | None:
         train, heldout = (np.load(file, mmap_mode="r") for file in files)
         if _fingerprint_of(states) != sha256:
             raise InputError("expected the tokens that its card names, got others")
-        if (wanted := card.get("tokenizer_sha256")) and outside.file_sha256(folder / "tokenizer.json") != wanted:
+        if (wanted := card.get("tokenizer_sha256")) and outside.file_sha256(
+            folder / "tokenizer.json"
+        ) != wanted:
             raise InputError("expected the tokenizer that its card names, got another")
     except (OSError, ValueError, EOFError, KeyError, InputError) as error:
         if told:

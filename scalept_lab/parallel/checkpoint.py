@@ -180,7 +180,10 @@ def _fill_draft(folder: Path, path: Path, draft: Path, moment: _Moment, group: A
                 no_dist=not many(),
             )
     written = everybody(
-        together(lambda: {file.name: outside.file_sha256(file) for file in draft.glob(f"__{rank()}_*")}, group), group
+        together(
+            lambda: {file.name: outside.file_sha256(file) for file in draft.glob(f"__{rank()}_*")}, group
+        ),
+        group,
     )
     random = everybody(moment.random, group)
 

@@ -130,7 +130,9 @@ def _failed(group: Sequence[BaseProcess], folder: Path) -> Exception | None:
         return InputError(text) if kind == "input" else RankError(told)
     codes = [process.exitcode for process in group]
     if UNKNOWN in codes:
-        return RankError("the process that starts the ranks was ended from outside (out of memory?); run it again")
+        return RankError(
+            "the process that starts the ranks was ended from outside (out of memory?); run it again"
+        )
     guard = "in a script, call launch under `if __name__ == '__main__':`"
     return RankError(f"a rank ended without a word (exit statuses {codes}); {guard}")
 

@@ -353,7 +353,9 @@ class Study:
     def _write_budget(self) -> None:
         path = self.folder / "study.json"
         if not path.exists():
-            write_atomically(path, json.dumps(outside.marked({"name": self.name, "budget_flops": self.budget})) + "\n")
+            write_atomically(
+                path, json.dumps(outside.marked({"name": self.name, "budget_flops": self.budget})) + "\n"
+            )
 
 
 def best_recipe(law: Law, flops: float, like: TrainConfig) -> TrainConfig:
