@@ -261,7 +261,9 @@ def _main(name: str, folder: Path, count: int) -> None:
             ended == "refused"
             and not fault
             and (
-                torn := [path for path in left if ".tmp" in path or ("/." in path and ".metadata" not in path)]
+                torn := [
+                    path for path in left if ".tmp" in path or ("/." in path and ".metadata" not in path)
+                ]
             )
         ):
             fault = f"left a draft: {torn[0]}"

@@ -5,6 +5,8 @@ Real processes and real signals, most of them SIGKILL, after which a process can
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import os
 import pty
@@ -28,6 +30,7 @@ from scalept_lab.processes import context
 from scalept_lab.runs import RunRecord, Store
 from scalept_lab.study.study import Study
 
+COMMANDS = ("count gpt2", "fit points.csv", "plan --flops 1e20")
 VARIES = {"seconds", "peak_rss_bytes", "provenance", "metrics"}  # of a record, from one run to the next
 
 
@@ -266,10 +269,9 @@ def starters(stage: Stage, count: int) -> None:
         process = stage.victim("once", log)
         server = wait_for(lambda process=process: _server(process), 30)
         time.sleep(stage.random.choice([0.0, 0.0, 0.05, 0.3, 1.0, 2.0, 3.0, 3.5]))
-        try:
-            server.kill()
-        except (psutil.NoSuchProcess, AttributeError):
-            pass
+        if server is not None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                server.kill()
         code = stage.end(process)
         good = (code == 0 and log.exists()) or code == 2
         stage.count(f"server {case}", stage.flood(), None if good else f"exit status {code}", stage.orphans())
@@ -437,7 +439,7 @@ def _read(master: int) -> str:
 def readers(stage: Stage, count: int) -> None:
     """Whoever reads goes away after a line, or before it: no traceback."""
     text_file(stage.folder)
-    for case, command in zip(range(count), ("count gpt2", "fit points.csv", "plan --flops 1e20") * count):
+    for case, command in enumerate(itertools.islice(itertools.cycle(COMMANDS), count)):
         (stage.folder / "points.csv").write_text(
             "params,tokens,loss\n"
             + "".join(

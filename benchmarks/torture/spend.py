@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -142,11 +143,12 @@ def stale(stage: Stage, count: int) -> None:
         folder, budget = stage.folder / f"study-{case}", sweep_of(0).flops * 1.01
         studies = [Study("mine", budget_flops=budget, folder=folder) for _ in range(6)]
         with planted(0.002), ThreadPoolExecutor(6) as pool:
-            faults = list(
-                pool.map(lambda pair: told(lambda: pair[1].run(sweep_of(pair[0]))), enumerate(studies))
-            )
+            asked = [
+                pool.submit(told, partial(study.run, sweep_of(seed))) for seed, study in enumerate(studies)
+            ]
+            faults = [one.result() for one in asked]
         with planted():
-            faults.append(told(lambda: studies[0].run(sweep_of(99))))
+            faults.append(told(partial(studies[0].run, sweep_of(99))))
         stage.count(f"case {case}", *faults, overspent(folder) if (folder / "study.json").exists() else None)
 
 

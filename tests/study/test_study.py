@@ -140,6 +140,27 @@ def test_two_processes_cannot_both_spend_what_is_left(tmp_path, planted, monkeyp
     assert len(planted) == 8 and made.spent == pytest.approx(first.flops)
 
 
+def test_what_one_process_takes_back_stays_entered_for_another(tmp_path, planted):
+    """Both make the same sweep, and one of them gives up."""
+    made, other = (Study("mine", budget_flops=SWEEP.flops, folder=tmp_path / "mine") for _ in range(2))
+    for path in (other._enter(SWEEP.configs), made._enter(SWEEP.configs))[0]:
+        path.unlink()
+    assert made.spent == pytest.approx(SWEEP.flops)
+
+
+@pytest.mark.parametrize("changes", [{"budget_flops": 1e20}, {"name": "yours"}])
+def test_a_budget_that_was_changed_is_told(done, changes):
+    ledger = done.folder / "study.json"
+    ledger.write_text(json.dumps({**json.loads(ledger.read_text()), **changes}))
+    with pytest.raises(InputError, match=r"study.json: expected a study with a budget_flops"):
+        Study("mine", folder=done.folder)
+
+
+def test_a_budget_from_before_it_knew_its_digest_still_holds(done):
+    (done.folder / "study.json").write_text('{"name": "mine", "budget_flops": 5e12}')
+    assert Study("mine", folder=done.folder).budget == 5e12
+
+
 def test_a_record_that_is_deleted_gives_nothing_back(done):
     spent = done.spent
     for path in done.store.folder.glob("*.json"):
