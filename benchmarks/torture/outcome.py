@@ -35,10 +35,10 @@ class Outcome:
         return dataclasses.asdict(self)
 
 
-def table(outcomes: list[Outcome]) -> str:
-    """One row of a Markdown table for each part, and one for all of them."""
-    total = Outcome(
-        "all",
+def joined(name: str, outcomes: list[Outcome]) -> Outcome:
+    """Several outcomes as one: sums, and the largest peak."""
+    return Outcome(
+        name,
         sum(o.tried for o in outcomes),
         sum(o.fine for o in outcomes),
         sum(o.refused for o in outcomes),
@@ -47,10 +47,14 @@ def table(outcomes: list[Outcome]) -> str:
         max((o.peak_bytes for o in outcomes), default=0),
         sum(o.seconds for o in outcomes),
     )
+
+
+def table(outcomes: list[Outcome]) -> str:
+    """One row of a Markdown table for each outcome, and one for all of them."""
     rows = [
         f"| {o.name} | {o.tried:,} | {o.fine:,} | {o.refused:,} | {len(o.broken):,} | {o.hangs:,} "
         f"| {o.peak_bytes / 1e6:,.0f} | {o.seconds:,.0f} |"
-        for o in [*outcomes, total]
+        for o in [*outcomes, joined("all", outcomes)]
     ]
     head = "| part | tried | fine | refused in one line | broken | of these hangs | peak, MB | seconds |"
     return "\n".join([head, "|---|---|---|---|---|---|---|---|", *rows])

@@ -124,12 +124,12 @@ def shared(stage: Stage, count: int) -> None:
     """Two processes make the same sweep, one gives up, and a third asks for what that one has taken back."""
     for case in range(count):
         folder, budget = stage.folder / f"study-{case}", sweep_of(0).flops * 1.01
-        with planted(0.01), ThreadPoolExecutor(3) as pool:
+        with planted(0.3), ThreadPoolExecutor(3) as pool:
             studies = [Study("mine", budget_flops=budget, folder=folder) for _ in range(3)]
             entered = studies[0]._enter(sweep_of(0).configs)
             studies[0]._write_budget()
             second = pool.submit(told, lambda studies=studies: studies[1].run(sweep_of(0)))
-            time.sleep(stage.random.uniform(0, 0.05))
+            time.sleep(stage.random.uniform(0.05, 0.3))
             for path in entered:
                 path.unlink(missing_ok=True)
             third = pool.submit(told, lambda studies=studies: studies[2].run(sweep_of(1)))
