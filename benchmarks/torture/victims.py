@@ -45,13 +45,14 @@ def guesses(log: str, letters: str) -> None:
 
 
 def sweep(folder: str, corpus: str, runs: str) -> None:
-    """A study's sweep."""
+    """A study's sweep, which takes all of its budget."""
     from benchmarks.torture.stage import run_of
     from scalept_lab.study.study import Study
     from scalept_lab.study.sweep import Sweep
 
     configs = [run_of(corpus, 8_000 + 512 * seed, seed=seed) for seed in range(int(runs))]
-    Study("mine", budget_flops=1e13, folder=folder).run(Sweep(configs=configs))
+    whole = Sweep(configs=configs)
+    Study("mine", budget_flops=whole.flops, folder=folder).run(whole)  # nothing to spare
 
 
 def launched(log: str) -> None:

@@ -15,7 +15,7 @@ import json
 import math
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from concurrent import futures
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -111,8 +111,7 @@ class Study:
     @property
     def spent(self) -> float:
         """FLOPs of all runs made so far, and of those that train now (a diverged run has spent what it used)."""
-        made = {record.id: record.C for record in self.store.records()}
-        return sum({**self._entered(), **made}.values())
+        return self._spent()
 
     @property
     def left(self) -> float:
@@ -136,7 +135,9 @@ class Study:
         seconds = max(
             (max(sum(each) / at_once.get(name, 1), *each) for name, each in lanes.items()), default=0.0
         )
-        return Estimate(len(sweep), len(sweep) - len(todo), sum(map(flops_of, todo)), self.left, seconds)
+        return Estimate(
+            len(sweep), len(sweep) - len(todo), sum(map(flops_of, todo)), self._left_for(todo), seconds
+        )
 
     def run(
         self, sweep: Sweep, executor: futures.Executor | None = None, progress: bool = True
@@ -146,11 +147,11 @@ class Study:
         Raises: InputError, before anything trains, if what is missing costs more than what is left of the budget.
         """
         todo = self._todo(sweep)
-        cost = sum(map(flops_of, todo))
-        if cost > self.left * (1 + 1e-9):
+        cost, left = sum(map(flops_of, todo)), self._left_for(todo)
+        if cost > left * (1 + 1e-9):
             raise InputError(
-                f"the sweep costs {cost:.3g} FLOPs and {self.left:.3g} of the budget {self.budget:.3g} are left; "
-                f"drop its largest runs (study.estimate(sweep) is free)"
+                f"the sweep costs {cost:.3g} FLOPs and {left:.3g} of the budget {self.budget:.3g} are left; "
+                f"drop its largest runs (study.estimate(sweep) is free){self._held(todo)}"
             )
         prepare_corpora(todo)
         self._write_budget()
@@ -288,6 +289,24 @@ class Study:
 
     def _todo(self, sweep: Sweep) -> list[TrainConfig]:
         return [config for config in sweep if not finished(self.store, config)]
+
+    def _spent(self, without: Set[str] = frozenset()) -> float:
+        made = self._entered() | {record.id: record.C for record in self.store.records()}
+        return sum(flops for run, flops in made.items() if run not in without)
+
+    def _left_for(self, todo: Sequence[TrainConfig]) -> float:
+        """What runs may cost that are still to make. A sweep that was killed has entered them already."""
+        return self.budget - self._spent({config.id() for config in todo})
+
+    def _held(self, todo: Sequence[TrainConfig]) -> str:
+        """What to do where runs of another sweep are entered and not made: it runs now, or was killed."""
+        others = (
+            self._entered().keys()
+            - {config.id() for config in todo}
+            - {one.id for one in self.store.records()}
+        )
+        told = f"; {len(others)} runs of another sweep are entered and not made: wait for it, run it again, or give them up by "
+        return told + f"deleting their files in {self.folder / 'spent'}" if others else ""
 
     def _entered(self) -> dict[str, float]:
         """Run -> FLOPs, of the names in `spent/`."""

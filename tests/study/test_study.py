@@ -134,10 +134,37 @@ def test_two_processes_cannot_both_spend_what_is_left(tmp_path, planted, monkeyp
     monkeypatch.setattr(study, "run_all", meanwhile)
     made.run(first)
     assert made.spent == other.spent == pytest.approx(first.flops)
-    monkeypatch.setattr(Study, "left", math.inf)  # it looked before anything was entered
+    monkeypatch.setattr(Study, "_left_for", lambda *_: math.inf)  # it looked before anything was entered
     with pytest.raises(InputError, match="another process spends from the budget"):
         other.run(second)
     assert len(planted) == 8 and made.spent == pytest.approx(first.flops)
+
+
+def test_a_sweep_that_was_killed_can_be_run_again_with_nothing_to_spare(tmp_path, planted):
+    """It has entered all of its runs, and made one."""
+    killed = Study("mine", budget_flops=SWEEP.flops, folder=tmp_path / "mine")
+    killed._write_budget()
+    killed._enter(SWEEP.configs)
+    killed.store.save(synthetic.record(SWEEP.configs[0]))
+    again = Study("mine", folder=tmp_path / "mine")
+    assert again.left == pytest.approx(0, abs=1e-6 * SWEEP.flops)
+    assert again.estimate(SWEEP).fits
+    assert len(again.run(SWEEP)) == len(SWEEP) and again.spent == pytest.approx(SWEEP.flops)
+
+
+def test_what_a_killed_sweep_holds_of_the_budget_is_told_to_the_next_one(tmp_path, planted):
+    made = Study("mine", budget_flops=SWEEP.flops, folder=tmp_path / "mine")
+    made._write_budget()
+    made._enter(SWEEP.configs)
+    other = Sweep(configs=[SWEEP.configs[0].replace(seed=7)])
+    one_line(
+        lambda: made.run(other),
+        f"{len(SWEEP)} runs of another sweep are entered and not made",
+        "deleting their files in",
+    )
+    for path in (made.folder / "spent").iterdir():
+        path.unlink()
+    assert len(made.run(other)) == 1
 
 
 def test_what_one_process_takes_back_stays_entered_for_another(tmp_path, planted):
