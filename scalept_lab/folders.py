@@ -14,7 +14,6 @@ import errno
 import functools
 import multiprocessing
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -102,33 +101,6 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
             else "SCALEPT_RESULTS and SCALEPT_CACHE name folders for results and corpora that you may write to"
         )
         raise InputError(f"{path} cannot be written: {error.strerror or error}; {do}") from None
-
-
-@contextmanager
-def appearing(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """A new folder to write into, which becomes `folder` when the block ends well, all of it at once, and else is removed.
-
-    An empty folder may be there before. Raises: InputError as `writing`, also where by then another one holds something.
-    """
-    place = Path(folder)
-    with writing(folder):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=place.parent))
-        try:
-            yield draft
-            if place.is_dir():
-                place.rmdir()  # empty; not everywhere may a folder take the place of another
-            draft.chmod(0o777 & ~_umask())
-            os.rename(draft, place)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-
-
-def _umask() -> int:
-    """What this user's files are kept from others by; it can be read only by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def portable(name: str) -> bool:

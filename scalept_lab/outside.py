@@ -8,6 +8,7 @@ Whatever goes wrong ends in one line.
 from __future__ import annotations
 
 import codecs
+import hashlib
 import io
 import json
 import os
@@ -102,6 +103,36 @@ def json_object(path: str | os.PathLike[str], expected: str, most: int = SMALL) 
     if not isinstance(found, dict):
         raise InputError(f"{path}: expected {expected}, a JSON object, got {shown(found)}")
     return found
+
+
+def file_sha256(path: str | os.PathLike[str]) -> str:
+    """The sha256 of a file's bytes, read piece by piece. Raises: OSError."""
+    with open(path, "rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def digest(values: dict[str, Any]) -> str:
+    """The sha256 of a JSON object, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def marked(values: dict[str, Any], name: str = "sha256") -> dict[str, Any]:
+    """The object with its own digest in it, under `name`, by which `unmarked` finds every change."""
+    return {**values, name: digest(values)}
+
+
+def unmarked(
+    path: str | os.PathLike[str], values: dict[str, Any], name: str = "sha256", needed: bool = True
+) -> dict[str, Any]:
+    """What was given to `marked`. Without a digest it is refused if one is `needed`; files of older versions have none.
+
+    Raises: InputError, where `path` is named, if it is not what was written.
+    """
+    values = dict(values)
+    mark = values.pop(name, None)
+    if mark != digest(values) and (needed or mark is not None):
+        raise InputError(f"{path}: damaged, its content is not what was saved")
+    return values
 
 
 def _decoded(path: str | os.PathLike[str], expected: str, content: bytes) -> str:

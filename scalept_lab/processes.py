@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures as futures
+import functools
 import multiprocessing
 import multiprocessing.connection
 import multiprocessing.util
@@ -13,15 +14,17 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.context import BaseContext
+from typing import Any
 
+from scalept_lab import scratch
 from scalept_lab.errors import InputError
 from scalept_lab.runs import discard_drafts
 
 # Imported once, by the server that all workers are forked from: they start in a tenth of a second and share its memory.
 PRELOADED = ["scalept_lab.train.loop", "torch.distributed.fsdp", "torch.distributed.tensor.parallel"]
 # The path of a Unix socket may have 103 characters on macOS and 107 on Linux; multiprocessing puts 32 of its own behind
-# the temporary folder.
-LONGEST_TMPDIR = 70
+# the temporary folder, and ours (`scratch`) is 17.
+LONGEST_TMPDIR = 53
 SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 
 
@@ -35,22 +38,22 @@ def context() -> BaseContext:
         return multiprocessing.get_context("spawn")
     chosen = multiprocessing.get_context("forkserver")
     chosen.set_forkserver_preload([*PRELOADED, "scalept_lab.shared"])
-    _find_sockets_a_place()
+    _find_sockets_a_place(tempfile.gettempdir())
     return chosen
 
 
-def _find_sockets_a_place() -> None:
-    """multiprocessing makes a folder for its sockets in the temporary one, once: where that is too deep, elsewhere."""
-    usual = tempfile.gettempdir()
-    if len(os.fsencode(usual)) <= LONGEST_TMPDIR:
-        return
-    short = next((folder for folder in SHORT_FOLDERS if os.access(folder, os.W_OK | os.X_OK)), None)
-    if short is None:
+@functools.cache
+def _find_sockets_a_place(usual: str) -> None:
+    """multiprocessing makes a folder for its sockets in the temporary one, once: here it makes it in this process's own, which
+    does not outlive it. Where the temporary one is too deep, elsewhere."""
+    short = (folder for folder in SHORT_FOLDERS if os.access(folder, os.W_OK | os.X_OK))
+    base = usual if len(os.fsencode(usual)) <= LONGEST_TMPDIR else next(short, None)
+    if base is None:
         raise InputError(
             f"TMPDIR: expected a path of at most {LONGEST_TMPDIR} characters, got {len(usual)} ({usual}); "
             "set TMPDIR to a shorter one that you may write to"
         )
-    before, tempfile.tempdir = tempfile.tempdir, short
+    before, tempfile.tempdir = tempfile.tempdir, str(scratch.own(base))
     try:
         multiprocessing.util.get_temp_dir()
     finally:
@@ -58,10 +61,28 @@ def _find_sockets_a_place() -> None:
 
 
 @contextmanager
+def starting() -> Iterator[None]:
+    """Tell in one line that a process could not be started, as its starter was ended. Raises: InputError."""
+    try:
+        yield
+    except (EOFError, ConnectionError, FileNotFoundError):  # at whichever step of asking it
+        raise InputError(
+            "worker processes could not be started: the process that starts them was ended from outside (out of memory?); "
+            "run it again"
+        ) from None
+
+
+class _Pool(futures.ProcessPoolExecutor):
+    def submit(self, *args: Any, **kwargs: Any) -> futures.Future:
+        with starting():
+            return super().submit(*args, **kwargs)
+
+
+@contextmanager
 def local_processes(workers: int) -> Iterator[futures.ProcessPoolExecutor]:
     """Worker processes with one thread each, ended when the block is left by an error or an interrupt."""
     before = set(multiprocessing.active_children())
-    pool = futures.ProcessPoolExecutor(workers, mp_context=context(), initializer=_become_writer)
+    pool = _Pool(workers, mp_context=context(), initializer=_become_writer)
     try:
         yield pool
     except BaseException:
@@ -73,14 +94,14 @@ def local_processes(workers: int) -> Iterator[futures.ProcessPoolExecutor]:
 
 
 def become_worker() -> None:
-    """One thread, deaf to Ctrl-C (the parent ends its workers), gone when the parent is."""
+    """One thread, deaf to Ctrl-C (the parent ends its workers), gone when the parent or the process that started it is."""
     import torch
 
     torch.set_num_threads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     if parent is not None:  # a worker whose parent was killed would otherwise wait for work for ever
-        threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+        threading.Thread(target=_end_with, args=(parent.sentinel, os.getppid()), daemon=True).start()
 
 
 def _become_writer() -> None:
@@ -89,8 +110,10 @@ def _become_writer() -> None:
     signal.signal(signal.SIGTERM, lambda *_: _end(143))
 
 
-def _end_with(sentinel: int) -> None:
-    multiprocessing.connection.wait([sentinel])
+def _end_with(sentinel: int, starter: int) -> None:
+    """When the parent has gone, or the starter, by whom alone the parent hears of this process and can end it."""
+    while not multiprocessing.connection.wait([sentinel], timeout=1.0) and os.getppid() == starter:
+        pass
     _end(1)
 
 

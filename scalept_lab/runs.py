@@ -7,20 +7,19 @@ Nothing that is read from a file is executed or unpickled.
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import gzip
 import io
 import json
 import os
 import secrets
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from scalept_lab import outside
+from scalept_lab import outside, scratch
 from scalept_lab.checks import LARGEST, unknown
 from scalept_lab.config import first_line
 from scalept_lab.errors import InputError
@@ -108,13 +107,6 @@ class Store:
         write_atomically(path, record.model_dump_json(indent=1) + "\n")
         return path
 
-    def sweep(self) -> None:
-        """Remove the drafts of writers that were killed: those of an hour ago and earlier."""
-        for draft in self.folder.glob(".*.tmp"):
-            with contextlib.suppress(OSError):
-                if draft.stat().st_mtime < time.time() - 3600:
-                    draft.unlink()
-
     def records(self) -> list[RunRecord]:
         """All records, in the order of their compute."""
         found = [self.get(path.stem) for path in sorted(self.folder.glob("*.json"))]
@@ -136,7 +128,14 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep_once(path.parent.absolute())
         _replace(path, content)
+
+
+@functools.cache
+def _sweep_once(folder: Path) -> None:
+    """Remove the drafts of writers that were killed, at this process's first writing in a folder."""
+    scratch.sweep(folder, r"\..+\.[0-9a-f]{8}\.tmp")
 
 
 def _replace(path: Path, content: str | bytes) -> None:

@@ -255,26 +255,6 @@ def test_and_one_that_not_all_do(name):
     assert not folders.portable(name)
 
 
-def test_a_folder_appears_whole_or_not_at_all(tmp_path):
-    place = tmp_path / "here" / "made"
-    with pytest.raises(ZeroDivisionError), folders.appearing(place) as draft:
-        (draft / "half").touch()
-        raise ZeroDivisionError
-    assert list(place.parent.iterdir()) == []
-    place.mkdir()  # an empty one may be there
-    with folders.appearing(place) as draft:
-        (draft / "whole").touch()
-        assert not (place / "whole").exists()
-    assert (place / "whole").is_file() and list(place.parent.iterdir()) == [place]
-
-    def again():
-        with folders.appearing(place) as draft:
-            (draft / "other").touch()
-
-    one_line(again, "made cannot be written: ")
-    assert [file.name for file in place.iterdir()] == ["whole"]
-
-
 @pytest.mark.skipif(not hasattr(os, "getuid"), reason="takes users with numbers")
 def test_a_temporary_folder_of_somebody_else_is_not_ours(monkeypatch):
     """Its name can be foretold, and in /tmp anybody may make it first."""

@@ -12,6 +12,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from refusals import one_line
 
 from scalept_lab import outside
 from scalept_lab.errors import InputError
@@ -172,3 +173,15 @@ def test_the_reason_is_one_line_without_controls(tmp_path):
     path = tmp_path / "x"
     path.touch()
     assert refused(path, read) == "expected a config, got another or a damaged one (two lines ?[2J)"
+
+
+def test_an_object_that_knows_its_digest_is_what_was_written_or_refused(tmp_path):
+    made = outside.marked({"b": [1.5, None], "a": "ä"})
+    assert outside.unmarked("f", dict(reversed(made.items()))) == {"a": "ä", "b": [1.5, None]}
+    for changed in ({**made, "b": [1.5]}, {**made, "c": 1}, {**made, "sha256": "0" * 64}, {"a": 1, "b": 2}):
+        one_line(lambda changed=changed: outside.unmarked("f", changed), "f: damaged, its content is not")
+    old = {"a": 1}
+    assert outside.unmarked("f", old, needed=False) == old
+    one_line(lambda: outside.unmarked("f", {**made, "a": "b"}, needed=False), "f: damaged")
+    named = outside.marked(old, "card")
+    assert set(named) == {"a", "card"} and outside.unmarked("f", named, "card") == old

@@ -157,7 +157,7 @@ def test_a_long_temporary_folder_without_a_shorter_one_is_one_line(monkeypatch):
     monkeypatch.setattr(processes, "SHORT_FOLDERS", ("/nowhere",))
     monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["spawn", "forkserver"])
     one_line(
-        context, "TMPDIR: expected a path of at most 70 characters, got 112", "set TMPDIR to a shorter one"
+        context, "TMPDIR: expected a path of at most 53 characters, got 112", "set TMPDIR to a shorter one"
     )
 
 
@@ -169,3 +169,52 @@ def frozen() -> int:
 def test_what_the_server_has_loaded_stays_shared_with_its_workers():
     with local_processes(1) as pool:
         assert pool.submit(frozen).result() > 100_000
+
+
+STARTER = """
+import os, signal, sys, time
+from scalept_lab import processes
+from scalept_lab.errors import InputError
+
+if __name__ == "__main__":
+    processes.PRELOADED.clear()
+    from multiprocessing.forkserver import _forkserver
+    if sys.argv[1] == "early":
+        whole = _forkserver.ensure_running
+
+        def ensure_running():  # it is gone after it was asked for, before it answers
+            whole()
+            os.kill(_forkserver._forkserver_pid, signal.SIGKILL)
+
+        _forkserver.ensure_running = ensure_running
+    try:
+        with processes.local_processes(1) as pool:
+            print(pool.submit(os.getpid).result(), flush=True)
+            os.kill(_forkserver._forkserver_pid, signal.SIGKILL)
+            time.sleep(60)
+    except InputError as error:
+        print(error)
+"""
+
+
+def started(tmp_path, how: str) -> subprocess.Popen:
+    (tmp_path / "starter.py").write_text(STARTER)
+    command = [sys.executable, str(tmp_path / "starter.py"), how]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="there is no starter")
+def test_a_starter_that_is_ended_early_is_one_line(tmp_path):
+    out, err = started(tmp_path, "early").communicate(timeout=60)
+    assert out.startswith("worker processes could not be started: ") and out.count("\n") == 1
+    assert not err
+
+
+@pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="there is no starter")
+def test_a_worker_does_not_outlive_its_starter(tmp_path):
+    """The parent hears of it through the starter alone, and could not end it any more."""
+    process = started(tmp_path, "late")
+    worker = int(process.stdout.readline())
+    assert gone(worker)
+    process.kill()
+    process.communicate()

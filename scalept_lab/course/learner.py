@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import html
 import os
+import secrets
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -36,7 +37,7 @@ def change() -> Iterator[Learner]:
     """
     place = path()
     try:
-        lock = _alone(place)
+        lock, mine = _alone(place)
     except InputError as error:
         tell(f"your progress is not kept: {error}")
         yield Learner()
@@ -44,29 +45,57 @@ def change() -> Iterator[Learner]:
     try:
         kept = read(place)
         yield kept
+        if (
+            _holder(lock) != mine
+        ):  # this process stood still for so long that another took over, and has written since
+            raise InputError(f"{place} was changed by another notebook meanwhile; run the cell again")
         write_atomically(place, kept.model_dump_json(indent=1) + "\n")
     except InputError as error:
         tell(f"your progress is not kept: {error}")
     finally:
-        with contextlib.suppress(OSError):
-            lock.unlink(missing_ok=True)
+        if _holder(lock) == mine:
+            with contextlib.suppress(OSError):
+                lock.unlink(missing_ok=True)
 
 
-def _alone(place: Path) -> Path:
-    """Make a file beside it that only one process can make, and return it. One that is older than PATIENCE was left by a
-    process that is gone. Raises: InputError."""
+def _alone(place: Path) -> tuple[Path, str]:
+    """Make a file beside it that only one process can make; the file, and its holder. One that has had the same holder for more
+    than PATIENCE was left by a process that is gone. Raises: InputError."""
     lock = place.with_name(f".{place.name}.lock")
     with folders.writing(place):
         place.parent.mkdir(parents=True, exist_ok=True)
-        began = time.monotonic()
+        seen, since = "", 0.0
         while True:
             try:
                 os.close(os.open(lock, os.O_CREAT | os.O_EXCL))
-                return lock
+                return lock, _holder(lock)
             except FileExistsError:
-                if time.monotonic() - began > PATIENCE:
-                    lock.unlink(missing_ok=True)
+                held = _holder(lock)
+                if held != seen:
+                    seen, since = held, time.monotonic()
+                elif time.monotonic() - since > PATIENCE:
+                    _break(lock, seen)
                 time.sleep(0.02)
+
+
+def _holder(lock: Path) -> str:
+    """Whose it is; another word each time that it is taken."""
+    try:
+        about = lock.stat()
+        return f"{about.st_ino} {about.st_mtime_ns}"
+    except OSError:
+        return ""  # gone just now
+
+
+def _break(lock: Path, holder: str) -> None:
+    """Take a lock away from a holder that is gone. Of several that try, one gets the file; should it be another's by now, that
+    one gets it back."""
+    aside = lock.with_name(f"{lock.name}.{secrets.token_hex(4)}")
+    with contextlib.suppress(OSError):
+        os.rename(lock, aside)
+        if _holder(aside) != holder:
+            os.link(aside, lock)
+        aside.unlink()
 
 
 def now() -> str:

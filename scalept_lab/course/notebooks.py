@@ -23,6 +23,7 @@ from scalept_lab import folders, outside
 from scalept_lab.course import here
 from scalept_lab.course.server import WIDGET_VIEW, objects
 from scalept_lab.errors import InputError
+from scalept_lab.runs import write_atomically
 
 LIMIT_SECONDS = 150.0
 LIMIT_BYTES = 1_500_000_000
@@ -262,14 +263,7 @@ def write(path: str | Path, notebook: Any) -> None:
     """Save a notebook, normalised, so that nobody ever sees half of it."""
     import nbformat
 
-    path = Path(path)
-    text = nbformat.writes(normalise(notebook)).rstrip("\n") + "\n"
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        draft.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_atomically(Path(path), nbformat.writes(normalise(notebook)).rstrip("\n") + "\n")
 
 
 def metadata_problems(path: str | Path) -> list[str]:

@@ -9,7 +9,6 @@ one line that says which rank stands at which call.
 from __future__ import annotations
 
 import dis
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +16,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
+from scalept_lab import scratch
 from scalept_lab.course.answers import UNANSWERED, Check, Verdict
 from scalept_lab.course.equal import difference, kind
 from scalept_lab.course.guard import Place, one_line, place_of, place_of_call
@@ -187,7 +187,7 @@ def _on_ranks(
     """What each rank found for each task, or one line that says why there is nothing."""
     from scalept_lab.parallel.launcher import RankError, launch
 
-    with tempfile.TemporaryDirectory(prefix="check-", ignore_cleanup_errors=True) as folder:
+    with scratch.folder("check-") as folder:
         try:
             by_rank = launch(_run, ranks, tasks, folder, forgiving, seconds=seconds)
         except (RankError, InputError) as error:

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from scalept_lab import folders, outside
+from scalept_lab import folders, outside, scratch
 from scalept_lab.checks import whole
 from scalept_lab.data import local, tokens, wheels
 from scalept_lab.data.cards import data_card, describe
@@ -30,6 +30,7 @@ from scalept_lab.errors import InputError
 
 RECIPE = 2  # raised whenever the same sources would give other bytes; part of every cache key
 LANGUAGE_TOKENS = (8_000_000, 500_000)  # train, held out
+CARD = "card_sha256"  # where a card has its own digest; its "sha256" is that of the tokens
 Streams = tuple[np.ndarray, np.ndarray]
 
 # sha256 of the byte-token streams when built from the pinned wheels: what everybody's run records should
@@ -162,13 +163,18 @@ def _load(name: str, folder: Path, told: bool = True) -> Prepared | None:
     if not folder.is_dir():
         return None
     try:
-        card = outside.json_object(folder / "card.json", "the card of a corpus")
+        place = folder / "card.json"
+        card = outside.unmarked(place, outside.json_object(place, "the card of a corpus"), CARD, needed=False)
         vocab_size, sha256 = whole("vocab_size", card.get("vocab_size")), str(card["sha256"])
         files = tuple(folder / f"{side}.npy" for side in ("train", "heldout"))
         states = tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files)
         train, heldout = (np.load(file, mmap_mode="r") for file in files)
         if _fingerprint_of(states) != sha256:
             raise InputError("expected the tokens that its card names, got others")
+        if (wanted := card.get("tokenizer_sha256")) and outside.file_sha256(
+            folder / "tokenizer.json"
+        ) != wanted:
+            raise InputError("expected the tokenizer that its card names, got another")
     except Exception as error:  # what is damaged raises anything
         if told:
             warnings.warn(
@@ -198,13 +204,16 @@ def _fingerprint_of(states: tuple[tuple[str, int, int], ...]) -> str:
 def _save(folder: Path, streams: Streams, tokenizer: Any, card: dict[str, Any]) -> None:
     """All files under a temporary name, then one rename."""
     tmp = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
+    scratch.sweep(folder.parent, r"\..+-[0-9a-f]{12}(-stdlib)?-[0-9a-f]{8}")  # of builders that were killed
     try:
         tmp.mkdir(parents=True)
         for side, stream in zip(("train", "heldout"), streams, strict=True):
             np.save(tmp / f"{side}.npy", stream)
         if isinstance(tokenizer, tokens.BPETokenizer):
             tokenizer.save(tmp / "tokenizer.json")
-        (tmp / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False), encoding="utf-8")
+            card = {**card, "tokenizer_sha256": outside.file_sha256(tmp / "tokenizer.json")}
+        text = json.dumps(outside.marked(card, CARD), indent=1, ensure_ascii=False)
+        (tmp / "card.json").write_text(text, encoding="utf-8")
         if card["origin"] == "stdlib fallback" or _load(card["name"], folder, told=False) is None:
             shutil.rmtree(folder, ignore_errors=True)  # a day old, or damaged
         os.rename(tmp, folder)

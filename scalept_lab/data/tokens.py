@@ -6,12 +6,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from scalept_lab import outside
 from scalept_lab.errors import InputError
+from scalept_lab.runs import write_atomically
 
 LARGEST = 65_536  # tokens: ids have 16 bits
 TOKENIZER = 10**8  # bytes of its file
@@ -66,7 +68,7 @@ class BPETokenizer:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the tokenizer as the ``tokenizer.json`` that every Hugging Face tool reads."""
-        self.inner.save(os.fspath(path))
+        write_atomically(Path(path), self.inner.to_str(pretty=True))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> BPETokenizer:

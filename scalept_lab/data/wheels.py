@@ -12,13 +12,13 @@ import os
 import subprocess
 import sys
 import sysconfig
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from scalept_lab import folders
+from scalept_lab import folders, outside, scratch
 from scalept_lab.errors import InputError
+from scalept_lab.runs import write_atomically
 
 Files = list[tuple[str, bytes]]  # (path inside the wheel, content), sorted by path
 
@@ -108,7 +108,7 @@ def at_hand(source: Source, cache: str | os.PathLike[str] | None = None) -> bool
     wheel = folders.cache(cache) / "wheels" / source.wheel
     if installed_files(source) is not None:
         return True
-    return wheel.is_file() and _file_sha256(wheel) == source.wheel_sha256
+    return wheel.is_file() and outside.file_sha256(wheel) == source.wheel_sha256
 
 
 def installed_files(source: Source) -> Files | None:
@@ -141,7 +141,7 @@ def wheel_files(source: Source, cache: Path) -> Files | None:
             _fetch(source, wheel)
         except (OSError, subprocess.SubprocessError):
             return None
-    if (digest := _file_sha256(wheel)) != source.wheel_sha256:
+    if (digest := outside.file_sha256(wheel)) != source.wheel_sha256:
         raise InputError(
             f"{wheel}: sha256 {digest[:12]}… is not the pinned {source.wheel_sha256[:12]}…; "
             "delete the file, it is fetched again"
@@ -157,15 +157,15 @@ def wheel_files(source: Source, cache: Path) -> Files | None:
 
 def _fetch(source: Source, wheel: Path) -> None:
     """Download the pinned wheel to ``wheel``; only bytes whose sha256 was checked ever enter the cache."""
-    with tempfile.TemporaryDirectory(dir=wheel.parent) as tmp:
+    with scratch.folder("wheel-") as tmp:
         _pip_download(source, Path(tmp))
         got = Path(tmp) / source.wheel
-        if (digest := _file_sha256(got)) != source.wheel_sha256:
+        if (digest := outside.file_sha256(got)) != source.wheel_sha256:
             raise InputError(
                 f"{source.wheel}: downloaded sha256 {digest[:12]}… is not the pinned "
                 f"{source.wheel_sha256[:12]}…; the package index serves another file, do not use it"
             )
-        os.replace(got, wheel)
+        write_atomically(wheel, got.read_bytes())
 
 
 def _pip_download(source: Source, folder: Path) -> None:
@@ -177,10 +177,6 @@ def _pip_download(source: Source, folder: Path) -> None:
     wanted = ["--dest", str(folder), f"{source.package}=={source.version}"]
     command = [sys.executable, "-m", "pip", "download", *options.split(), *wanted]
     subprocess.run(command, check=True, capture_output=True, timeout=300)
-
-
-def _file_sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def stdlib_files() -> Files:

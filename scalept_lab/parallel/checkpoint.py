@@ -20,7 +20,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
-import hashlib
 import io
 import json
 import os
@@ -30,6 +29,7 @@ import shutil
 import sys
 import threading
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -39,6 +39,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed import checkpoint as dcp
 from torch.distributed.checkpoint import metadata as contents
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import _StorageInfo
 from torch.distributed.checkpoint.staging import BlockingAsyncStager
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -159,31 +160,58 @@ def _write(folder: Path, moment: _Moment, group: Any = None) -> Path:
             draft.mkdir(parents=True)
 
     together(begin if rank() == 0 else _nothing, group)
+    try:
+        return _fill_draft(folder, path, draft, moment, group)
+    except BaseException:
+        if rank() == 0:
+            shutil.rmtree(draft, ignore_errors=True)  # on a full disk it stands in the way of everything else
+        raise
+
+
+def _fill_draft(folder: Path, path: Path, draft: Path, moment: _Moment, group: Any) -> Path:
+    """Write all files of a checkpoint, and give it its name. Raises: InputError, on every rank, where one cannot write."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is disabled")  # one process: that is meant
-        dcp.save(
-            moment.tensors,
-            storage_writer=dcp.FileSystemWriter(draft),
-            process_group=group,
-            no_dist=not many(),
-        )
+        with folders.writing(folder), _plainly():
+            dcp.save(
+                moment.tensors,
+                storage_writer=dcp.FileSystemWriter(draft),
+                process_group=group,
+                no_dist=not many(),
+            )
     written = everybody(
-        together(lambda: {file.name: _sha256(file) for file in draft.glob(f"__{rank()}_*")}, group), group
+        together(
+            lambda: {file.name: outside.file_sha256(file) for file in draft.glob(f"__{rank()}_*")}, group
+        ),
+        group,
     )
     random = everybody(moment.random, group)
 
     def finish() -> None:
         files = {name: digest for part in written for name, digest in part.items()}
-        files[".metadata"] = _sha256(draft / ".metadata")
+        files[".metadata"] = outside.file_sha256(draft / ".metadata")
         manifest = {"step": moment.step, "config_id": moment.config_id, "ranks": len(random), "tensor": moment.tensor_ranks,
                     "extra": moment.extra, "random": random, "files": files}  # fmt: skip
-        write_atomically(draft / MANIFEST, json.dumps({**manifest, "sha256": _digest(manifest)}))
+        write_atomically(draft / MANIFEST, json.dumps(outside.marked(manifest)))
         os.replace(draft, path)
         for old in _complete(folder)[:-KEEP]:
             shutil.rmtree(old, ignore_errors=True)
 
     together(finish if rank() == 0 else _nothing, group)
     return path
+
+
+@contextlib.contextmanager
+def _plainly() -> Iterator[None]:
+    """DCP wraps what went wrong on any rank, an interrupt too, and raises it on all. Raises: KeyboardInterrupt or OSError."""
+    try:
+        yield
+    except CheckpointException as error:
+        found: list[BaseException] = [pair[0] for pair in error.failures.values()]
+        for one in found:  # a writer that finds no room fails once more while it closes its file
+            found += [] if one.__context__ is None else [one.__context__]
+        told = next((one for one in found if isinstance(one, KeyboardInterrupt | OSError)), None)
+        raise told or OSError(" ".join(str(found[0]).split())[:100]) from None
 
 
 def _nothing() -> None:
@@ -362,17 +390,12 @@ def _manifest(path: Path) -> dict[str, Any]:
     """What `checkpoint.json` says. Raises: InputError where it is not what was written, or stands in another's folder."""
     file = path / MANIFEST
     found = outside.json_object(file, "what was written with a checkpoint", most=10**8)
-    if found.pop("sha256", None) != _digest(found):
-        raise InputError(f"{file}: damaged, its content is not what was saved")
+    found = outside.unmarked(file, found)
     if not found.keys() >= PARTS or not isinstance(found["step"], int):
         raise InputError(f"{file}: expected {', '.join(sorted(PARTS))}, got {shown(sorted(found))}")
     if path.name != _name(found["step"]):
         raise InputError(f"{file}: of step {found['step']}, in the folder of {path.name}")
     return found
-
-
-def _digest(manifest: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _name(step: int) -> str:
@@ -403,7 +426,7 @@ def _fault(path: Path) -> str | None:
         file = path / Path(name).name
         if not file.is_file():
             return f"{file}: missing"
-        if _sha256(file) != files[name]:
+        if outside.file_sha256(file) != files[name]:
             return f"{file}: damaged, its content is not what was saved"
     return None
 
@@ -425,11 +448,6 @@ def _complete(folder: Path) -> list[Path]:
 
 def _shape(size: tuple[int, ...] | None) -> str:
     return "missing" if size is None else "×".join(map(str, size)) or "a number"
-
-
-def _sha256(file: Path) -> str:
-    with open(file, "rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 KNOWN = {

@@ -18,7 +18,6 @@ import faulthandler
 import os
 import signal
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -28,12 +27,13 @@ from typing import Any
 
 import cloudpickle
 
+from scalept_lab import scratch
 from scalept_lab.checks import whole
 from scalept_lab.errors import InputError
-from scalept_lab.folders import writing
-from scalept_lab.processes import become_worker, context
+from scalept_lab.processes import become_worker, context, starting
 from scalept_lab.screen import Bar
 
+UNKNOWN = 255  # the exit status of a process whose starter is gone
 START_SECONDS = 60.0  # on top of the time limit: importing torch on a cold machine
 _folder: Path | None = None  # of this rank's launch; None outside one
 
@@ -61,7 +61,7 @@ def launch(
     where each stands when the time is up. No process is left behind in any case, an interrupt included.
     """
     ranks = whole("ranks", ranks)
-    with _meeting_place() as name:
+    with scratch.folder("ranks-") as name:
         folder = Path(name)
         # through a pipe: on disk the environment, with whatever is secret in it, would outlive a parent that is killed
         task = _packed(function, args, kwargs)
@@ -71,17 +71,13 @@ def launch(
             for rank in range(ranks)
         ]
         try:
-            for process in group:
-                process.start()
+            with starting():
+                for process in group:
+                    process.start()
             _wait(group, folder, seconds, progress)
         finally:
             _end(group)
         return [cloudpickle.loads((folder / f"{rank}.result").read_bytes()) for rank in range(ranks)]
-
-
-def _meeting_place() -> tempfile.TemporaryDirectory[str]:
-    with writing("the temporary folder (TMPDIR)"):
-        return tempfile.TemporaryDirectory(prefix="ranks-", ignore_cleanup_errors=True)
 
 
 def tell(done: float, total: float = 1.0) -> None:
@@ -133,6 +129,10 @@ def _failed(group: Sequence[BaseProcess], folder: Path) -> Exception | None:
         told = f"rank {path.stem} of {len(group)} raised:\n{text}"
         return InputError(text) if kind == "input" else RankError(told)
     codes = [process.exitcode for process in group]
+    if UNKNOWN in codes:
+        return RankError(
+            "the process that starts the ranks was ended from outside (out of memory?); run it again"
+        )
     guard = "in a script, call launch under `if __name__ == '__main__':`"
     return RankError(f"a rank ended without a word (exit statuses {codes}); {guard}")
 

@@ -14,8 +14,9 @@ import contextlib
 import json
 import math
 import os
+import secrets
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from concurrent import futures
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -124,8 +125,7 @@ class Study:
     @property
     def spent(self) -> float:
         """FLOPs of all runs made so far, and of those that train now (a diverged run has spent what it used)."""
-        made = {record.id: record.C for record in self.store.records()}
-        return sum({**self._entered(), **made}.values())
+        return self._spent()
 
     @property
     def left(self) -> float:
@@ -149,7 +149,9 @@ class Study:
         seconds = max(
             (max(sum(each) / at_once.get(name, 1), *each) for name, each in lanes.items()), default=0.0
         )
-        return Estimate(len(sweep), len(sweep) - len(todo), sum(map(flops_of, todo)), self.left, seconds)
+        return Estimate(
+            len(sweep), len(sweep) - len(todo), sum(map(flops_of, todo)), self._left_for(todo), seconds
+        )
 
     def run(
         self, sweep: Sweep, executor: futures.Executor | None = None, progress: bool = True
@@ -159,11 +161,11 @@ class Study:
         Raises: InputError, before anything trains, if what is missing costs more than what is left of the budget.
         """
         todo = self._todo(sweep)
-        cost = sum(map(flops_of, todo))
-        if cost > self.left * (1 + 1e-9):
+        cost, left = sum(map(flops_of, todo)), self._left_for(todo)
+        if cost > left * (1 + 1e-9):
             raise InputError(
-                f"the sweep costs {cost:.3g} FLOPs and {self.left:.3g} of the budget {self.budget:.3g} are left; "
-                f"drop its largest runs (study.estimate(sweep) is free)"
+                f"the sweep costs {cost:.3g} FLOPs and {left:.3g} of the budget {self.budget:.3g} are left; "
+                f"drop its largest runs (study.estimate(sweep) is free){self._held(todo)}"
             )
         prepare_corpora(todo)
         self._write_budget()
@@ -302,28 +304,45 @@ class Study:
     def _todo(self, sweep: Sweep) -> list[TrainConfig]:
         return [config for config in sweep if not finished(self.store, config)]
 
+    def _spent(self, without: Set[str] = frozenset()) -> float:
+        made = self._entered() | {record.id: record.C for record in self.store.records()}
+        return sum(flops for run, flops in made.items() if run not in without)
+
+    def _left_for(self, todo: Sequence[TrainConfig]) -> float:
+        """What runs may cost that are still to make. A sweep that was killed has entered them already."""
+        return self.budget - self._spent({config.id() for config in todo})
+
+    def _held(self, todo: Sequence[TrainConfig]) -> str:
+        """What to do where runs of another sweep are entered and not made: it runs now, or was killed."""
+        others = (
+            self._entered().keys()
+            - {config.id() for config in todo}
+            - {one.id for one in self.store.records()}
+        )
+        told = f"; {len(others)} runs of another sweep are entered and not made: wait for it, run it again, or give them up by "
+        return told + f"deleting their files in {self.folder / 'spent'}" if others else ""
+
     def _entered(self) -> dict[str, float]:
         """Run -> FLOPs, of the names in `spent/`."""
         found: dict[str, float] = {}
         for path in (self.folder / "spent").glob("*_*"):
-            run, _, flops = path.name.partition("_")
+            run, flops = path.name.split("_")[:2]
             with contextlib.suppress(InputError):
                 found[run] = max(found.get(run, 0.0), positive("flops", flops))
         return found
 
     def _enter(self, todo: Sequence[TrainConfig]) -> list[Path]:
-        """Enter runs in `spent/`, and return what is new there.
+        """Enter runs in `spent/`, and return the files. Each process has its own: one that gives up takes back no other's.
 
         Raises: InputError, with nothing entered, if together with other processes' that is more than the budget.
         """
-        known, entered = self._entered(), []
+        mine, entered = secrets.token_hex(4), []
         with folders.writing(self.folder):
             (self.folder / "spent").mkdir(parents=True, exist_ok=True)
             for config in todo:
-                path = self.folder / "spent" / f"{config.id()}_{flops_of(config):.9e}"
-                if config.id() not in known:
-                    path.touch()
-                    entered.append(path)
+                path = self.folder / "spent" / f"{config.id()}_{flops_of(config):.9e}_{mine}"
+                path.touch()
+                entered.append(path)
         if (spent := self.spent) > self.budget * (1 + 1e-9):
             for path in entered:
                 path.unlink(missing_ok=True)
@@ -357,7 +376,8 @@ class Study:
         if not path.exists():
             return None
         try:
-            return positive("budget_flops", outside.json_object(path, "a study's budget").get("budget_flops"))
+            found = outside.unmarked(path, outside.json_object(path, "a study's budget"), needed=False)
+            return positive("budget_flops", found.get("budget_flops"))
         except InputError:
             raise InputError(
                 f"{path}: expected a study with a budget_flops, got something else; move it away"
@@ -366,7 +386,9 @@ class Study:
     def _write_budget(self) -> None:
         path = self.folder / "study.json"
         if not path.exists():
-            write_atomically(path, json.dumps({"name": self.name, "budget_flops": self.budget}) + "\n")
+            write_atomically(
+                path, json.dumps(outside.marked({"name": self.name, "budget_flops": self.budget})) + "\n"
+            )
 
 
 def best_recipe(law: Law, flops: float, like: TrainConfig) -> TrainConfig:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from scalept_lab import machine
+from scalept_lab import machine, scratch
 from scalept_lab.checks import positive, shown, whole
 from scalept_lab.config import TrainConfig, recommend
 from scalept_lab.costs import counts
@@ -109,7 +109,7 @@ def run_all(
         )
     configs = list(configs)
     todo = [config for config in configs if not finished(store, config)]
-    store.sweep()
+    scratch.sweep(_heartbeat(store.folder, "").absolute(), "[0-9a-f]{16}")  # of workers that were killed
     if todo:
         prepare_corpora(todo)
         todo.sort(key=flops_of, reverse=True)  # the longest first, so that no core waits long at the end

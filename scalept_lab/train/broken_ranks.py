@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import tempfile
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from scalept_lab import scratch
 from scalept_lab.laws.evidence import Evidence, Piece
 from scalept_lab.machine import peak_rss_bytes
 from scalept_lab.model.precision import gradients
@@ -83,7 +83,7 @@ def stands_still(patience: float = 3.0) -> Evidence:
         "healthy": "both ranks have returned",
         "broken": f"a rank gave up after it had waited {patience:g} s in a call",
     }
-    with tempfile.TemporaryDirectory(prefix="broken-", ignore_cleanup_errors=True) as folder:
+    with scratch.folder("broken-") as folder:
         with contextlib.suppress(RankError):  # the broken run's end
             launch(_watched_share, 2, folder, batches, patience, seconds=90)
         found = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scalept_lab import machine
+from scalept_lab import machine, scratch
 from scalept_lab.checks import one_of, shown, whole
 from scalept_lab.errors import InputError
 from scalept_lab.folders import writing
@@ -94,8 +93,8 @@ def finetune(
     check_classes(train)
     evaluate(model, tokenizer, test.select(range(min(1, len(test)))), plan.length)
     started = time.perf_counter()
-    with tempfile.TemporaryDirectory() as scratch:
-        trainer = _trainer(model, tokenizer, train, plan, logs, scratch)
+    with scratch.folder("tuned-") as place:
+        trainer = _trainer(model, tokenizer, train, plan, logs, place)
         with quiet():
             trainer.train()
     found = evaluate(model, tokenizer, test, plan.length)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from scalept_lab import folders, machine
+from scalept_lab import folders, machine, scratch
 from scalept_lab.costs.counts import shape as count_shape
 from scalept_lab.data.sources import collect
 from scalept_lab.errors import InputError
@@ -166,7 +166,7 @@ def pretrained(
     about = {"curve": curve, "seconds": time.process_time() - began}
 
     def save() -> None:
-        with folders.appearing(folder) as draft, quiet():
+        with scratch.appearing(folder) as draft, quiet():
             model.save_pretrained(draft)
             of.tokenizer.save_pretrained(draft)
             (draft / "curve.json").write_text(json.dumps(about), encoding="utf-8")

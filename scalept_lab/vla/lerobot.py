@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from scalept_lab import outside
+from scalept_lab import outside, scratch
 from scalept_lab.checks import one_of, whole
 from scalept_lab.data.local import is_path
 from scalept_lab.data.sources import hub_reachable
 from scalept_lab.errors import InputError
-from scalept_lab.folders import appearing, writing
+from scalept_lab.folders import writing
 from scalept_lab.vla import worlds
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ def export(demonstrations: datasets.Dataset, folder: str | os.PathLike[str], fps
             raise InputError(
                 f"{folder}: expected a new or an empty folder, got one that holds something; name another"
             )
-    with appearing(root) as draft:
+    with scratch.appearing(root) as draft:
         _export(demonstrations, draft, fps)
 
 

@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -94,6 +96,42 @@ def test_a_lock_that_a_dead_process_left_is_taken_over(folder, monkeypatch):
     (folder / ".learner.json.lock").touch()
     exercises.check("00.1", 10.825)
     assert learner.read().exercises["00.1"].right
+
+
+def test_a_lock_that_goes_from_hand_to_hand_is_waited_for(folder, monkeypatch):
+    """However long that takes: whoever takes it from a living holder loses a guess."""
+    monkeypatch.setattr(learner, "PATIENCE", 0.2)
+    lock, over = folder / ".learner.json.lock", time.monotonic() + 1.0
+
+    def busy() -> None:
+        while time.monotonic() < over:
+            lock.touch()
+            time.sleep(0.05)
+            os.replace(lock, folder / "gone")
+            (folder / "gone").unlink()
+            lock.touch()  # the next one is quicker than we are
+        lock.unlink()
+
+    lock.touch()
+    others = threading.Thread(target=busy)
+    others.start()
+    exercises.check("00.1", 10.825)
+    assert time.monotonic() >= over - 0.1
+    others.join()
+    assert learner.read().exercises["00.1"].right and not lock.exists()
+
+
+def test_a_notebook_that_stood_still_takes_nothing_from_the_others(folder, capsys):
+    """Its lock was taken away as a dead one's, and another has written since."""
+    lock = folder / ".learner.json.lock"
+    with learner.change() as kept:
+        kept.exercises["00.1"] = learner.Work(right=True)
+        lock.unlink()
+        with learner.change() as other:
+            other.exercises["00.2"] = learner.Work(right=True)
+        lock.touch()  # and one more is at it
+    assert set(learner.read().exercises) == {"00.2"} and lock.exists()
+    assert "changed by another notebook meanwhile; run the cell again" in capsys.readouterr().err
 
 
 def test_where_nothing_can_be_written_the_notebook_goes_on(folder, monkeypatch, capsys):

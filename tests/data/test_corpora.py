@@ -3,6 +3,7 @@ built once, slowly."""
 
 import json
 import multiprocessing
+import os
 import random
 import subprocess
 import sys
@@ -120,12 +121,43 @@ def test_a_damaged_cache_is_told_and_built_again(stories, tmp_path):
     for file, content in (
         (folder / "train.npy", bytes(flipped)), (folder / "heldout.npy", b""), (card, b"{}"), (card, b"null"),
         (card, b"[" * 10**5), (card, card.read_bytes().replace(before.sha256[:8].encode(), b"00000000")),
+        (card, card.read_bytes().replace(b'"documents": ', b'"documents": 1')),
     ):  # fmt: skip
         file.write_bytes(content)
         with pytest.warns(UserWarning, match=r"the copy in .* is damaged .*; it is built again") as told:
             again = corpora.prepare(stories, cache=tmp_path / "cache")
         assert len(told) == 1 and again.sha256 == before.sha256
         assert corpora.fingerprint(again.train, again.heldout) == before.sha256
+
+
+def test_a_tokenizer_that_is_not_the_one_of_the_streams_is_told_and_made_again(stories, tmp_path):
+    before = corpora.prepare(stories, cache=tmp_path / "cache", tokenizer="bpe-300")
+    file = before.folder / "tokenizer.json"
+    content = file.read_text()
+    for other in (content.replace('"merges"', '"mergez"'), content + " ", None):
+        file.write_text(other) if other is not None else file.unlink()
+        with pytest.warns(UserWarning, match="it is built again"):
+            again = corpora.prepare(stories, cache=tmp_path / "cache", tokenizer="bpe-300")
+        assert file.read_text() == content and again.sha256 == before.sha256
+
+
+def test_a_card_from_before_it_knew_its_digest_still_serves(stories, tmp_path, recwarn):
+    card = corpora.prepare(stories, cache=tmp_path / "cache").folder / "card.json"
+    values = json.loads(card.read_text())
+    card.write_text(json.dumps({key: value for key, value in values.items() if key != "card_sha256"}))
+    assert corpora.kept(stories, tmp_path / "cache") is not None and not list(recwarn)
+
+
+def test_what_a_killed_builder_left_is_swept_by_the_next_one(stories, tmp_path):
+    """If it is old: one of now may be in the making."""
+    place = tmp_path / "cache" / "prepared"
+    old, new = (place / f".stories-bytes-0123456789ab-{end}" for end in ("0011aabb", "1122aabb"))
+    for draft in (old, new):
+        draft.mkdir(parents=True)
+        (draft / "train.npy").write_bytes(b"half")
+    os.utime(old, (1, 1))
+    ready = corpora.prepare(stories, cache=tmp_path / "cache")
+    assert sorted(place.iterdir()) == sorted([new, ready.folder])
 
 
 def test_bpe_streams(stories, tmp_path):

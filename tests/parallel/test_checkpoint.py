@@ -1,5 +1,6 @@
 """Checkpoints: what comes back, into which layout, and what is refused."""
 
+import errno
 import json
 import pathlib
 import pickle
@@ -13,6 +14,7 @@ from refusals import one_line
 from torch import nn
 from torch.distributed.checkpoint.metadata import MetadataIndex
 
+from scalept_lab import outside
 from scalept_lab.config import ModelConfig, Parallel, TrainConfig
 from scalept_lab.errors import InputError
 from scalept_lab.model.optim import learning_rate, make_optimizer, set_rate
@@ -294,7 +296,7 @@ def test_a_manifest_that_says_another_step_or_stands_elsewhere_is_refused(saved)
 @pytest.mark.parametrize("content", [{}, {"step": 20}])
 def test_a_manifest_without_its_parts_is_refused(saved, content):
     """By somebody who has written the right checksum."""
-    (saved / "checkpoint.json").write_text(json.dumps({**content, "sha256": checkpoint._digest(content)}))
+    (saved / "checkpoint.json").write_text(json.dumps(outside.marked(content)))
     refused(saved, r"checkpoint\.json: expected config_id, extra, files")
 
 
@@ -331,10 +333,10 @@ def forge(path, table, **changes):
     """Replace the table of contents, with the right checksums: by somebody who wants it to be read."""
     (path / ".metadata").write_bytes(table if isinstance(table, bytes) else pickle.dumps(table))
     manifest = json.loads((path / "checkpoint.json").read_text())
-    manifest["files"][".metadata"] = checkpoint._sha256(path / ".metadata")
+    manifest["files"][".metadata"] = outside.file_sha256(path / ".metadata")
     manifest.update(changes)
     del manifest["sha256"]
-    manifest["sha256"] = checkpoint._digest(manifest)
+    manifest = outside.marked(manifest)
     (path / "checkpoint.json").write_text(json.dumps(manifest))
 
 
@@ -457,6 +459,57 @@ def in_background(folder, strategy=None):
     extra = checkpoint.load(checkpoint.latest(folder), model, made, ID)
     back = full_parameters(model, ranks)
     return moved, max((back[name] - then[name]).abs().max().item() for name in then), extra
+
+
+def _full(error: BaseException):
+    """Every file of tensors fails as on a full disk, or is interrupted."""
+
+    class Full(torch.distributed.checkpoint.FileSystemWriter):
+        def write_data(self, *args, **kwargs):
+            (self.path / "__0_0.distcp").write_bytes(b"half")
+            raise error
+
+    return Full
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_a_full_disk_is_one_line_and_leaves_the_one_before(tmp_path, monkeypatch, background):
+    later = checkpoint.Background()
+    model = torch.nn.Linear(2, 2)
+    checkpoint.save(tmp_path, 1, model, None, ID, {})
+    monkeypatch.setattr(
+        checkpoint.dcp, "FileSystemWriter", _full(OSError(errno.ENOSPC, "No space left on device"))
+    )
+    with pytest.raises(InputError, match=r"cannot be written: No space left on device; make room") as caught:
+        if background:
+            later.save(tmp_path, 2, model, None, ID, {})
+            later.wait()
+        else:
+            checkpoint.save(tmp_path, 2, model, None, ID, {})
+    assert "\n" not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
+    assert checkpoint.newest_whole(tmp_path) is not None
+
+
+def test_no_room_is_found_behind_what_the_writer_says_of_it(tmp_path, monkeypatch):
+    """Closing its file, it complains of that file's length."""
+    error = RuntimeError("unexpected pos 704 vs 598\nat line 3")
+    error.__context__ = OSError(errno.ENOSPC, "No space left on device")
+    for context, says in (
+        (error.__context__, "No space left on device; make room"),
+        (None, "unexpected pos 704 vs 598 at line 3;"),
+    ):
+        error.__context__ = context
+        monkeypatch.setattr(checkpoint.dcp, "FileSystemWriter", _full(error))
+        with pytest.raises(InputError, match=f"cannot be written: {says}"):
+            checkpoint.save(tmp_path, 2, torch.nn.Linear(2, 2), None, ID, {})
+
+
+def test_an_interrupt_while_one_is_written_stays_an_interrupt(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint.dcp, "FileSystemWriter", _full(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(tmp_path, 2, torch.nn.Linear(2, 2), None, ID, {})
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("strategy", [None, "fsdp"])

@@ -134,10 +134,58 @@ def test_two_processes_cannot_both_spend_what_is_left(tmp_path, planted, monkeyp
     monkeypatch.setattr(study, "run_all", meanwhile)
     made.run(first)
     assert made.spent == other.spent == pytest.approx(first.flops)
-    monkeypatch.setattr(Study, "left", math.inf)  # it looked before anything was entered
+    monkeypatch.setattr(Study, "_left_for", lambda *_: math.inf)  # it looked before anything was entered
     with pytest.raises(InputError, match="another process spends from the budget"):
         other.run(second)
     assert len(planted) == 8 and made.spent == pytest.approx(first.flops)
+
+
+def test_a_sweep_that_was_killed_can_be_run_again_with_nothing_to_spare(tmp_path, planted):
+    """It has entered all of its runs, and made one."""
+    killed = Study("mine", budget_flops=SWEEP.flops, folder=tmp_path / "mine")
+    killed._write_budget()
+    killed._enter(SWEEP.configs)
+    killed.store.save(synthetic.record(SWEEP.configs[0]))
+    again = Study("mine", folder=tmp_path / "mine")
+    assert again.left == pytest.approx(0, abs=1e-6 * SWEEP.flops)
+    assert again.estimate(SWEEP).fits
+    assert len(again.run(SWEEP)) == len(SWEEP) and again.spent == pytest.approx(SWEEP.flops)
+
+
+def test_what_a_killed_sweep_holds_of_the_budget_is_told_to_the_next_one(tmp_path, planted):
+    made = Study("mine", budget_flops=SWEEP.flops, folder=tmp_path / "mine")
+    made._write_budget()
+    made._enter(SWEEP.configs)
+    other = Sweep(configs=[SWEEP.configs[0].replace(seed=7)])
+    one_line(
+        lambda: made.run(other),
+        f"{len(SWEEP)} runs of another sweep are entered and not made",
+        "deleting their files in",
+    )
+    for path in (made.folder / "spent").iterdir():
+        path.unlink()
+    assert len(made.run(other)) == 1
+
+
+def test_what_one_process_takes_back_stays_entered_for_another(tmp_path, planted):
+    """Both make the same sweep, and one of them gives up."""
+    made, other = (Study("mine", budget_flops=SWEEP.flops, folder=tmp_path / "mine") for _ in range(2))
+    for path in (other._enter(SWEEP.configs), made._enter(SWEEP.configs))[0]:
+        path.unlink()
+    assert made.spent == pytest.approx(SWEEP.flops)
+
+
+@pytest.mark.parametrize("changes", [{"budget_flops": 1e20}, {"name": "yours"}])
+def test_a_budget_that_was_changed_is_told(done, changes):
+    ledger = done.folder / "study.json"
+    ledger.write_text(json.dumps({**json.loads(ledger.read_text()), **changes}))
+    with pytest.raises(InputError, match=r"study.json: expected a study with a budget_flops"):
+        Study("mine", folder=done.folder)
+
+
+def test_a_budget_from_before_it_knew_its_digest_still_holds(done):
+    (done.folder / "study.json").write_text('{"name": "mine", "budget_flops": 5e12}')
+    assert Study("mine", folder=done.folder).budget == 5e12
 
 
 def test_a_record_that_is_deleted_gives_nothing_back(done):

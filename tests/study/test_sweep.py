@@ -478,6 +478,18 @@ def test_the_share_of_a_run_is_what_its_worker_wrote_last(sweep, tmp_path):
         assert scalept_lab.study.sweep._share(store, config) == share
 
 
+def test_heartbeats_of_killed_workers_are_swept(sweep, tmp_path, refuses):
+    beats = tmp_path / ".progress"
+    beats.mkdir()
+    old, new = (beats / (letter * 16) for letter in "ab")
+    for beat in (old, new):
+        beat.touch()
+    os.utime(old, (1, 1))
+    with pytest.raises(AssertionError):
+        run_all(sweep, Store(tmp_path), refuses)
+    assert list(beats.iterdir()) == [new]
+
+
 def test_a_heartbeat_that_finds_no_room_costs_no_run(tmp_path, tiny_corpus, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
