@@ -18,7 +18,16 @@ from scalept_lab.errors import InputError
 from scalept_lab.runs import discard_drafts
 
 # Imported once, by the server that all workers are forked from: they start in a tenth of a second and share its memory.
-PRELOADED = ["scalept_lab.train.loop", "torch.distributed.fsdp", "torch.distributed.tensor.parallel"]
+# What a worker imports by itself it has to itself, and it copies what the import touches: torch's compiler, which wrappers
+# over ranks load at their first step, was 50 MB in each.
+PRELOADED = [
+    "scalept_lab.train.loop",
+    "scalept_lab.parallel.checkpoint",
+    "torch._dynamo",
+    "torch.distributed.fsdp",
+    "torch.distributed.pipelining",
+    "torch.distributed.tensor.parallel",
+]
 # The path of a Unix socket may have 103 characters on macOS and 107 on Linux; multiprocessing puts 32 of its own behind
 # the temporary folder.
 LONGEST_TMPDIR = 70
