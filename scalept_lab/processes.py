@@ -66,6 +66,18 @@ def _find_sockets_a_place() -> None:
         tempfile.tempdir = before
 
 
+def end_server() -> None:
+    """End the idle server that workers are forked from, which holds 240 MB; the next worker starts it again, in some seconds.
+
+    For what starts large processes of another kind, such as torchrun. Nothing happens while a worker is alive, or where there
+    is no server.
+    """
+    if "forkserver" in multiprocessing.get_all_start_methods() and not multiprocessing.active_children():
+        from multiprocessing.forkserver import _forkserver
+
+        _forkserver._stop()  # type: ignore[attr-defined]
+
+
 @contextmanager
 def local_processes(workers: int) -> Iterator[futures.ProcessPoolExecutor]:
     """Worker processes with one thread each, ended when the block is left by an error or an interrupt."""

@@ -216,7 +216,9 @@ class Keep:
 
         Raises: InputError if it belongs to another run, or the text has changed since.
         """
-        from scalept_lab.parallel import checkpoint  # 50 MB of torch's, which a run that keeps nothing does without
+        from scalept_lab.parallel import (
+            checkpoint,
+        )  # 50 MB of torch's, which a run that keeps nothing does without
 
         newest = checkpoint.newest_whole(self.folder)
         if newest is None:
