@@ -43,14 +43,17 @@ config = sl.recommend(32, 200 * 8 * 64, batch=8)
 sl.prepare(config.corpus)
 """
 RANKS = """
+import time
 from scalept_lab.parallel import launch
-def nothing(): pass
+def nothing():
+    time.sleep(2)  # long enough to be seen
 def step():
     import torch
     model = torch.nn.Linear(8, 8)
     optimizer = torch.optim.AdamW(model.parameters())
     model(torch.ones(1, 8)).sum().backward()
     optimizer.step()
+    time.sleep(2)
 launch({what}, {ranks})
 """
 SWEEP = """
