@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -98,9 +98,9 @@ def run_notebook(
         coalesce_streams=True,
     )
     cell, error, peak = -1, None, 0
-    folders_of_its_own = first_run() if empty else nullcontext({})
+    own: AbstractContextManager[dict[str, str]] = first_run() if empty else nullcontext({})
     with (
-        folders_of_its_own as named,
+        own as named,
         client.setup_kernel(stderr=subprocess.DEVNULL, env={**_environment(), **named}),
     ):
         memory = PeakMemory(kernel.provisioner.pid)
