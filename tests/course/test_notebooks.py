@@ -43,7 +43,9 @@ from scalept_lab import folders
 for folder in (folders.cache(), folders.results()):
     assert not folder.exists(), folder
     folder.mkdir(parents=True)
-with open(os.environ["TOLD"], "a") as told:
+with open(os.environ["TOLD"], "a+") as told:
+    told.seek(0)
+    assert not any(os.path.exists(line.strip()) for line in told), "the last notebook's is still there"
     print(folders.cache(), file=told)
 """
 
