@@ -6,6 +6,8 @@ PYTHON   ?= python3
 PIP_ARGS ?=
 # Parallel unit tests; the notebooks run one after the other, because their time and memory are measured.
 TEST_JOBS ?= 2
+# What each notebook finds when it is tested: nothing, as in a first run, or (kept) the corpora that are there.
+CACHE ?= empty
 # Seconds that one notebook cell may take.
 CELL_TIMEOUT ?= 120
 
@@ -63,7 +65,7 @@ unit: ready-dev
 
 notebook-test: ready-dev
 	@$(BIN)/python -m pytest -q --nbval --nbval-current-env \
-	  --nbval-cell-timeout=$(CELL_TIMEOUT) $(NOTEBOOKS)
+	  --nbval-cell-timeout=$(CELL_TIMEOUT) --notebook-cache=$(CACHE) $(NOTEBOOKS)
 
 browser: ready-dev
 	@$(MAKE) --no-print-directory -s $(VENV)/.installed-browser

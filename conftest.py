@@ -1,20 +1,33 @@
 """Measures each notebook while nbval runs it: seconds and peak memory, printed and held to the limits.
 
-One execution gives both, the comparison of outputs and the measurement. With SCALEPT_LIMITS=warn it only
-prints, for a machine that is slower than the two cores which the limits are meant for.
+One execution gives both, the comparison of outputs and the measurement. It is a first run, the dearest one: each notebook has
+an empty cache and empty results of its own. `--notebook-cache=kept` measures a later run, with the corpora that are there.
+With SCALEPT_LIMITS=warn it only prints, for a machine that is slower than the two cores which the limits are meant for.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from contextlib import ExitStack
+from unittest import mock
 
 import pytest
 
-from scalept_lab.course.notebooks import LIMIT_BYTES, LIMIT_SECONDS, PeakMemory
+from scalept_lab.course.memory import PeakMemory
+from scalept_lab.course.notebooks import LIMIT_BYTES, LIMIT_SECONDS, first_run
 
 MEASURED: dict[str, tuple[float, int]] = {}  # notebook -> (seconds, bytes)
-_running: dict[str, tuple[float, PeakMemory]] = {}
+_running: dict[str, tuple[float, PeakMemory, ExitStack]] = {}
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--notebook-cache",
+        choices=("empty", "kept"),
+        default="empty",
+        help="what notebooks find: nothing, as in a first run (the default), or the corpora and results that are there",
+    )
 
 
 def _notebook(item: pytest.Item | None) -> str | None:
@@ -24,11 +37,15 @@ def _notebook(item: pytest.Item | None) -> str | None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_setup(item):
-    start = time.perf_counter()
-    result = yield  # nbval starts the kernel in the setup of a notebook's first cell
     name = _notebook(item)
-    if name and name not in _running:
-        _running[name] = start, PeakMemory(item.parent.kernel.km.provisioner.pid)
+    if name is None or name in _running:
+        return (yield)
+    start = time.perf_counter()
+    with ExitStack() as folders:
+        named = folders.enter_context(first_run()) if item.config.option.notebook_cache == "empty" else {}
+        with mock.patch.dict(os.environ, named):
+            result = yield  # nbval starts the kernel in the setup of a notebook's first cell
+        _running[name] = start, PeakMemory(item.parent.kernel.km.provisioner.pid), folders.pop_all()
     return result
 
 
@@ -36,8 +53,9 @@ def pytest_runtest_setup(item):
 def pytest_runtest_teardown(item, nextitem):
     name = _notebook(item)
     if name in _running and _notebook(nextitem) != name:
-        start, memory = _running.pop(name)
+        start, memory, folders = _running.pop(name)
         MEASURED[name] = time.perf_counter() - start, memory.stop()
+        folders.close()
 
 
 def _over(seconds: float, peak: int) -> bool:

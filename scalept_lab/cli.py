@@ -281,7 +281,7 @@ def progress(options: argparse.Namespace) -> tuple[Any, str]:
 def run(options: argparse.Namespace) -> tuple[Any, str]:
     from scalept_lab.course import notebooks
 
-    found = notebooks.run(options.notebooks, save=options.save)
+    found = notebooks.run(options.notebooks, save=options.save, empty=options.empty_cache)
     lines = [
         f"{'ok' if one['ok'] else 'FAILED':<7} {one['seconds']:>6.1f} s {one['peak_rss_bytes'] / 1e6:>6.0f} MB  {one['path']}"
         + (f"\n        {one['error']}" if one["error"] else "")
@@ -427,6 +427,11 @@ def _parser() -> argparse.ArgumentParser:
     sub = add("run", run, "run notebooks; time and memory of each")
     sub.add_argument("notebooks", nargs="+", metavar="NOTEBOOK")
     sub.add_argument("--save", action="store_true", help="write the outputs into the notebooks")
+    sub.add_argument(
+        "--empty-cache",
+        action="store_true",
+        help="as a first run: without the corpora and results that are there",
+    )
     return parser
 
 

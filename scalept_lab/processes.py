@@ -21,7 +21,16 @@ from scalept_lab.errors import InputError
 from scalept_lab.runs import discard_drafts
 
 # Imported once, by the server that all workers are forked from: they start in a tenth of a second and share its memory.
-PRELOADED = ["scalept_lab.train.loop", "torch.distributed.fsdp", "torch.distributed.tensor.parallel"]
+# What a worker imports by itself it has to itself, and it copies what the import touches: torch's compiler, which wrappers
+# over ranks load at their first step, was 50 MB in each.
+PRELOADED = [
+    "scalept_lab.train.loop",
+    "scalept_lab.parallel.checkpoint",
+    "torch._dynamo",
+    "torch.distributed.fsdp",
+    "torch.distributed.pipelining",
+    "torch.distributed.tensor.parallel",
+]
 # The path of a Unix socket may have 103 characters on macOS and 107 on Linux; multiprocessing puts 32 of its own behind
 # the temporary folder, and ours (`scratch`) is 17.
 LONGEST_TMPDIR = 53
@@ -58,6 +67,18 @@ def _find_sockets_a_place(usual: str) -> None:
         multiprocessing.util.get_temp_dir()
     finally:
         tempfile.tempdir = before
+
+
+def end_server() -> None:
+    """End the idle server that workers are forked from, which holds 240 MB; the next worker starts it again, in some seconds.
+
+    For what starts large processes of another kind, such as torchrun. Nothing happens while a worker is alive, or where there
+    is no server.
+    """
+    if "forkserver" in multiprocessing.get_all_start_methods() and not multiprocessing.active_children():
+        from multiprocessing.forkserver import _forkserver
+
+        _forkserver._stop()  # type: ignore[attr-defined]
 
 
 @contextmanager

@@ -33,6 +33,19 @@ def test_import_is_cheap():
     assert float(seconds) < 0.3  # CPU time; a few milliseconds on an idle machine
 
 
+@pytest.mark.parametrize(
+    ("code", "without"),
+    [
+        ("import scalept_lab.train.loop", {"sympy", "scipy", "torch.distributed.tensor", "torch._dynamo"}),
+        ("from scalept_lab.course import check, claim, predict", {"scipy.stats", "scipy.optimize", "matplotlib"}),
+        ("import scalept_lab.study.study", {"scipy.stats", "scipy.optimize", "sympy", "datasets", "transformers"}),
+    ],
+)  # fmt: skip
+def test_what_is_not_used_is_not_loaded(code, without):
+    """In every kernel and every worker it would take memory: 30 MB, 50 MB, 70 MB."""
+    assert not without & set(in_fresh_python(f"{code}\nimport sys\nprint(*sys.modules)").split())
+
+
 def test_light_rooms_load_no_torch():
     """Every module of them, exercises included, in one process: what they import when they are imported."""
     rooms = [getattr(sl, room) for room in LIGHT]

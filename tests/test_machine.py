@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import getpass
 import itertools
 import json
@@ -10,6 +11,7 @@ import platform
 import shutil
 import socket
 import subprocess
+import sys
 from types import SimpleNamespace
 
 import psutil
@@ -208,6 +210,29 @@ def test_no_commit_where_there_is_none_to_name(checkout, monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr(machine, "ROOT", checkout / "nothing")
     assert machine._commit() == unknown
+
+
+PIECES = """
+import psutil
+from scalept_lab import machine
+pieces = [bytes(1000) for _ in range(100_000)]
+last = pieces[-1]  # on top of all the others, so that the allocator keeps what is below
+del pieces
+before = psutil.Process().memory_info().rss
+machine.give_back()
+print(before - psutil.Process().memory_info().rss)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another library gives memory back, or not")
+def test_freed_memory_goes_back_to_the_system():
+    done = subprocess.run([sys.executable, "-c", PIECES], capture_output=True, text=True, timeout=60)
+    assert int(done.stdout) > 80e6, done.stderr
+
+
+def test_where_the_library_cannot_nothing_happens(monkeypatch):
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
+    machine.give_back()
 
 
 def test_peak_memory_grows_and_never_shrinks():

@@ -125,6 +125,55 @@ def test_a_worker_that_is_ended_leaves_no_half_record(tmp_path):
     assert not list((tmp_path / "runs").iterdir())
 
 
+def loaded() -> set[str]:
+    return set(sys.modules)
+
+
+def taken_by_a_step() -> int:
+    """Bytes that a worker has to itself after one step of an optimizer, beyond those that it had before."""
+    before = psutil.Process().memory_full_info().uss
+    model = torch.nn.Linear(8, 8)
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.ones(1, 8)).sum().backward()
+    optimizer.step()
+    return psutil.Process().memory_full_info().uss - before
+
+
+needs_server = pytest.mark.skipif(
+    "forkserver" not in multiprocessing.get_all_start_methods(), reason="nothing is shared"
+)
+
+
+@needs_server
+def test_a_worker_loads_nothing_large_by_itself():
+    """torch's optimizers load its compiler at their first step; by itself, a worker had 50 MB of it."""
+    with local_processes(1) as pool:
+        assert {"torch._dynamo", "torch.distributed.fsdp", "scalept_lab.parallel.checkpoint"} <= pool.submit(
+            loaded
+        ).result()
+        assert pool.submit(taken_by_a_step).result() < 20e6
+
+
+def servers() -> set[int]:
+    mine = psutil.Process().children()
+    return {process.pid for process in mine if "forkserver" in " ".join(process.cmdline())}
+
+
+@needs_server
+def test_the_server_ends_when_told_and_starts_again():
+    with local_processes(1) as pool:
+        assert pool.submit(os.getpid).result()
+        before = servers()
+        processes.end_server()  # not while there is a worker: it would be cut off
+        assert len(before) == 1 and servers() == before and pool.submit(os.getpid).result()
+    processes.end_server()
+    assert servers() == set()
+    processes.end_server()  # there is none
+    with local_processes(1) as pool:
+        assert pool.submit(os.getpid).result()
+        assert len(servers()) == 1 and servers() != before
+
+
 LONG = """if True:
     import tempfile
     from scalept_lab import processes
@@ -165,7 +214,7 @@ def frozen() -> int:
     return gc.get_freeze_count()
 
 
-@pytest.mark.skipif("forkserver" not in multiprocessing.get_all_start_methods(), reason="nothing is shared")
+@needs_server
 def test_what_the_server_has_loaded_stays_shared_with_its_workers():
     with local_processes(1) as pool:
         assert pool.submit(frozen).result() > 100_000

@@ -12,15 +12,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import threading
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from scalept_lab import folders, outside
+from scalept_lab import folders, outside, scratch
 from scalept_lab.course import here
+from scalept_lab.course.memory import PeakMemory
 from scalept_lab.course.server import WIDGET_VIEW, objects
 from scalept_lab.errors import InputError
 from scalept_lab.runs import write_atomically
@@ -51,77 +52,31 @@ METADATA = {
 KEPT_CELL_METADATA = {"tags", "jupyter", "slideshow"}
 
 
-# --- measuring ----------------------------------------------------------------------------------------------
-
-
-class PeakMemory:
-    """Samples the memory of a process and its descendants in a thread, and keeps the largest sum, in bytes.
-
-    On Linux a process counts with its proportional share (PSS): a page that several processes map, such as
-    torch's libraries or what a forked worker inherits, counts once in the sum. Elsewhere it is the resident
-    size (RSS), which counts such pages once per process, so the sum is an upper bound. Files that a process
-    maps count as far as they are in memory. A process that lives for less than one interval can be missed.
-    """
-
-    def __init__(self, pid: int, interval: float = 0.2):
-        import psutil
-
-        self.bytes = 0
-        self._process = psutil.Process(pid)
-        self._interval = interval
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="peak-memory", daemon=True)
-        self._thread.start()
-
-    def sample(self) -> int:
-        """Memory now, in bytes; 0 when the process is gone."""
-        import psutil
-
-        try:
-            family = [self._process, *self._process.children(recursive=True)]
-        except psutil.Error:
-            return 0
-        return sum(_memory(process) for process in family)
-
-    def stop(self) -> int:
-        """Take a last sample, end the thread, return the peak in bytes."""
-        self._done.set()
-        self._thread.join()
-        self.bytes = max(self.bytes, self.sample())
-        return self.bytes
-
-    def _watch(self) -> None:
-        took = 0.0
-        while not self._done.wait(max(self._interval, 9 * took)):  # at most a tenth of one core's time
-            started = time.perf_counter()
-            self.bytes = max(self.bytes, self.sample())
-            took = time.perf_counter() - started
-
-
-def _memory(process: Any) -> int:
-    import psutil
-
-    try:
-        full = process.memory_full_info()
-        return getattr(full, "pss", 0) or full.rss
-    except psutil.AccessDenied:
-        pass  # macOS asks for rights to see more than the resident size
-    except psutil.Error:
-        return 0
-    try:
-        return process.memory_info().rss
-    except psutil.Error:
-        return 0
-
-
 # --- running ------------------------------------------------------------------------------------------------
 
 
-def run_notebook(path: str | Path, save: bool = False, timeout: float = 600.0) -> dict[str, Any]:
+@contextmanager
+def first_run() -> Iterator[dict[str, str]]:
+    """Environment variables that name an empty cache and empty results, as on a machine that the course was just installed on.
+
+    The folders are removed at the end; nothing of the user's own is read or changed. What the first run has to build on the
+    way, corpora above all, takes memory and time that a later run does not.
+    """
+    with scratch.folder("first-run-") as folder:
+        yield {
+            "SCALEPT_CACHE": os.path.join(folder, "cache"),
+            "SCALEPT_RESULTS": os.path.join(folder, "results"),
+        }
+
+
+def run_notebook(
+    path: str | Path, save: bool = False, timeout: float = 600.0, empty: bool = False
+) -> dict[str, Any]:
     """Run a notebook from top to bottom in a fresh kernel of this Python, in the notebook's folder.
 
     save     write the outputs into the file (only if no cell failed), normalised for comparison
     timeout  seconds for the whole notebook
+    empty    as a first run: see `first_run`
 
     Returns `path`, `ok`, `seconds` (with the kernel's start), `peak_rss_bytes` (see `PeakMemory`) and
     `error`: None, or one line with the index of the cell that failed, counting all cells of the file from 0.
@@ -144,7 +99,11 @@ def run_notebook(path: str | Path, save: bool = False, timeout: float = 600.0) -
         coalesce_streams=True,
     )
     cell, error, peak = -1, None, 0
-    with client.setup_kernel(stderr=subprocess.DEVNULL, env=_environment()):
+    own: AbstractContextManager[dict[str, str]] = first_run() if empty else nullcontext({})
+    with (
+        own as named,
+        client.setup_kernel(stderr=subprocess.DEVNULL, env={**_environment(), **named}),
+    ):
         memory = PeakMemory(kernel.provisioner.pid)
         try:
             for cell, source in enumerate(notebook.cells):
@@ -170,10 +129,16 @@ def run_notebook(path: str | Path, save: bool = False, timeout: float = 600.0) -
 
 
 def run(
-    paths: Sequence[str | Path], save: bool = False, timeout: float = 600.0, progress: Any = None
+    paths: Sequence[str | Path],
+    save: bool = False,
+    timeout: float = 600.0,
+    progress: Any = None,
+    empty: bool = False,
 ) -> dict[str, Any]:
     """Run notebooks one after the other. Returns `ok` (all of them), and `notebooks`, a list as of
     `run_notebook`.
+
+    `empty`: each of them as a first run, with an empty cache and empty results of its own.
 
     `progress`, a function, is called with each notebook's result. A path that is no notebook raises
     InputError before anything runs.
@@ -184,7 +149,7 @@ def run(
         _read(Path(path))
     results = []
     for path in paths:
-        results.append(run_notebook(path, save=save, timeout=timeout))
+        results.append(run_notebook(path, save=save, timeout=timeout, empty=empty))
         if progress is not None:
             progress(results[-1])
     return {"ok": all(result["ok"] for result in results), "notebooks": results}

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from scalept_lab import folders, outside, scratch
+from scalept_lab import folders, machine, outside, scratch
 from scalept_lab.checks import whole
 from scalept_lab.data import local, tokens, wheels
 from scalept_lab.data.cards import data_card, describe
@@ -127,6 +127,8 @@ def prepare(name: str, cache: str | os.PathLike[str] | None = None, tokenizer: s
     if card["origin"] == "stdlib fallback":
         folder = fallback
     _save(folder, (train, heldout), inner, card)
+    del train, heldout  # mapped from the files from now on
+    machine.give_back()
     ready = _load(name, folder)
     assert ready is not None
     return ready

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtri, stdtrit
 
 from scalept_lab.checks import one_of, unknown
 from scalept_lab.errors import InputError
@@ -47,8 +47,13 @@ def wilson(successes: int, trials: int, level: float = LEVEL) -> Interval:
         raise InputError(
             f"wilson: expected 0 ≤ successes ≤ trials with at least one trial, got {successes} of {trials}"
         )
-    found = stats.binomtest(int(successes), int(trials)).proportion_ci(level, method="wilson")
-    return Interval(successes / trials, float(found.low), float(found.high))
+    share, z = successes / trials, float(ndtri(0.5 + level / 2))
+    wide = 1 + z * z / trials
+    middle = (share + z * z / (2 * trials)) / wide
+    half = z / wide * math.sqrt(share * (1 - share) / trials + (z / (2 * trials)) ** 2)
+    return Interval(
+        share, 0.0 if successes == 0 else middle - half, 1.0 if successes == trials else middle + half
+    )
 
 
 def paired(arm: Sequence[float], baseline: Sequence[float], level: float = LEVEL) -> Interval:
@@ -66,7 +71,7 @@ def paired(arm: Sequence[float], baseline: Sequence[float], level: float = LEVEL
     if not np.isfinite([a, b]).all():
         raise InputError("paired: expected a number for every seed, got one that is none; did a run diverge?")
     difference = a - b
-    half = float(stats.t.ppf(0.5 + level / 2, len(a) - 1) * difference.std(ddof=1) / math.sqrt(len(a)))
+    half = float(stdtrit(len(a) - 1, 0.5 + level / 2) * difference.std(ddof=1) / math.sqrt(len(a)))
     mean = float(difference.mean())
     return Interval(mean, mean - half, mean + half)
 

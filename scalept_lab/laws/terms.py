@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize
 
 from scalept_lab.checks import shown
 from scalept_lab.errors import InputError
@@ -52,6 +51,8 @@ def fit_terms(x: Mapping[str, Sequence[float]], L: Sequence[float]) -> Terms:
             f"terms: expected more than {1 + 2 * len(axes)} runs with a value on each axis, "
             f"got {len(y)} losses and {[len(values) for values in axes.values()]} values; add runs or drop an axis"
         )
+    from scipy.optimize import least_squares
+
     logs = np.log(np.array(list(axes.values())))
     centre = logs.mean(1, keepdims=True)
     K = len(axes)
@@ -72,7 +73,7 @@ def fit_terms(x: Mapping[str, Sequence[float]], L: Sequence[float]) -> Terms:
             np.log(np.median(y)) + rng.uniform(-4, 0, K),
             rng.uniform(0.1, 1.5, K),
         ]
-        found.append(optimize.least_squares(off, start, bounds=(low, high), x_scale=0.3))
+        found.append(least_squares(off, start, bounds=(low, high), x_scale=0.3))
     best = min(found, key=lambda fit: fit.cost)
     alpha = best.x[K + 1 :]
     A = np.exp(best.x[1 : K + 1] + alpha * centre[:, 0])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from scalept_lab.costs import numbers
 from scalept_lab.errors import InputError
@@ -192,4 +192,4 @@ def plot_pareto(
 def _half(losses: Sequence[float]) -> float:
     """Half of the 95 % interval of the mean over seeds; 0 for one seed."""
     n = len(losses)
-    return float(t.ppf(0.975, n - 1) * np.std(losses, ddof=1) / np.sqrt(n)) if n > 1 else 0.0
+    return float(stdtrit(n - 1, 0.975) * np.std(losses, ddof=1) / np.sqrt(n)) if n > 1 else 0.0

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtri
 
 from scalept_lab.errors import InputError
 from scalept_lab.laws import contest
@@ -255,7 +255,7 @@ def _offsets(law: Law, told: list[Told]) -> tuple[list[Offset], float | None]:
         spread = _scale(np.array([middle[name] for name in judged]), centre=True)
         between = math.sqrt(max(0.0, spread**2 - float(np.median([error[name] ** 2 for name in judged]))))
     usual = float(np.median([middle[name] for name in judged])) if judged else 0.0
-    far = float(stats.norm.ppf(1 - LEVEL / 2 / max(1, len(judged))))
+    far = float(ndtri(1 - LEVEL / 2 / max(1, len(judged))))
     found = []
     for name, at in rows.items():
         out = between is not None and len(at) >= FEWEST

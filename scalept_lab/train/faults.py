@@ -18,6 +18,7 @@ from typing import Any
 from scalept_lab.config import TrainConfig
 from scalept_lab.errors import InputError
 from scalept_lab.parallel import checkpoint
+from scalept_lab.processes import end_server
 from scalept_lab.runs import RunRecord, parse_record
 
 
@@ -61,6 +62,7 @@ def train_and_kill(
                str(max_restarts), "--standalone", "-m", "scalept_lab.cli", "train", str(folder / "config.json"),
                "--checkpoint", str(folder), "--every", str(every), "--json",
                *["--background"] * background]  # fmt: skip
+    end_server()  # torchrun's processes share nothing with it: beside them it would be one more torch in memory
     end, resumed, unfinished = time.monotonic() + seconds, [], []
     with (folder / "out").open("wb") as out, (folder / "log").open("wb") as log:
         agent = subprocess.Popen(command, stdout=out, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -21,12 +22,15 @@ from scalept_lab.data.corpora import Prepared, prepare
 from scalept_lab.errors import InputError
 from scalept_lab.model.optim import learning_rate, set_rate
 from scalept_lab.model.transformer import Transformer, cross_entropy, device_of
-from scalept_lab.parallel import checkpoint, spread
+from scalept_lab.parallel import spread
 from scalept_lab.parallel.spread import ALONE, Ranks
 from scalept_lab.runs import RunRecord
 from scalept_lab.train import pacing, placement
 from scalept_lab.train.outcome import Watch, outcome
 from scalept_lab.train.step import Objective, next_token, set_up, to
+
+if TYPE_CHECKING:
+    from scalept_lab.parallel import checkpoint
 
 Progress = Callable[[int], None]  # called with the number of steps done
 
@@ -203,6 +207,10 @@ class Keep:
 
         Raises: InputError if it belongs to another run, or the text has changed since.
         """
+        from scalept_lab.parallel import (
+            checkpoint,
+        )  # 50 MB of torch's, which a run that keeps nothing does without
+
         newest = checkpoint.newest_whole(self.folder)
         if newest is None:
             return
@@ -220,6 +228,8 @@ class Keep:
         self, config: TrainConfig, corpus: Prepared, model: nn.Module, optimizer: Optimizer, watch: Watch
     ) -> None:
         if watch.step - self.saved >= self.every or watch.step == config.steps:
+            from scalept_lab.parallel import checkpoint
+
             extra = {**watch.state(), "corpus": corpus.sha256}
             if self.background and self._later is None:
                 self._later = checkpoint.Background()

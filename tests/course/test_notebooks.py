@@ -36,6 +36,38 @@ def test_runs_in_its_folder_with_this_python_and_measures_children_too(tmp_path)
     assert [cell.execution_count for cell in saved.cells] == [1, 2]
 
 
+ASKS = """
+import os
+from pathlib import Path
+from scalept_lab import folders
+for folder in (folders.cache(), folders.results()):
+    assert not folder.exists(), folder
+    folder.mkdir(parents=True)
+with open(os.environ["TOLD"], "a+") as told:
+    told.seek(0)
+    assert not any(os.path.exists(line.strip()) for line in told), "the last notebook's is still there"
+    print(folders.cache(), file=told)
+"""
+
+
+def told(path: Path) -> list[Path]:
+    return [Path(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_first_run_finds_nothing_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("TOLD", str(tmp_path / "told"))
+    monkeypatch.setenv("SCALEPT_CACHE", str(tmp_path / "mine"))
+    monkeypatch.setenv("SCALEPT_RESULTS", str(tmp_path / "mine"))
+    (tmp_path / "mine").mkdir()
+    path = make(tmp_path / "a.ipynb", ASKS)
+    found = notebooks.run([path, path], empty=True)
+    assert found["ok"], found
+    assert not notebooks.run_notebook(path)["ok"]  # here something is
+    one, other = told(tmp_path / "told")
+    assert one != other and not one.parent.exists() and not other.parent.exists()
+    assert os.environ["SCALEPT_CACHE"] == str(tmp_path / "mine") and not list((tmp_path / "mine").iterdir())
+
+
 def test_a_failing_cell_is_one_line_and_saves_nothing(tmp_path):
     path = make(tmp_path / "a.ipynb", "1 + 1", "raise ValueError('two\\nlines')", "never = 1")
     before = path.read_bytes()
@@ -91,7 +123,7 @@ def test_saving_removes_what_differs_between_machines(tmp_path):
     assert path.read_bytes() == first
 
 
-def nbval(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def nbval(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [
             sys.executable,
@@ -102,6 +134,7 @@ def nbval(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
             "no:cacheprovider",
             "--nbval",
             "--nbval-current-env",
+            *options,
             ".",
         ],
         cwd=folder,
@@ -132,6 +165,22 @@ def test_limits_are_printed_and_fail_the_session(tmp_path):
     assert done.returncode == 1 and "1 passed" in done.stdout
     assert "a.ipynb" in done.stdout and "OVER THE LIMIT" in done.stdout
     assert nbval(tmp_path, SCALEPT_LIMITS="warn").returncode == 0
+
+
+def test_each_notebook_is_tested_as_a_first_run_unless_told_otherwise(tmp_path):
+    for name in ("a", "b"):
+        make(tmp_path / f"{name}.ipynb", ASKS, "folders.cache().is_dir()  # until the last cell has run")
+    (tmp_path / "conftest.py").write_text((ROOT / "conftest.py").read_text(encoding="utf-8"))
+    mine, log = tmp_path / "mine", tmp_path / "told"
+    mine.mkdir()
+    environment = {"TOLD": str(log), "SCALEPT_CACHE": str(mine), "SCALEPT_RESULTS": str(mine)}
+    done = nbval(tmp_path, **environment)
+    assert "4 passed" in done.stdout, done.stdout
+    one, other = told(log)
+    assert one != other and not one.parent.exists() and not other.parent.exists() and not list(mine.iterdir())
+    done = nbval(tmp_path, "--notebook-cache=kept", **environment)
+    assert "2 failed" in done.stdout, done.stdout
+    assert len(told(log)) == 2
 
 
 def test_a_kernel_gets_a_home_where_there_is_none(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from scalept_lab.config import TrainConfig
 from scalept_lab.errors import InputError
@@ -23,6 +24,18 @@ def test_wilson_by_its_formula():
     middle = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     assert (found.mean, found.low, found.high) == pytest.approx((p, middle - half, middle + half), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("k", "n", "level"), [(0, 1, 0.95), (1, 1, 0.95), (3, 7, 0.5), (255, 256, 0.99), (10, 20, 0.9)]
+)
+def test_intervals_are_those_of_scipy(k, n, level):
+    found, twin = wilson(k, n, level), stats.binomtest(k, n).proportion_ci(level, method="wilson")
+    assert (found.low, found.high) == pytest.approx((twin.low, twin.high), abs=1e-12)
+    values = np.arange(n + 2.0) ** 2
+    twin = stats.ttest_1samp(values, 0).confidence_interval(level)
+    found = paired(values, np.zeros(n + 2), level)
+    assert (found.low, found.high) == pytest.approx((twin.low, twin.high), rel=1e-9)
 
 
 def test_wilson_stays_inside_and_says_something_at_the_ends():
