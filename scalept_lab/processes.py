@@ -108,8 +108,13 @@ def local_processes(workers: int) -> Iterator[futures.ProcessPoolExecutor]:
         yield pool
     except BaseException:
         pool.shutdown(wait=False, cancel_futures=True)
-        for child in set(multiprocessing.active_children()) - before:
+        children = set(multiprocessing.active_children()) - before
+        for child in children:
             child.terminate()
+        for (
+            child
+        ) in children:  # one that is just starting would look for what goes with the pool, and complain
+            child.join(5)
         raise
     pool.shutdown()
 
