@@ -231,6 +231,9 @@ def fit_file(
 ) -> dict[str, Any]:  # fmt: skip
     """`scalept fit`: the JSON object of the command line for a file of runs. `pinned`: constants held at a value.
 
+    The fit has all rows. `card["odd"]` names those that cannot be of the law of the others, `card["without_odd"]` has the
+    constants without them.
+
     Raises: InputError.
     """
     began = time.perf_counter()
