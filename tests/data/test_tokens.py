@@ -195,3 +195,10 @@ def test_scattered_pieces_are_of_the_stream_and_none_comes_twice():
     for n in (-1, 10_001):
         with pytest.raises(InputError, match=r"0 to 10000 tokens"):
             tokens.scattered(stream, n, size=100)
+
+
+def test_half_a_surrogate_pair_is_a_question_mark_to_every_tokenizer():
+    """UTF-8 cannot hold it: JSON can."""
+    text = "a cat \ud83d and 猫"
+    for tokenizer in (tokens.ByteTokenizer(), tokens.train_bpe([text * 20], 270)):
+        assert tokenizer.decode(tokenizer.encode(text)) == "a cat ? and 猫"
