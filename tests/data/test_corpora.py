@@ -3,6 +3,7 @@ built once, slowly."""
 
 import json
 import multiprocessing
+import os
 import random
 import subprocess
 import sys
@@ -209,3 +210,13 @@ def test_default_corpus_is_the_published_one(tmp_path):
     assert prepared.sha256 == corpora.FINGERPRINTS["python"]
     assert cards.data_card([prepared.card])  # and it can be told
     assert 20e6 < len(prepared.train) < 30e6 and prepared.card["build_seconds"] < 120
+
+
+def test_a_folder_whose_name_is_no_character_becomes_a_corpus(tmp_path):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    for i in range(12):
+        words = " ".join(f"{i * 7919 + j * j * 31}-Wort" for j in range(40))
+        (folder / os.fsdecode(b"\xff%d.txt" % i)).write_text(f"Nummer {i}: {words}")
+    first, again = (corpora.prepare(str(folder), cache=tmp_path / "cache") for _ in range(2))
+    assert first.card["documents"] > 5 and first.sha256 == again.sha256
