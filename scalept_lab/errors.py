@@ -8,8 +8,8 @@ class InputError(ValueError):
     """Bad input, told in one line: what was expected, what came, and what to do.
 
     The command line prints the line and exits with status 2; a notebook shows it as the last line of the error. It often quotes a
-    file of somebody else: ends of lines become blanks, what would move a terminal's cursor a question mark, and of a very long
-    line the middle is left out.
+    file of somebody else: ends of lines become blanks, what would move a terminal's cursor an escape such as \\x1b, and of a very
+    long line the middle is left out.
     """
 
     def __init__(self, text: object = ""):
@@ -20,9 +20,13 @@ class InputError(ValueError):
 
 
 def printable(text: str, most: int | None = 200) -> str:
-    """What is read from outside and is shown, such as a file's name, on one line: what cannot be printed becomes a question mark,
-    and of a longer text the first `most` characters count."""
+    """What is read from outside and is shown, such as a file's name, on one line: what cannot be printed becomes an escape, and of
+    a longer text the first `most` characters count."""
     return "".join(
-        letter if letter.isprintable() or letter in JOINERS else " " if letter.isspace() else "?"
+        letter if letter.isprintable() or letter in JOINERS else " " if letter.isspace() else _escape(letter)
         for letter in text[:most]
     )
+
+
+def _escape(letter: str) -> str:
+    return letter.encode("unicode_escape").decode()

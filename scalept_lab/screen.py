@@ -16,7 +16,6 @@ Item = TypeVar("Item")
 
 FIRST, EVERY = 1.0, 0.3  # seconds until a bar appears, and between two looks of it
 WIDTH = 30  # of the bar in plain text
-LINES = 10  # of a bar whose text goes to a file, which keeps every one
 
 
 def in_notebook() -> bool:
@@ -56,15 +55,13 @@ class Bar:
     """How far a piece of work is, what it does now and how long it will still take. It never goes back.
 
     As a context: `with Bar("training 6 runs") as bar: … bar.at(0.4, "width 16, seed 1")`. It appears when the work takes more
-    than a second; at the end one line stays, with the time it took. In a terminal the bar is tqdm's; a file gets a line for each
-    tenth.
+    than a second; at the end one line stays, with the time it took. In a terminal the bar is tqdm's.
     """
 
     def __init__(self, title: str, shown: bool = True):
         self.title, self.share, self.now = title, 0.0, ""
         self._shown, self._place, self._next = shown, None, FIRST
         self._terminal: Any = None
-        self._line = 0.0  # the share from which a file gets its next line
 
     def __enter__(self) -> Bar:
         self._began = time.monotonic()
@@ -82,7 +79,7 @@ class Bar:
     def __exit__(self, kind: Any, *rest: Any) -> None:
         if kind is None:
             self.share = 1.0
-        if self._shown and (self._place is not None or self._terminal is not None or self._line):
+        if self._shown and (self._place is not None or self._terminal is not None):
             self._draw(time.monotonic() - self._began, over=True)
 
     def along(self, items: Iterable[Item], total: int) -> Iterator[Item]:
@@ -92,36 +89,30 @@ class Bar:
             yield item
 
     def _draw(self, took: float, over: bool) -> None:
-        if in_notebook():
-            self._draw_notebook(took, over)
-        elif sys.stderr.isatty():
+        if not in_notebook():
             self._draw_terminal(over)
-        elif over or self.share >= self._line:
-            self._line = (int(self.share * LINES) + 1) / LINES
-            print(self._text(took, over), file=sys.stderr, flush=True)
+            return
+        from IPython.display import display
 
-    def _text(self, took: float, over: bool) -> str:
+        done = over and self.share == 1.0
         if over:
-            done = self.share == 1.0
             state = (
                 f"done in {duration(took)}" if done else f"stopped at {self.share:.0%} after {duration(took)}"
             )
-            return f"{self.title}: {state}"
-        left = f", about {duration(took * (1 - self.share) / self.share)} left" if self.share > 0.02 else ""
-        return f"{self.title}: {self.share:.0%}, {duration(took)}{left}" + (
-            f" · {self.now}" if self.now else ""
-        )
-
-    def _draw_notebook(self, took: float, over: bool) -> None:
-        from IPython.display import display
-
-        text, filled = self._text(took, over), round(WIDTH * self.share)
+        else:
+            left = (
+                f", about {duration(took * (1 - self.share) / self.share)} left" if self.share > 0.02 else ""
+            )
+            state = f"{self.share:.0%}, {duration(took)}{left}"
+        now = "" if over or not self.now else f" · {self.now}"
+        filled = round(WIDTH * self.share)
         picture = (
             ""
             if over
             else '<div style="background:#8884;border-radius:4px;width:min(100%,34em);height:8px">'
             f'<div style="background:#0072B2;border-radius:4px;width:{100 * self.share:.1f}%;height:8px"></div></div>'
         )
+        text = f"{self.title}: {state}{now}"
         bundle = {
             "text/html": f'<div role="status" style="font-size:0.95em">{html.escape(text)}{picture}</div>',
             "text/plain": text if over else f"{text} [{'#' * filled}{'.' * (WIDTH - filled)}]",
@@ -141,11 +132,10 @@ class Bar:
                 initial=0.0,
                 bar_format="{l_bar}{bar}| {elapsed}<{remaining} {postfix}",
                 file=sys.stderr,
-                smoothing=0,  # what is left by the average rate: steps of unequal runs come in bursts
             )
             self._terminal.start_t = time.time() - (time.monotonic() - self._began)
         self._terminal.set_postfix_str(self.now, refresh=False)
-        self._terminal.n = self.share
+        self._terminal.update(self.share - self._terminal.n)
         self._terminal.refresh()
         if over:
             self._terminal.close()

@@ -197,7 +197,7 @@ def test_merge_of_a_class(scalept, tmp_path):
     )
     assert {"spread", "forecasters", "best_forecasters", "notes", "status"} <= set(found)
     _, out, _ = scalept("merge", *files, "--out", tmp_path / "all.jsonl")
-    assert "16 runs of 2 learners" in out and "?[2J.jsonl:1" in out and "\x1b" not in out
+    assert "16 runs of 2 learners" in out and "\\x1b[2J.jsonl:1" in out and "\x1b" not in out
 
 
 def test_run(scalept, tmp_path):

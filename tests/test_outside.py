@@ -172,7 +172,7 @@ def test_the_reason_is_one_line_without_controls(tmp_path):
 
     path = tmp_path / "x"
     path.touch()
-    assert refused(path, read) == "expected a config, got another or a damaged one (two lines ?[2J)"
+    assert refused(path, read) == "expected a config, got another or a damaged one (two lines \\x1b[2J)"
 
 
 def test_an_object_that_knows_its_digest_is_what_was_written_or_refused(tmp_path):

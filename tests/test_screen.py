@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 
 import pytest
 
@@ -68,27 +67,9 @@ def test_short_work_shows_nothing(notebook, monkeypatch):
 
 def test_in_a_terminal_it_writes_to_stderr(monkeypatch, capsys):
     monkeypatch.setattr(screen, "FIRST", 0.0)
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     assert list(watched("ab", "letters", 2)) == ["a", "b"]
     out, err = capsys.readouterr()
     assert not out and "letters" in err and "100%" in err
-
-
-def test_a_file_gets_a_line_for_each_tenth(monkeypatch, capsys):
-    monkeypatch.setattr(screen, "FIRST", 0.0)
-    monkeypatch.setattr(screen, "EVERY", 0.0)
-    with Bar("training 6 runs") as bar:
-        for step in range(1, 1000):
-            bar.at(step / 1000, "width 16")
-    lines = capsys.readouterr().err.splitlines()
-    assert [int(re.search(r": (\d+)%", line)[1]) for line in lines[:-1]] == [0, *range(10, 100, 10)]
-    assert lines[-1] == "training 6 runs: done in 0 s" and "\r" not in "".join(lines)
-
-
-def test_a_file_gets_nothing_of_short_work(monkeypatch, capsys):
-    monkeypatch.setattr(screen, "FIRST", 60.0)
-    assert list(watched([1, 2], "x", 2)) == [1, 2]
-    assert not capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

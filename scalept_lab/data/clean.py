@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scalept_lab.data.duplicates import exact_key, near_duplicates
+from scalept_lab.data.redaction import redact
 from scalept_lab.data.tokens import utf8
 from scalept_lab.errors import InputError
 from scalept_lab.screen import watched
@@ -71,6 +72,7 @@ def literal_lines(data: bytes) -> float:
 def quality_rules(
     *,
     min_chars: int = 200,
+    min_bytes: int = 0,
     max_line: int = 1000,
     max_mean_line: float = 100,
     min_letters: float = 0.4,
@@ -92,8 +94,8 @@ def quality_rules(
         ),
         Rule(
             "too_short",
-            f"under {min_chars} characters: no context to learn from",
-            lambda t, d: len(t.strip()) < min_chars,
+            f"under {f'{min_bytes} bytes' if min_bytes else f'{min_chars} characters'}: no context to learn from",
+            lambda t, d: len(t.strip()) < min_chars or len(d.strip()) < min_bytes,
         ),
         Rule(
             "generated",
@@ -129,9 +131,10 @@ def quality_rules(
 
 
 CODE_RULES = quality_rules()
-# Prose: paragraphs stand on one line, and a table row of a task set can be one short sentence.
+# Prose: paragraphs stand on one line, and a table row of a task set can be one short sentence. In bytes: a sentence of Chinese
+# has about as many as one of English, and a third of the characters.
 PROSE_RULES = quality_rules(
-    min_chars=20, max_line=100_000, max_mean_line=100_000, max_literal_lines=1.1, max_ratio=0.9
+    min_chars=1, min_bytes=20, max_line=100_000, max_mean_line=100_000, max_literal_lines=1.1, max_ratio=0.9
 )
 
 
@@ -274,60 +277,3 @@ def _drop_near_copies(
         report._remove("near_copy", paths[copy], sizes[copy], of=of, similarity=similarity)
         kept[copy] = False
     return documents[kept]
-
-
-# Name, pattern, replacement, and a literal that must be in the text for the pattern to be worth running. What is looked for is
-# written in ASCII, so a word of another script may stand right beside it: re.A makes a boundary there.
-_REDACTIONS: tuple[tuple[str, re.Pattern[str], str, re.Pattern[str]], ...] = (
-    (
-        "private_key",
-        re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----", re.S),
-        "<PRIVATE_KEY>",
-        re.compile("PRIVATE KEY-----"),
-    ),
-    (
-        "email",
-        re.compile(
-            r"(?<![\w.%+-])[A-Za-z0-9._%+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,4}[A-Za-z]{2,12}\b", re.A
-        ),
-        "<EMAIL>",
-        re.compile(r"\w@\w"),
-    ),
-    (
-        "access_token",
-        re.compile(
-            r"\b(?:AKIA[0-9A-Z]{16}|gh[opsu]_[A-Za-z0-9]{36}|github_pat_\w{40,}|hf_[A-Za-z0-9]{30,}|sk-[A-Za-z0-9_-]{20,}"
-            r"|xox[abprs]-[A-Za-z0-9-]{10,}|AIza[\w-]{35}|glpat-[\w-]{20}|eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,})",
-            re.A,
-        ),
-        "<SECRET>",
-        re.compile("AKIA|gh[opsu]_|github_pat_|hf_|sk-|xox|AIza|glpat-|eyJ"),
-    ),
-    (
-        "assigned_secret",
-        re.compile(
-            r"(?i)((?:api_?key|secret(?:_key)?|access_?token|auth_?token|passw(?:or)?d)[\"']?\s*[=:]\s*[\"'])"
-            r"(?=[^\"'\s]*[0-9])[A-Za-z0-9+/_=-]{16,}(?=[\"'])"
-        ),
-        r"\1<SECRET>",
-        re.compile("(?i)key|secret|token|passw"),
-    ),
-    (
-        "long_hex",
-        re.compile(r"\b(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{40,}\b", re.A),
-        "<HEX>",
-        re.compile("[0-9a-f]{40}"),
-    ),
-)
-
-
-def redact(text: str) -> tuple[str, dict[str, int]]:
-    """Text with e-mail addresses, private keys, access tokens, assigned secrets and long hex strings
-    replaced, and the counts."""
-    counts: dict[str, int] = {}
-    for name, pattern, replacement, hint in _REDACTIONS:
-        if hint.search(text):
-            text, found = pattern.subn(replacement, text)
-            if found:
-                counts[name] = found
-    return text, counts

@@ -29,6 +29,7 @@ from scalept_lab.data.documents import CORPORA, HELDOUT, documents, split
 from scalept_lab.errors import InputError
 
 RECIPE = 2  # raised whenever the same sources would give other bytes; part of every cache key
+OWN_RECIPE = 3  # the same for local files and the hub, which are read and cleaned by other rules than the built-in corpora
 LANGUAGE_TOKENS = (8_000_000, 500_000)  # train, held out
 CARD = "card_sha256"  # where a card has its own digest; its "sha256" is that of the tokens
 Streams = tuple[np.ndarray, np.ndarray]
@@ -84,7 +85,7 @@ def prepare(name: str, cache: str | os.PathLike[str] | None = None, tokenizer: s
     """The corpus as two token streams, built on the first call and memory-mapped afterwards.
 
     ``name``: one of ``CORPORA``, ``"language"``, ``"language/SEED"`` or ``"language/deep/SEED"`` (generated, of known
-    entropy), a local file or folder (text, JSONL, Parquet), or a hub dataset (``"owner/name"`` or
+    entropy), a local file or folder (text, JSON, CSV, Parquet, Arrow), or a hub dataset (``"owner/name"`` or
     ``"owner/name:config"``). ``tokenizer``: ``"bytes"`` or ``"bpe-SIZE"``, trained on the training side
     only. The result is put in place by one rename, so a killed build leaves nothing half done and two
     processes may build at once. Raises InputError for a missing or empty path, an unreachable hub, or an
@@ -151,10 +152,12 @@ def _key(name: str, tokenizer: str) -> str:
             facts.append(platform.python_version())
     elif name.partition("/")[0] != "language" and local.is_path(name):
         files = local.local_files(name)
-        facts += [[str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in files]
+        facts += [OWN_RECIPE] + [[str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in files]
         label = Path(name).stem
-    else:
+    elif name.partition("/")[0] == "language":
         facts.append(name)
+    else:
+        facts += [OWN_RECIPE, name]
     digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:12]
     slug = "".join(c if c.isalnum() or c in "-_." else "-" for c in label)[:40] or "corpus"
     return f"{slug}-{tokenizer}-{digest}"
@@ -214,7 +217,8 @@ def _save(folder: Path, streams: Streams, tokenizer: Any, card: dict[str, Any]) 
         if isinstance(tokenizer, tokens.BPETokenizer):
             tokenizer.save(tmp / "tokenizer.json")
             card = {**card, "tokenizer_sha256": outside.file_sha256(tmp / "tokenizer.json")}
-        text = json.dumps(outside.marked(card, CARD), indent=1, ensure_ascii=False)
+        # as ASCII: a folder's name may hold bytes that are no character
+        text = json.dumps(outside.marked(card, CARD), indent=1)
         (tmp / "card.json").write_text(text, encoding="utf-8")
         if card["origin"] == "stdlib fallback" or _load(card["name"], folder, told=False) is None:
             shutil.rmtree(folder, ignore_errors=True)  # a day old, or damaged

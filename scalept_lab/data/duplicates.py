@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
+import unicodedata
 import zlib
 from collections.abc import Sequence
 
@@ -14,14 +16,15 @@ from scalept_lab.screen import watched
 
 # Scripts that are written without blanks between words (Chinese, Japanese, Thai, Lao, Burmese, Khmer), and emoji: there each
 # character is a word.
-_CHARACTER = (
+CHARACTER = (
     r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
     r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2600-\u27bf\U0001f000-\U0001faff"
 )
 # Vowel signs and accents, which Python counts to no word: of Indian scripts all but the full stops, also those
 # of Arabic and Hebrew.
-_MARK = r"\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0963\u0966-\u0dff"
-_WORD = re.compile(rf"[{_CHARACTER}]|(?:[^\W{_CHARACTER}]|[{_MARK}])+")
+MARK = r"\u0300-\u036f\u0591-\u05c7\u0610-\u061a\u064b-\u065f\u0670\u0900-\u0963\u0966-\u0dff"
+# ++: without a way back, which would take memory for each letter of a word
+_WORD = re.compile(rf"[{CHARACTER}]|(?:[^\W{CHARACTER}]|[{MARK}])++")
 _MIX = np.array(
     [0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93, 0xFF51AFD7ED558CCD],
     np.uint64,
@@ -29,21 +32,42 @@ _MIX = np.array(
 SHINGLE = 5
 # 64 permutations: a pair of Jaccard similarity J becomes a candidate with probability 1 - (1 - J^4)^16.
 BANDS, ROWS = 16, 4
+LONG = 1_000_000  # characters of a text that are written alike, words of one that are hashed at a time
+BATCH = 10_000  # shingles whose hashes stand in memory at a time: 64 numbers for each
+
+
+def written_alike(text: str) -> str:
+    """The text in one of the ways to write it (Unicode's NFKC): é may be one character or two, a letter of full or half width.
+
+    Of a very long text only é is (NFC): a character may stand for eighteen others, and a million for a gigabyte.
+    """
+    if text.isascii():
+        return text
+    return unicodedata.normalize("NFKC" if len(text) <= LONG else "NFC", text)
 
 
 def exact_key(text: str) -> str:
-    """sha256 of the text with every run of white space made one blank."""
-    return hashlib.sha256(utf8(" ".join(text.split()))).hexdigest()
+    """sha256 of the text with every run of white space made one blank, and each character written in one way."""
+    return hashlib.sha256(utf8(" ".join(written_alike(text).split()))).hexdigest()
 
 
 def shingles(text: str) -> np.ndarray:
     """Sorted unique uint32 hashes of all runs of five words; a text of fewer words has one shingle."""
-    words = _WORD.findall(text)
-    hashes = np.fromiter((zlib.crc32(utf8(word)) for word in words), dtype=np.uint64, count=len(words))
-    size = min(SHINGLE, len(words))
-    if size == 0:
-        return np.zeros(0, np.uint32)
-    mixed = np.zeros(len(words) - size + 1, np.uint64)
+    # part by part: a list of the words of a long book takes twenty times its bytes
+    words = (zlib.crc32(utf8(found[0])) for found in _WORD.finditer(written_alike(text)))
+    parts: list[np.ndarray] = []
+    hashes = np.zeros(0, np.uint64)
+    while len(block := np.fromiter(itertools.islice(words, LONG), np.uint64)):
+        hashes = np.concatenate([hashes[-(SHINGLE - 1) :], block])
+        parts.append(_runs(hashes, SHINGLE))
+    if len(hashes) < SHINGLE and len(hashes):
+        parts = [_runs(hashes, len(hashes))]
+    return np.unique(np.concatenate([np.zeros(0, np.uint32), *parts]))
+
+
+def _runs(hashes: np.ndarray, size: int) -> np.ndarray:
+    """A uint32 hash of every `size` neighbours of a row of uint64; none where there are fewer."""
+    mixed = np.zeros(max(0, len(hashes) - size + 1), np.uint64)
     for j in range(size):  # wraps modulo 2^64, as a polynomial hash should
         mixed += hashes[j : j + len(mixed)] * _MIX[j]
     mixed ^= mixed >> np.uint64(29)
@@ -77,7 +101,8 @@ def near_duplicates(
         if not len(shingle_set):
             continue
         signature = blank.copy()
-        signature.update_batch(shingle_set.tolist())
+        for start in range(0, len(shingle_set), BATCH):
+            signature.update_batch(shingle_set[start : start + BATCH].tolist())
         best = max(((jaccard(shingle_set, sets[k]), -k) for k in lsh.query(signature)), default=(0.0, 0))
         if best[0] >= threshold:
             found.append((index, -best[1], best[0]))

@@ -19,9 +19,10 @@ import numpy as np
 
 from scalept_lab.data import local
 from scalept_lab.data.local import decode, is_path
+from scalept_lab.data.rows import text_of
 from scalept_lab.data.tokens import utf8
 from scalept_lab.data.wheels import SOURCES, Files, source_files, stdlib_files
-from scalept_lab.errors import InputError
+from scalept_lab.errors import InputError, printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +72,7 @@ def collect_from(
     text_column: str | None = None,
     max_bytes: int = 64_000_000,
 ) -> pd.DataFrame:
-    """Documents from a local file or folder (text, JSONL, Parquet) or from the hub (``"owner/name"`` or
+    """Documents from a local file or folder (text, JSON, CSV, Parquet, Arrow) or from the hub (``"owner/name"`` or
     ``"owner/name:config"``).
 
     Reading of tables and of the hub stops with the document that reaches ``max_bytes`` of UTF-8 text, which
@@ -80,7 +81,7 @@ def collect_from(
     or empty, or the hub cannot be reached.
     """
     if is_path(name):
-        package = Path(os.path.expanduser(name)).name
+        package = printable(Path(os.path.expanduser(name)).name)
         found = local.documents(name, text_column, max_bytes, split)
         return table((text, package, _module(path), path, "as given") for path, text in found)
     if not hub_reachable():
@@ -88,17 +89,17 @@ def collect_from(
             f"{name}: not a built-in corpus, not a file, and the hub cannot be reached; {_OFFLINE}"
         )
     rows: list[Row] = []
-    read = 0
-    for identity, text in _of_the_hub(name, split, text_column):
+    read, left_out = 0, local.LeftOut()
+    for identity, text in _of_the_hub(name, split, text_column, left_out):
         if read >= max_bytes:
-            warnings.warn(
-                f"{name}: left out: what lies behind the {max_bytes / 1e6:g} MB that are read", stacklevel=2
-            )
+            left_out.add(f"what lies behind the {max_bytes / 1e6:g} MB that are read", f"row {identity}")
             break
         rows.append((text, name, "", f"{name}#{identity}", "see the dataset card"))
         read += len(utf8(text))
     if not any(text.strip() for text, *_ in rows):
         raise InputError(f"{name}: empty; expected at least one document with text")
+    if left_out:
+        left_out.warn(name, 3)
     return table(rows)
 
 
@@ -142,7 +143,9 @@ def hub_reachable(timeout: float = 5) -> bool:
     return True
 
 
-def _of_the_hub(name: str, split: str, text_column: str | None) -> Iterator[tuple[str, str]]:
+def _of_the_hub(
+    name: str, split: str, text_column: str | None, left_out: local.LeftOut
+) -> Iterator[tuple[str, str]]:
     """(identity, text) of the rows that have a text."""
     import datasets
 
@@ -151,8 +154,10 @@ def _of_the_hub(name: str, split: str, text_column: str | None) -> Iterator[tupl
         for index, row in enumerate(
             datasets.load_dataset(dataset, config or None, split=split, streaming=True)
         ):
-            text = local.text_of(row, f"{name}: row {index:,}", text_column)
-            if text is not None:
+            text = text_of(row, f"{name}: row {index:,}", text_column)
+            if text is None or not text.strip():
+                left_out.add("rows without text", f"row {index:,}")
+            else:
                 yield f"000-{index:08d}", text
     except InputError:
         raise

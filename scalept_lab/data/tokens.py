@@ -25,6 +25,11 @@ def utf8(text: str) -> bytes:
     return text.encode("utf-8", errors="replace")
 
 
+def _whole(text: str) -> str:
+    """The text that its UTF-8 bytes hold: the library takes no half of a surrogate pair."""
+    return text if text.isascii() else utf8(text).decode()
+
+
 class Tokenizer(Protocol):
     """What packing needs of a tokenizer. Token 0 is reserved for the document separator."""
 
@@ -60,7 +65,7 @@ class BPETokenizer:
 
     def encode(self, text: str) -> np.ndarray:
         """uint16 array of token ids."""
-        return np.array(self.inner.encode(text.replace("\0", "")).ids, dtype=np.uint16)
+        return np.array(self.inner.encode(_whole(text).replace("\0", "")).ids, dtype=np.uint16)
 
     def decode(self, tokens: Iterable[int]) -> str:
         """Text of the tokens; separators vanish."""
@@ -101,7 +106,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int = 1024) -> BPETokenizer:
         show_progress=False,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )
-    inner.train_from_iterator(texts, trainer)
+    inner.train_from_iterator(map(_whole, texts), trainer)
     return BPETokenizer(inner)
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from scalept_lab import outside
-from scalept_lab.data.local import TABLES, is_path
+from scalept_lab.data.local import is_path
 from scalept_lab.data.sources import hub_reachable
 from scalept_lab.errors import InputError
 from scalept_lab.folders import writing
@@ -50,6 +50,7 @@ NO = (
 )
 HIDDEN = ("", "null", "none", "nan", "na", "n/a", "-", "?")
 PAIRS = 2 * 10**8  # bytes of a file: a million pairs
+TABLES = {".jsonl": "json", ".json": "json", ".parquet": "parquet"}  # file ending -> loader of datasets
 LOADERS = (*TABLES, ".csv", ".tsv", ".txt")  # endings of files with pairs
 PARTS = {"pretrain": 0.6, "train": 0.2, "test": 0.2}  # shares of the modules
 SENTENCE_WORDS, CODE_WORDS = (4, 16), (5, 32)  # fewest and most

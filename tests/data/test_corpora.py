@@ -250,3 +250,13 @@ def test_tokens_in_another_format_are_damage_as_well(stories, tmp_path):
     file.write_bytes(b"PK\x03\x04" + file.read_bytes())
     with pytest.warns(UserWarning, match="is damaged"):
         assert corpora.kept(str(stories), cache=tmp_path) is None
+
+
+def test_a_folder_whose_name_is_no_character_becomes_a_corpus(tmp_path):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    for i in range(12):
+        words = " ".join(f"{i * 7919 + j * j * 31}-Wort" for j in range(40))
+        (folder / os.fsdecode(b"\xff%d.txt" % i)).write_text(f"Nummer {i}: {words}")
+    first, again = (corpora.prepare(str(folder), cache=tmp_path / "cache") for _ in range(2))
+    assert first.card["documents"] > 5 and first.sha256 == again.sha256

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import random
+import unicodedata
 
 import numpy as np
 import pytest
@@ -104,6 +105,38 @@ def test_pairs_that_are_missed_by_hand():
     """Sixteen bands of four: 0.7^4 = 0.2401, and 0.7599^16 = 0.0124; for 0.8, 0.5904^16 = 0.00022."""
     missed = [(1 - J**duplicates.ROWS) ** duplicates.BANDS for J in (0.7, 0.8)]
     assert missed == pytest.approx([0.01236, 0.000218], rel=0.01)
+
+
+def test_one_text_written_in_two_ways_is_one():
+    """Two code points or one for ế, full or half width: copies, exact and near."""
+    text = "Hôm nay thời tiết đẹp, chúng tôi đi dạo ở công viên"
+    for way in (
+        unicodedata.normalize("NFD", text),
+        "".join(chr(ord(c) + 0xFEE0) if "!" <= c <= "~" else c for c in text),
+    ):
+        assert way != text and duplicates.exact_key(way) == duplicates.exact_key(text)
+        assert duplicates.jaccard(duplicates.shingles(way), duplicates.shingles(text)) == 1
+    assert (
+        duplicates.exact_key("カタカナ") == duplicates.exact_key("ｶﾀｶﾅ") != duplicates.exact_key("ひらがな")
+    )
+
+
+def test_a_long_document_is_hashed_part_by_part(monkeypatch):
+    texts = variants()[:20]
+    whole = duplicates.near_duplicates(texts)
+    long = " ".join(texts[:3])
+    sets = [duplicates.shingles(text) for text in ("", "one", "four words and no", long)]
+    monkeypatch.setattr(duplicates, "BATCH", 7)
+    assert duplicates.near_duplicates(texts) == whole and whole
+    for size in (1, 2, 3, 4, 5, 100):
+        monkeypatch.setattr(duplicates, "LONG", size)
+        for text, known in zip(("", "one", "four words and no", long), sets, strict=True):
+            np.testing.assert_array_equal(duplicates.shingles(text), known)
+
+
+def test_a_character_that_stands_for_many_does_not_multiply_a_long_text():
+    assert len(duplicates.written_alike("\ufdfa")) == 18
+    assert len(duplicates.written_alike("\ufdfa" * (duplicates.LONG + 1))) == duplicates.LONG + 1
 
 
 def test_white_space_aside_is_what_exact_says():

@@ -5,6 +5,7 @@ import gzip
 import itertools
 import json
 import os
+import unicodedata
 import warnings
 
 import datasets
@@ -13,8 +14,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scalept_lab.data import local
+from filekinds import KINDS
+from scalept_lab.data import local, rows
 from scalept_lab.errors import InputError
+from texts import wrong
 
 STORY = "A story of a cat that met a dog at the well. "
 
@@ -26,8 +29,8 @@ def texts(path, **options):
         return [text for _, text in local.documents(path, **options)]
 
 
-def lines(path, *rows):
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+def lines(path, *each):
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in each), encoding="utf-8")
     return path
 
 
@@ -39,20 +42,21 @@ def test_hidden_and_installed_folders_are_left_out_and_named(tmp_path):
     (tmp_path / "env" / "pyvenv.cfg").write_text("home = /usr")
     (tmp_path / "._notes.txt").write_text(STORY)
     with pytest.warns(
-        UserWarning, match=r"left out: hidden and installed folders \(\.ipynb_checkpoints and 4 more\)$"
+        UserWarning,
+        match=r"hidden and installed folders \(\.ipynb_checkpoints and 4 more\); hidden files \(\._notes.txt\)$",
     ):
         assert [name for name, _ in local.documents(tmp_path)] == ["src/e.py"]
     assert texts(tmp_path / ".venv" / "lib") == [STORY]  # asked for by name, it is what is wanted
 
 
 def test_rows_without_text_are_counted_and_their_metadata_is_no_text(tmp_path):
-    rows = [
+    some = [
         {"id": f"doc-{i}", "url": "https://a.example", "text": STORY if i % 2 else None} for i in range(4)
     ]
-    file = lines(tmp_path / "t.jsonl", *rows, {"id": "doc-4", "url": "https://b.example"}, {"text": " \n"})
+    file = lines(tmp_path / "t.jsonl", *some, {"id": "doc-4", "url": "https://b.example"}, {"text": " \n"})
     with pytest.warns(UserWarning, match=r"left out: rows without text \(t\.jsonl, row 0 and 3 more\)$"):
         assert [text for _, text in local.documents(file)] == [STORY] * 2
-    only = lines(tmp_path / "none.jsonl", rows[0])
+    only = lines(tmp_path / "none.jsonl", some[0])
     with pytest.raises(InputError, match=r"none\.jsonl: empty; .* got rows without text"):
         local.documents(only)
 
@@ -136,7 +140,8 @@ def test_a_datasets_card_and_script_are_about_the_data_and_a_projects_are_text(t
     (project / "package.json").write_text('{"name": "x"}')
     with pytest.warns(UserWarning, match=r"what describes the data \(README\.md and 1 more\)"):
         assert [text for _, text in local.documents(data)] == [STORY]
-    assert len(texts(project)) == 2
+    with pytest.warns(UserWarning, match=r"what describes the data \(package\.json\)$"):
+        assert len(local.documents(project)) == 2
 
 
 @pytest.mark.parametrize(
@@ -175,10 +180,12 @@ def test_what_lies_behind_the_budget_is_said(tmp_path):
 @pytest.mark.parametrize("script, text", {
     "Chinese": "今天天气很好，我们去公园散步。" * 2000, "Thai": "วันนี้อากาศดีมากเราไปเดินเล่นที่สวนสาธารณะ" * 800,
     "Hindi": "आज मौसम बहुत अच्छा है और हम पार्क में टहलने जाते हैं।" * 800, "emoji": "👩‍👩‍👧‍👦👍🏽" * 3000,
+    "Hangul in parts": unicodedata.normalize("NFD", "고양이가개를만났다") * 1500, "tags": "🏴󠁧󠁢󠁳󠁣󠁴󠁿" * 3000,
 }.items())  # fmt: skip
 def test_no_cut_parts_a_letter_from_its_marks(script, text):
     pieces = local.cut(text)
-    assert "".join(pieces) == text and len(pieces) > 2 and max(map(len, pieces)) <= local.PIECE
+    assert "".join(pieces) == text and len(pieces) > 2
+    assert max(len(piece.encode()) for piece in pieces) <= local.PIECE
     assert not any(local._joined(a[-1], b[0]) for a, b in itertools.pairwise(pieces))
     if script == "Chinese":
         assert all(piece.endswith("。") for piece in pieces)
@@ -190,7 +197,7 @@ def test_what_unpacks_to_far_more_than_it_holds(tmp_path, monkeypatch):
     pq.write_table(pa.table({"text": once}), tmp_path / "t.parquet", compression="zstd", row_group_size=4000)
     with pytest.warns(UserWarning, match="behind the 6 MB"):
         assert len(local.documents(tmp_path / "t.parquet", most=6_000_000)) == 3
-    monkeypatch.setattr(local, "LINE", 10_000)
+    monkeypatch.setattr(rows, "LINE", 10_000)
     (tmp_path / "n.json").write_text('[{"text": ' + "[" * 100_000 + "]" * 100_000 + "}]")
     (tmp_path / "long.jsonl").write_text('{"text": "' + "x" * 2_000_000)
     for name in ("n.json", "long.jsonl"):
@@ -208,3 +215,52 @@ def test_only_regular_files(tmp_path):
     (tmp_path / "photo.jpg").write_bytes(b"\xff\xd8")
     with pytest.raises(InputError, match=r"expected text in .*, got a file \.jpg"):
         local.documents(tmp_path / "photo.jpg")
+
+
+@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if not kind.large])
+def test_each_kind_of_file(name, tmp_path):
+    """Read rightly, or named in one line."""
+    kind = KINDS[name]
+    path = kind.write(tmp_path)
+    found = {"texts": [], "told": "", "raised": "", "bytes": 0}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            found["texts"] = [text for _, text in local.documents(path)]
+        except InputError as error:
+            found["told"] = str(error)
+    found["told"] = "\n".join([found["told"]] * bool(found["told"]) + [str(each.message) for each in caught])
+    assert wrong(kind, {**found, "count": len(found["texts"])}) == ""
+
+
+def test_pieces_do_not_depend_on_how_much_is_read_at_a_time(tmp_path, monkeypatch):
+    text = "".join(f"Ein Satz über 猫 Nummer {i}.\n" for i in range(3000))
+    (tmp_path / "a.txt").write_text(text, encoding="utf-8")
+    found = local.documents(tmp_path / "a.txt")
+    assert [piece for _, piece in found] == local.cut(text)
+    assert [name for name, _ in found] == [f"a.txt#{i:05d}" for i in range(len(found))]
+    monkeypatch.setattr("scalept_lab.data.characters.CHUNK", 777)
+    assert local.documents(tmp_path / "a.txt") == found
+
+
+def test_what_is_left_out_stays_one_line_of_some_kinds(tmp_path):
+    (tmp_path / "a.txt").write_text(STORY)
+    for i in range(30):
+        (tmp_path / f"x.k{i:02d}").write_text("x")
+    with pytest.warns(
+        UserWarning, match=r"files \.k00 \(x\.k00\); .*; files \.k11 \(x\.k11\); 18 more kinds$"
+    ):
+        local.documents(tmp_path)
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
+    (tmp_path / "a.txt").write_text(STORY)
+    walk = os.walk
+
+    def without_rights(top, onerror):
+        onerror(PermissionError(13, "Permission denied", str(tmp_path / "closed")))
+        return walk(top, onerror=onerror)
+
+    monkeypatch.setattr(local.os, "walk", without_rights)
+    with pytest.warns(UserWarning, match=r"folders that cannot be read \(Permission denied\) \(closed\)"):
+        assert len(local.documents(tmp_path)) == 1

@@ -212,3 +212,10 @@ def test_ids_have_sixteen_bits(tmp_path, monkeypatch):
     monkeypatch.setattr(tokens, "LARGEST", 50)
     with pytest.raises(InputError, match="expected ids below 50, got"):
         tokens.BPETokenizer.load(tmp_path / "tokenizer.json")
+
+
+def test_half_a_surrogate_pair_is_a_question_mark_to_every_tokenizer():
+    """UTF-8 cannot hold it: JSON can."""
+    text = "a cat \ud83d and 猫"
+    for tokenizer in (tokens.ByteTokenizer(), tokens.train_bpe([text * 20], 270)):
+        assert tokenizer.decode(tokenizer.encode(text)) == "a cat ? and 猫"

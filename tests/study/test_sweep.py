@@ -252,7 +252,7 @@ def test_progress_counts_up_to_all_flops(tiny_corpus, tmp_path, capsys, monkeypa
     with futures.ThreadPoolExecutor(1) as executor:
         run_all(some(tiny_corpus, 2), Store(tmp_path), executor, progress=True)
     shown = capsys.readouterr()
-    assert "training 2 runs: done in" in shown.err and not shown.out
+    assert "training 2 runs: 100%" in shown.err and not shown.out
 
 
 def test_what_a_killed_run_told_of_its_progress_is_forgotten(tiny_corpus, tmp_path, monkeypatch):
