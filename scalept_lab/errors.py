@@ -20,8 +20,10 @@ class InputError(ValueError):
 
 
 def printable(text: str, most: int | None = 200) -> str:
-    """What is read from outside and is shown, such as a file's name, on one line: what cannot be printed becomes an escape, and of
-    a longer text the first `most` characters count."""
+    """What is read from outside and is shown, such as a file's name, on one line: what cannot be printed becomes an escape.
+
+    Of a longer text the first `most` characters count.
+    """
     return "".join(
         letter if letter.isprintable() or letter in JOINERS else " " if letter.isspace() else _escape(letter)
         for letter in text[:most]
