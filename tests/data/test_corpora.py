@@ -3,6 +3,7 @@ built once, slowly."""
 
 import json
 import multiprocessing
+import os
 import random
 import subprocess
 import sys
@@ -217,4 +218,8 @@ def test_tokens_in_another_format_are_damage_as_well(stories, tmp_path):
     file = ready.folder / "train.npy"
     file.write_bytes(b"PK\x03\x04" + file.read_bytes())
     with pytest.warns(UserWarning, match="is damaged"):
+        assert corpora.kept(str(stories), cache=tmp_path) is None
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.warns(UserWarning, match="expected files of tokens, got others or none"):
         assert corpora.kept(str(stories), cache=tmp_path) is None
