@@ -143,7 +143,7 @@ def fit(options: argparse.Namespace) -> tuple[Any, str]:
 
     pinned = {}
     for text in options.pin:
-        name, _, value = text.partition("=")
+        name, _, value = str(text).partition("=")  # argparse makes a list of "--"
         pinned[name] = positive(f"--pin {name or text}", value, hint="write it as in --pin E=1.69")
     found = fit_file(
         options.points, options.form, options.bootstrap, variable=options.variable, pinned=pinned

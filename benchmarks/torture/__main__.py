@@ -14,7 +14,8 @@ from pathlib import Path
 
 from benchmarks.torture.outcome import Outcome, table
 
-PARTS: tuple[tuple[str, int], ...] = (("fuzz", 24_000),)  # module, cases in a full run
+# module, cases in a full run
+PARTS = (("fuzz", 24_000), ("kills", 240), ("flips", 220), ("disk", 200), ("spend", 80))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -171,7 +171,7 @@ def _slow(*_: Any) -> Any:
 
 
 def _large(*_: Any) -> Any:
-    return [0] * 10_000_000
+    return [0] * 1_000_000
 
 
 MAGIC = (

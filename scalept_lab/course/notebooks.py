@@ -244,11 +244,15 @@ def metadata_problems(path: str | Path) -> list[str]:
     if "" in ids or len(set(ids)) != len(ids):
         found.append("a cell has no id, or two share one")
     for index, cell in enumerate(cells):
-        for key in sorted(set(cell.get("metadata") or ()) - KEPT_CELL_METADATA):
+        for key in sorted(_keys(cell.get("metadata")) - KEPT_CELL_METADATA):
             found.append(f"cell {index} has metadata {key!r}")
-        if any(WIDGET_VIEW in (output.get("data") or ()) for output in objects(cell, "outputs")):
+        if any(WIDGET_VIEW in _keys(output.get("data")) for output in objects(cell, "outputs")):
             found.append(f"cell {index} has the view of a widget in its outputs")
     return found
+
+
+def _keys(value: Any) -> set[str]:
+    return set(value) if isinstance(value, dict) else set()
 
 
 # --- Colab --------------------------------------------------------------------------------------------------

@@ -172,6 +172,8 @@ def _load(name: str, folder: Path, told: bool = True) -> Prepared | None:
         card = outside.unmarked(place, outside.json_object(place, "the card of a corpus"), CARD, needed=False)
         vocab_size, sha256 = whole("vocab_size", card.get("vocab_size")), str(card["sha256"])
         files = tuple(folder / f"{side}.npy" for side in ("train", "heldout"))
+        if not all(file.is_file() for file in files):  # a pipe would be waited for
+            raise InputError("expected files of tokens, got others or none")
         states = tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files)
         train, heldout = (np.load(file, mmap_mode="r") for file in files)
         if _fingerprint_of(states) != sha256:

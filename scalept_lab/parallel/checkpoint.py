@@ -391,11 +391,32 @@ def _manifest(path: Path) -> dict[str, Any]:
     file = path / MANIFEST
     found = outside.json_object(file, "what was written with a checkpoint", most=10**8)
     found = outside.unmarked(file, found)
-    if not found.keys() >= PARTS or not isinstance(found["step"], int):
-        raise InputError(f"{file}: expected {', '.join(sorted(PARTS))}, got {shown(sorted(found))}")
+    if not found.keys() >= PARTS or not _is_manifest(found):
+        raise InputError(
+            f"{file}: expected {', '.join(sorted(PARTS))} as `save` writes them, got {shown(found)}"
+        )
     if path.name != _name(found["step"]):
         raise InputError(f"{file}: of step {found['step']}, in the folder of {path.name}")
     return found
+
+
+def _is_manifest(found: dict[str, Any]) -> bool:
+    """Whether its parts are of the kinds that are used: whoever changes one can make a new checksum as well."""
+    kinds = {"step": int, "tensor": int, "config_id": str, "extra": dict, "files": dict, "random": list}
+    if (
+        not all(type(found[name]) is kind for name, kind in kinds.items())
+        or not 1 <= found["tensor"] <= 10**4
+    ):
+        return False
+    size = torch.get_rng_state().numel()
+    try:
+        for states in found["random"]:
+            lengths = {device: len(base64.b64decode(text, validate=True)) for device, text in states.items()}
+            if lengths.get("cpu") != size or not all(lengths.values()):
+                return False
+    except (TypeError, ValueError, AttributeError):
+        return False
+    return True
 
 
 def _name(step: int) -> str:

@@ -235,12 +235,12 @@ def join(first: Sequence[list[int]], second: Sequence[list[int]], length: int = 
     return {"input_ids": ids, "token_type_ids": types, "attention_mask": seen}
 
 
-def check_vocabulary(model: Any, tokenizer: Any) -> None:
+def check_vocabulary(model: Any, tokenizer: Any, name: object = "checkpoint") -> None:
     """Raises: InputError if the tokenizer can give ids that the model's table does not hold."""
     have, need = model.get_input_embeddings().num_embeddings, len(tokenizer)
     if have < need:  # more rows are usual: tables are padded to a multiple that a GPU likes
         raise InputError(
-            f"checkpoint: its table has {have} rows and its tokenizer {need} entries; load both from the same folder"
+            f"{name}: its table has {have} rows and its tokenizer {need} entries; load both from the same folder"
         )
 
 

@@ -69,7 +69,7 @@ def load_checkpoint(name: str | Path, **more: Any) -> tuple[Any, Any]:
             raise InputError(f"{name}: cannot be loaded as a checkpoint ({reason})") from error
     _check_tokenizer(name, tokenizer)
     _check_body(name, model, loaded)
-    check_vocabulary(model, tokenizer)
+    check_vocabulary(model, tokenizer, name)
     _make_padding(name, model, tokenizer)
     # the config of a regression head would ask for another loss
     model.config.problem_type = "single_label_classification"

@@ -181,7 +181,14 @@ def test_the_terminal_above_the_notebooks_finds_their_file(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize(
-    "content", ["[" * 100_000, '{"schema_version": 1, "predictions": {"08.a": {"measured": NaN}}}', "7", ""]
+    "content",
+    [
+        "[" * 100_000,
+        '{"schema_version": 1, "predictions": {"08.a": {"measured": NaN}}}',
+        '{"schema_version": 1, "predictions": {"08.a": {"measured": "\\ud800"}}}',
+        "7",
+        "",
+    ],
 )
 def test_a_file_that_is_none_is_kept_aside_whole(folder, content, capsys):
     (folder / "learner.json").write_text(content)

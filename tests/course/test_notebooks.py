@@ -214,7 +214,9 @@ def test_a_cell_that_is_none_is_told_before_anything_runs(tmp_path, cell):
 
 def test_metadata_of_what_is_no_notebook(tmp_path):
     path = tmp_path / "a.ipynb"
-    path.write_text('{"cells": [7, {"outputs": [1, {"data": null}], "metadata": null}], "metadata": []}')
+    path.write_text(
+        '{"cells": [7, {"outputs": [1, {"data": null}], "metadata": -1}, {"outputs": [{"data": 5}]}], "metadata": []}'
+    )
     assert "the format is not 4.5" in notebooks.metadata_problems(path)
     path.write_text("[" * 100_000)
     with pytest.raises(InputError, match="nested too deep"):

@@ -553,3 +553,24 @@ def test_the_next_save_waits_for_the_one_before(tmp_path, monkeypatch):
     later.wait()
     assert order == [1, 2]
     assert checkpoint.latest(tmp_path).name == "step-00000002"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"random": {"x": {}}}, {"random": "x"}, {"random": [{"cpu": ["AAAA"]}]}, {"random": [{"cpu": ""}]}, {"extra": "x"},
+     {"tensor": [None]}, {"tensor": 0}, {"step": True}, {"files": []}],
+)  # fmt: skip
+def test_a_manifest_of_other_kinds_is_refused_though_its_checksum_fits(tmp_path, changes):
+    """And before anything is changed."""
+    train(tmp_path, stop=2)
+    path = checkpoint.latest(tmp_path)
+    file = path / checkpoint.MANIFEST
+    told = {**json.loads(file.read_text()), **changes}
+    told.pop("sha256")
+    file.write_text(json.dumps({**told, "sha256": checkpoint._digest(told)}))
+    model = Transformer(SHAPE)
+    weights = [value.clone() for value in model.state_dict().values()]
+    state = torch.get_rng_state()
+    one_line(lambda: checkpoint.load(path, model, None, ID), str(file), "expected config_id, extra, files")
+    assert all(torch.equal(a, b) for a, b in zip(weights, model.state_dict().values(), strict=True))
+    assert torch.equal(state, torch.get_rng_state())
