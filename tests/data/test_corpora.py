@@ -250,6 +250,10 @@ def test_tokens_in_another_format_are_damage_as_well(stories, tmp_path):
     file.write_bytes(b"PK\x03\x04" + file.read_bytes())
     with pytest.warns(UserWarning, match="is damaged"):
         assert corpora.kept(str(stories), cache=tmp_path) is None
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.warns(UserWarning, match="expected files of tokens, got others or none"):
+        assert corpora.kept(str(stories), cache=tmp_path) is None
 
 
 def test_a_folder_whose_name_is_no_character_becomes_a_corpus(tmp_path):
@@ -260,7 +264,3 @@ def test_a_folder_whose_name_is_no_character_becomes_a_corpus(tmp_path):
         (folder / os.fsdecode(b"\xff%d.txt" % i)).write_text(f"Nummer {i}: {words}")
     first, again = (corpora.prepare(str(folder), cache=tmp_path / "cache") for _ in range(2))
     assert first.card["documents"] > 5 and first.sha256 == again.sha256
-    file.unlink()
-    os.mkfifo(file)
-    with pytest.warns(UserWarning, match="expected files of tokens, got others or none"):
-        assert corpora.kept(str(stories), cache=tmp_path) is None
