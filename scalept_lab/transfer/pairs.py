@@ -258,6 +258,10 @@ def as_pairs(table: datasets.Dataset, name: str = "pairs") -> datasets.Dataset:
             f"{name}: expected the columns {', '.join(COLUMNS)}, got {', '.join(table.column_names)}; "
             f"rename yours to give {', '.join(missing)}"
         )
+    for theirs in taken.values():
+        if not isinstance(feature := table.features[theirs], (datasets.Value, datasets.ClassLabel)):
+            kind = " ".join(str(feature).split())[:60]
+            raise InputError(f"{name}: expected one value per row in the column {theirs}, got {kind}")
     columns = [list(table[theirs]) for theirs in taken.values()]
     kept, hidden, empty = [], 0, 0
     for row, (first, second, written) in enumerate(zip(*columns, strict=True)):

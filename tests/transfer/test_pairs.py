@@ -267,6 +267,15 @@ def test_more_than_two_classes_are_refused(labels, told):
     one_line(lambda: pairs.as_pairs(made, "mine"), "mine: expected labels of two classes", told)
 
 
+def test_a_column_of_lists_is_refused_by_its_type(monkeypatch):
+    """A list may be of millions of numbers: none of it becomes Python's."""
+    made = table(sentence1=["a"], sentence2=["b"], label=[[0, 1]])
+    monkeypatch.setattr(type(made), "__getitem__", lambda *_: pytest.fail("rows were read"))
+    one_line(
+        lambda: pairs.as_pairs(made, "mine"), "mine: expected one value per row in the column label, got List"
+    )
+
+
 @pytest.mark.parametrize("label", ["1", None, True, 1.0, 2, "yes"])
 def test_what_was_not_read_by_as_pairs_is_named_where_it_is_used(label):
     """`subset`, `finetune` and `evaluate` take a learner's own table: its first odd row is named."""
