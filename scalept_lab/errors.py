@@ -13,10 +13,10 @@ class InputError(ValueError):
     """
 
     def __init__(self, text: object = ""):
-        line = printable(str(text), None)
-        super().__init__(
-            line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} … {line[-LONGEST // 2 :]}"
-        )
+        line = str(text)
+        if len(line) > LONGEST:
+            line = f"{line[: LONGEST // 2]} … {line[-LONGEST // 2 :]}"
+        super().__init__(printable(line, None))
 
 
 def printable(text: str, most: int | None = 200) -> str:

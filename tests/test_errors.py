@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 
+from scalept_lab import errors
 from scalept_lab.errors import LONGEST, InputError, printable
 
 
@@ -20,5 +21,13 @@ def test_a_long_one_keeps_its_beginning_and_its_end():
     assert str(InputError("y" * LONGEST)) == "y" * LONGEST
 
 
+def test_what_is_left_out_costs_nothing(monkeypatch):
+    """A column's name may have ten million letters."""
+    seen = []
+    monkeypatch.setattr(errors, "printable", lambda text, most: seen.append(len(text)) or text)
+    InputError("x" * 10**7)
+    assert seen == [LONGEST + 3]
+
+
 def test_a_name_is_cut_and_its_controls_are_marked():
-    assert printable("a\tb\x00c" + "d" * 300, 10) == "a b?cddddd"
+    assert printable("a\tb\x00c" + "d" * 300, 10) == "a b\\x00cddddd"

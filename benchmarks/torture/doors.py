@@ -385,6 +385,7 @@ def _make_study(folder: Path) -> None:
 
 
 def _study(folder: Path) -> Any:
+    from scalept_lab.config import HOW_IT_RUNS
     from scalept_lab.study.study import Study
 
     study = Study("mine", folder=folder / "study")
@@ -393,7 +394,7 @@ def _study(folder: Path) -> Any:
     found = [
         study.budget,
         study.spent,
-        [shot.model_dump() for shot in study.shots()],
+        [shot.model_dump(exclude={"config": HOW_IT_RUNS}) for shot in study.shots()],
         [str(one) for one in study.scores()],
     ]
     with _environment(SCALEPT_RESULTS=folder):

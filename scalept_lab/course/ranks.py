@@ -200,12 +200,13 @@ def _on_ranks(
 
 def _why(folder: str, ranks: int, labels: Sequence[str], seconds: float) -> str:
     """One line from what the ranks wrote down: who raised, where they part, or what each waits for."""
-    calls, raised = [], {}
+    calls, raised, since = [], {}, {}
     for rank in range(ranks):
-        mine, text = _calls(Path(folder) / f"{rank}.calls")
+        path = Path(folder) / f"{rank}.calls"
+        mine, text = _calls(path)
         calls.append(mine)
         if text:
-            raised[rank] = text
+            raised[rank], since[rank] = text, path.stat().st_mtime_ns
     case = max(
         (mine[-1].case for mine in calls if mine), default=0
     )  # none begins the next before all have returned
@@ -214,7 +215,8 @@ def _why(folder: str, ranks: int, labels: Sequence[str], seconds: float) -> str:
     if parted := _where_they_part(now):
         return f"{at}{parted}."
     if raised:
-        rank, text = next(iter(raised.items()))
+        rank = min(since, key=since.__getitem__)  # the others' connections broke when it ended
+        text = raised[rank]
         waiting = [f"; rank {other} {_stands(mine)}" for other, mine in enumerate(now) if other not in raised]
         return f"{at}{text.replace('raised', f'rank {rank} raised', 1)}{''.join(waiting)}."
     stand = "; ".join(f"rank {rank} {_stands(mine)}" for rank, mine in enumerate(now))

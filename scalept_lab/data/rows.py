@@ -95,8 +95,13 @@ def _of_columns(kind: str, raw: Any, column: str | None) -> Iterator[Any]:
 
 def _wanted(schema: Any, column: str | None) -> list[str]:
     """The columns to read: the one that is named, else the one that is called as texts are, else all of text and chats."""
+    import pyarrow as pa
+
     for name in [column] if column is not None else NAMED:
         if name in schema.names:
+            kind = schema.field(name).type
+            if pa.types.is_nested(kind) and "string" not in str(kind):  # a row may hold millions of them
+                raise InputError(f"expected text in {name!r}, got {str(kind)[:60]}; name a column of text")
             return [name]
     if column is not None:
         raise _no_column(column, schema.names)

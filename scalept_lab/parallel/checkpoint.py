@@ -180,18 +180,16 @@ def _fill_draft(folder: Path, path: Path, draft: Path, moment: _Moment, group: A
                 no_dist=not many(),
             )
     written = everybody(
-        together(
-            lambda: {file.name: outside.file_sha256(file) for file in draft.glob(f"__{rank()}_*")}, group
-        ),
-        group,
+        together(lambda: {file.name: _marks(file) for file in draft.glob(f"__{rank()}_*")}, group), group
     )
     random = everybody(moment.random, group)
 
     def finish() -> None:
-        files = {name: digest for part in written for name, digest in part.items()}
-        files[".metadata"] = outside.file_sha256(draft / ".metadata")
+        marks = {name: mark for part in written for name, mark in part.items()}
+        marks[".metadata"] = _marks(draft / ".metadata")
         manifest = {"step": moment.step, "config_id": moment.config_id, "ranks": len(random), "tensor": moment.tensor_ranks,
-                    "extra": moment.extra, "random": random, "files": files}  # fmt: skip
+                    "extra": moment.extra, "random": random, "files": {name: digest for name, (digest, _) in marks.items()},
+                    "sizes": {name: size for name, (_, size) in marks.items()}}  # fmt: skip
         write_atomically(draft / MANIFEST, json.dumps(outside.marked(manifest)))
         os.replace(draft, path)
         for old in _complete(folder)[:-KEEP]:
@@ -402,9 +400,10 @@ def _manifest(path: Path) -> dict[str, Any]:
 
 def _is_manifest(found: dict[str, Any]) -> bool:
     """Whether its parts are of the kinds that are used: whoever changes one can make a new checksum as well."""
-    kinds = {"step": int, "tensor": int, "config_id": str, "extra": dict, "files": dict, "random": list}
+    kinds = {"step": int, "tensor": int, "config_id": str, "extra": dict, "files": dict, "random": list,
+             "sizes": dict}  # fmt: skip
     if (
-        not all(type(found[name]) is kind for name, kind in kinds.items())
+        not all(type(found.get(name, {})) is kind for name, kind in kinds.items())
         or not 1 <= found["tensor"] <= 10**4
     ):
         return False
@@ -440,16 +439,23 @@ def _cannot_save(folder: Path, config_id: str, extra: dict[str, Any]) -> str | N
 def _fault(path: Path) -> str | None:
     """What is wrong with the manifest, or with this rank's share of the files: together the ranks read each of them once."""
     try:
-        files = _manifest(path)["files"]
+        manifest = _manifest(path)
     except InputError as error:
         return str(error)
+    files, sizes = manifest["files"], manifest.get("sizes", {})  # an older checkpoint has no sizes
     for name in sorted(files)[rank() :: world()]:
         file = path / Path(name).name
         if not file.is_file():
             return f"{file}: missing"
-        if outside.file_sha256(file) != files[name]:
+        size = file.stat().st_size
+        if sizes.get(name, size) != size or outside.file_sha256(file) != files[name]:
             return f"{file}: damaged, its content is not what was saved"
     return None
+
+
+def _marks(file: Path) -> tuple[str, int]:
+    """What a file is known again by: its sha256, and its bytes, which are asked first."""
+    return outside.file_sha256(file), file.stat().st_size
 
 
 def _instead(path: Path) -> str:

@@ -266,9 +266,10 @@ class Study:
             raise InputError(f"no prediction is sealed for run {run_id}; call study.call_shot(flops=…) first")
         try:
             shot = parse(Shot, outside.json_value(path, "a sealed prediction"))
-        except InputError:  # not JSON, or not a shot
-            shot = None
-        if shot is None or shot.id != run_id or shot.digest() != shot.seal:
+            whole = shot.id == run_id and shot.digest() == shot.seal
+        except ValueError:  # not JSON, or not a shot; or half of a character, which has no hash
+            whole = False
+        if not whole:
             raise InputError(f"the seal of {path.name} is broken: the file was changed after it was written")
         return shot
 

@@ -301,7 +301,9 @@ def load_pairs(name: str, split: str = "train") -> datasets.Dataset:
     Raises: InputError without network (and nothing in the hub's cache), for an unreadable file, and as `as_pairs`.
     """
     local = is_path(name) or Path(name).suffix.lower() in LOADERS
-    return as_pairs((_local if local else _of_the_hub)(name, split), name)
+    return _read(
+        name, as_pairs, (_local if local else _of_the_hub)(name, split), name
+    )  # a damaged row shows when it is read
 
 
 def save_as_mrpc(pairs: datasets.Dataset, path: str | Path) -> None:
@@ -327,6 +329,10 @@ def _local(name: str, split: str) -> datasets.Dataset:
 
     path = Path(os.path.expanduser(name))
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+        for file in path.rglob("*"):
+            if not file.is_dir():  # what reads them would wait for a pipe
+                with outside.opened(file, "a file of a saved data set"):
+                    pass
         found = _read(name, datasets.load_from_disk, str(path))
         if isinstance(found, datasets.Dataset):
             return found
@@ -404,6 +410,8 @@ def _of_split(folder: Path, split: str) -> list[Path]:
 def _read(name: str, load: Any, /, *arguments: Any, **more: Any) -> Any:
     try:
         return load(*arguments, **more)
+    except InputError:
+        raise
     except Exception as error:  # the loaders raise unrelated types
         reason = " ".join(str(error).split())[:160]
         raise InputError(f"{name}: cannot be read as sentence pairs ({reason})") from error

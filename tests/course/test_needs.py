@@ -77,7 +77,7 @@ def test_a_wheel_in_the_cache_serves_as_well_and_a_damaged_one_does_not(tmp_path
     (tmp_path / "wheels").mkdir()
     (tmp_path / "wheels" / source.wheel).write_bytes(b"cut short")
     assert not wheels.at_hand(source, tmp_path)
-    monkeypatch.setattr(wheels, "_file_sha256", lambda path: source.wheel_sha256)
+    monkeypatch.setattr(wheels.outside, "file_sha256", lambda path: source.wheel_sha256)
     assert wheels.at_hand(source, tmp_path)
 
 

@@ -136,4 +136,4 @@ def test_what_is_kept_can_be_read_again():
     predict("08.a", 2.0)
     compare("08.a", "up\ud800\n", {"huge": 10**400, "no change": 2.5, "nothing": float("nan")})
     kept = learner.read().predictions["08.a"]
-    assert (kept.measured, kept.rivals) == ("up? ", {"no change": 2.5})
+    assert (kept.measured, kept.rivals) == ("up\\ud800 ", {"no change": 2.5})

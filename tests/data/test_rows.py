@@ -56,6 +56,13 @@ def test_rows_have_an_end(tmp_path, monkeypatch):
     assert len(told["rows without text"]) == 100
 
 
+def test_a_text_column_of_numbers_is_refused_before_it_is_read(tmp_path):
+    """A row may hold millions of them."""
+    pq.write_table(pa.table({"text": [[1, 2]]}), tmp_path / "a.parquet")
+    with pytest.raises(InputError, match=r"expected text in 'text', got list<element: int64>"):
+        read(tmp_path / "a.parquet", ".parquet")
+
+
 def test_only_columns_that_may_hold_text_are_read(tmp_path):
     table = pa.table({"id": [1], "words": ["a"], "more": pa.array(["b"], pa.large_string()), "tags": [["x"]],
                       "kind": pa.array(["c"]).dictionary_encode(), "vector": [[0.5] * 3]})  # fmt: skip

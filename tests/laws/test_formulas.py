@@ -195,4 +195,4 @@ def test_unknown_law_names_the_known():
 def test_ranges_that_are_none_are_left_out_and_a_status_is_one_line(tmp_path, ranges):
     law = {**formulas.LAWS["hoffmann"].params, "status": "a\n\x1b[2J"}
     (tmp_path / "law.json").write_text(json.dumps({**law, "card": {"ranges": ranges}}))
-    assert formulas.plan(1e20, law=tmp_path / "law.json")["status"] == "a ?[2J"
+    assert formulas.plan(1e20, law=tmp_path / "law.json")["status"] == "a \\x1b[2J"

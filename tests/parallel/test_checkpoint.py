@@ -267,6 +267,16 @@ def test_damage_is_named(saved):
     refused(saved, r"checkpoint\.json: expected what was written with a checkpoint, got what is not JSON")
 
 
+def test_the_size_of_a_file_is_asked_before_it_is_read(saved, monkeypatch):
+    with open(saved / "__0_0.distcp", "ab") as shard:
+        shard.truncate(30 * 10**9)  # a hole: it takes no room, and half a minute to read
+    sha256, read = checkpoint.outside.file_sha256, []
+    monkeypatch.setattr(
+        checkpoint.outside, "file_sha256", lambda file: read.append(file.name) or sha256(file)
+    )
+    assert "damaged" in str(checkpoint._fault(saved)) and read == [".metadata"]
+
+
 def test_no_bit_of_the_manifest_can_turn_unseen(saved):
     """Blanks apart, which mean nothing: each bit of every seventh byte."""
     file = saved / "checkpoint.json"
@@ -567,7 +577,7 @@ def test_a_manifest_of_other_kinds_is_refused_though_its_checksum_fits(tmp_path,
     file = path / checkpoint.MANIFEST
     told = {**json.loads(file.read_text()), **changes}
     told.pop("sha256")
-    file.write_text(json.dumps({**told, "sha256": checkpoint._digest(told)}))
+    file.write_text(json.dumps(checkpoint.outside.marked(told)))
     model = Transformer(SHAPE)
     weights = [value.clone() for value in model.state_dict().values()]
     state = torch.get_rng_state()

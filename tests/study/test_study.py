@@ -509,6 +509,7 @@ def edited(**changes):
         edited(note="honest"),
         edited(config={}),
         lambda path: path.write_text("{"),
+        edited(status="\ud800"),
         lambda path: path.write_text(""),
         lambda path: path.write_bytes(b"\xff\xfe\x80"),
     ],

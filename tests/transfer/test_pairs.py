@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections import Counter
 
@@ -331,6 +332,9 @@ def test_other_files_that_hold_pairs(tmp_path):
     for folder in ("one", "splits"):
         assert len(pairs.load_pairs(str(tmp_path / folder))) == 1
     one_line(lambda: pairs.load_pairs(str(tmp_path / "splits"), "test"), "expected the split test, got train")
+    (tmp_path / "one" / "dataset_info.json").unlink()
+    os.mkfifo(tmp_path / "one" / "dataset_info.json")
+    one_line(lambda: pairs.load_pairs(str(tmp_path / "one")), "dataset_info.json", "got a pipe")
     (tmp_path / "u.csv").write_bytes("sentence1,sentence2,label\na,b,1\n".encode("utf-16"))
     one_line(lambda: pairs.load_pairs(str(tmp_path / "u.csv")), "cannot be read as sentence pairs")
     (tmp_path / "x.docx").touch()
