@@ -329,9 +329,9 @@ def _local(name: str, split: str) -> datasets.Dataset:
 
     path = Path(os.path.expanduser(name))
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
-        for file in path.rglob("*"):
-            if not file.is_dir():  # what reads them would wait for a pipe
-                with outside.opened(file, "a file of a saved data set"):
+        for each in path.rglob("*"):
+            if not each.is_dir():  # what reads them would wait for a pipe
+                with outside.opened(each, "a file of a saved data set"):
                     pass
         found = _read(name, datasets.load_from_disk, str(path))
         if isinstance(found, datasets.Dataset):
@@ -348,9 +348,9 @@ def _local(name: str, split: str) -> datasets.Dataset:
     if kind not in LOADERS:
         raise InputError(f"{name}: expected a file {', '.join(LOADERS)}, got {kind or 'no ending'}")
     same = [str(file) for file in files if file.suffix.lower() == kind]
-    with ExitStack() as each:
+    with ExitStack() as held:
         for file in same:
-            each.enter_context(outside.opened(file, "a file of sentence pairs", PAIRS, unpacks=True))
+            held.enter_context(outside.opened(file, "a file of sentence pairs", PAIRS, unpacks=True))
         if kind in TABLES:
             return _read(name, datasets.load_dataset, TABLES[kind], data_files={split: same}, split=split)
         return datasets.concatenate_datasets(
