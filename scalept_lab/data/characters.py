@@ -75,8 +75,12 @@ def _likely(data: bytes, at: int) -> str:
     around = data[max(0, at - SAMPLE) : at + SAMPLE]
     if b"\0" in around:
         return _with_nul(around)
-    best = from_bytes(around).best()
-    return f"looks like {best.encoding}" if best is not None else "is no text"
+    found = list(from_bytes(around))
+    if not found:
+        return "is no text"
+    spoken = [each for each in found if each.coherence > 0]  # its letters are as frequent as in some language
+    names = " or ".join(each.encoding for each in (spoken[:1] or found[:3]))
+    return f"looks like {names}"
 
 
 def _with_nul(data: bytes) -> str:

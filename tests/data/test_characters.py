@@ -34,6 +34,18 @@ def test_encodings_without_a_mark_are_told_by_their_nuls(encoding):
         read(("A cat met a dog at the well. " * 20).encode(encoding))
 
 
+@pytest.mark.parametrize(("encoding", "text", "told"), [
+    ("shift_jis", "猫は井戸のそばで犬に会った。二人は長い道を歩いて、山の村に着いた。", "looks like cp932"),
+    ("euc_kr", "고양이는 우물가에서 개를 만났다. 둘은 긴 길을 걸어 산골 마을에 도착했다.", "looks like cp949"),
+    ("big5", "貓在井邊遇見了狗。他們走了很長的路，來到山裡的村莊。", "looks like big5"),
+    ("cp1256", "التقت القطة بالكلب عند البئر. سارا طويلا حتى وصلا إلى القرية.", "looks like cp1256"),
+    ("euc_jp", "村鳥雲星海風橋船石馬" * 20, "looks like .* or "),  # no text of any language: several fit
+])  # fmt: skip
+def test_the_encoding_is_named_or_those_that_fit(encoding, text, told):
+    with pytest.raises(NotUTF8, match=told):
+        read(text.encode(encoding))
+
+
 @pytest.mark.parametrize("data, told", [
     (TEXT.encode()[:-2], "ends in the middle of a character"), ("caf\xe9".encode("latin-1"), "ends in the middle"),
     ("猫在井边遇见了狗。".encode("gbk") * 20, "looks like"), (b"a\0b", "holds NUL bytes"), (bytes(1000), "holds NUL bytes"),
