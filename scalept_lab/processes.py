@@ -83,14 +83,35 @@ def end_server() -> None:
 
 @contextmanager
 def starting() -> Iterator[None]:
-    """Tell in one line that a process could not be started, as its starter was ended. Raises: InputError."""
+    """Tell in one line that a process could not be started, as its starter was ended. Raises: InputError.
+
+    An interrupt waits until it has started: of one that is half started nobody knows, so that nobody could end it.
+    """
     try:
-        yield
+        with _uninterrupted():
+            yield
     except (EOFError, ConnectionError, FileNotFoundError):  # at whichever step of asking it
         raise InputError(
             "worker processes could not be started: the process that starts them was ended from outside (out of memory?); "
             "run it again"
         ) from None
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C, where this thread hears it, takes effect at the end of the block."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    came: list[tuple[Any, ...]] = []
+    signal.signal(signal.SIGINT, lambda *told: came.append(told))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came:
+            before(*came[0])
 
 
 class _Pool(futures.ProcessPoolExecutor):

@@ -29,6 +29,14 @@ def gone(pid: int, seconds: float = 10) -> bool:
     return True
 
 
+def test_an_interrupt_waits_until_a_process_has_started():
+    done = []
+    with pytest.raises(KeyboardInterrupt), processes.starting():
+        signal.raise_signal(signal.SIGINT)
+        done.append("started")
+    assert done == ["started"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_processes_are_never_forked_from_this_one(monkeypatch):
     monkeypatch.setattr(multiprocessing, "get_all_start_methods", lambda: ["fork", "spawn"])
     assert context().get_start_method() == "spawn"
