@@ -50,6 +50,7 @@ NO = (
 )
 HIDDEN = ("", "null", "none", "nan", "na", "n/a", "-", "?")
 PAIRS = 2 * 10**8  # bytes of a file: a million pairs
+COLUMNS_MOST, WIDEST = 1000, 10**6  # of a table of text: columns, and bytes of the line that names them
 TABLES = {".jsonl": "json", ".json": "json", ".parquet": "parquet"}  # file ending -> loader of datasets
 LOADERS = (*TABLES, ".csv", ".tsv", ".txt")  # endings of files with pairs
 PARTS = {"pretrain": 0.6, "train": 0.2, "test": 0.2}  # shares of the modules
@@ -366,6 +367,10 @@ def _text_table(file: str, tabs: bool) -> datasets.Dataset:
     import pandas as pd
 
     how: dict[str, Any] = {"sep": "\t", "quoting": csv.QUOTE_NONE} if tabs else {}
+    with open(file, "rb") as content:  # pandas takes minutes for 100,000 columns of one name
+        width = content.readline(WIDEST).count(b"\t" if tabs else b",")
+    if width >= COLUMNS_MOST:
+        raise InputError(f"expected at most {COLUMNS_MOST:,} columns, got {width + 1:,} or more")
     found = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig", **how)
     return datasets.Dataset.from_dict({str(column): found[column].tolist() for column in found})
 

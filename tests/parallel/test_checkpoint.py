@@ -343,7 +343,7 @@ def forge(path, table, **changes):
     """Replace the table of contents, with the right checksums: by somebody who wants it to be read."""
     (path / ".metadata").write_bytes(table if isinstance(table, bytes) else pickle.dumps(table))
     manifest = json.loads((path / "checkpoint.json").read_text())
-    manifest["files"][".metadata"] = outside.file_sha256(path / ".metadata")
+    manifest["files"][".metadata"], manifest["sizes"][".metadata"] = checkpoint._marks(path / ".metadata")
     manifest.update(changes)
     del manifest["sha256"]
     manifest = outside.marked(manifest)

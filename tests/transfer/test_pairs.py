@@ -335,6 +335,8 @@ def test_other_files_that_hold_pairs(tmp_path):
     (tmp_path / "one" / "dataset_info.json").unlink()
     os.mkfifo(tmp_path / "one" / "dataset_info.json")
     one_line(lambda: pairs.load_pairs(str(tmp_path / "one")), "dataset_info.json", "got a pipe")
+    (tmp_path / "wide.csv").write_text("a," * 100_000)
+    one_line(lambda: pairs.load_pairs(str(tmp_path / "wide.csv")), "expected at most 1,000 columns")
     (tmp_path / "u.csv").write_bytes("sentence1,sentence2,label\na,b,1\n".encode("utf-16"))
     one_line(lambda: pairs.load_pairs(str(tmp_path / "u.csv")), "cannot be read as sentence pairs")
     (tmp_path / "x.docx").touch()
