@@ -26,7 +26,7 @@ REPOSITORY = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8")
     "Repository"
 ]
 ROOMS = ("scalept_lab", *(f"scalept_lab.{room}" for room in scalept_lab.ROOMS))
-PAGES = ("docs/glossary", "docs/instructor", "docs/at_scale")
+PAGES = ("docs/glossary", "docs/instructor", "docs/at_scale", "docs/results")
 LESSONS = {f"notebooks/{lesson.file.removesuffix('.ipynb')}": lesson for lesson in here.COURSE}
 
 project, author, release = "ScalePT Lab", "ScalePT Lab", scalept_lab.__version__
