@@ -13,10 +13,8 @@ class InputError(ValueError):
     """
 
     def __init__(self, text: object = ""):
-        line = str(text)
-        if len(line) > LONGEST:
-            line = f"{line[: LONGEST // 2]} … {line[-LONGEST // 2 :]}"
-        super().__init__(printable(line, None))
+        # once more after the escapes, each of which is several characters
+        super().__init__(_shortened(printable(_shortened(str(text)), None)))
 
 
 def printable(text: str, most: int | None = 200) -> str:
@@ -28,6 +26,10 @@ def printable(text: str, most: int | None = 200) -> str:
         letter if letter.isprintable() or letter in JOINERS else " " if letter.isspace() else _escape(letter)
         for letter in text[:most]
     )
+
+
+def _shortened(line: str) -> str:
+    return line if len(line) <= LONGEST else f"{line[: LONGEST // 2 - 2]} … {line[2 - LONGEST // 2 :]}"
 
 
 def _escape(letter: str) -> str:

@@ -30,11 +30,14 @@ def gone(pid: int, seconds: float = 10) -> bool:
 
 
 def test_an_interrupt_waits_until_a_process_has_started():
-    done = []
-    with pytest.raises(KeyboardInterrupt), processes.starting():
-        signal.raise_signal(signal.SIGINT)
-        done.append("started")
-    assert done == ["started"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    done, before = [], signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), processes.starting():
+            signal.raise_signal(signal.SIGINT)
+            done.append("started")
+        assert done == ["started"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_processes_are_never_forked_from_this_one(monkeypatch):

@@ -65,16 +65,25 @@ def load_checkpoint(name: str | Path, **more: Any) -> tuple[Any, Any]:
                     f"{name}: no such folder, not in the hub's cache on this machine, and the hub cannot be reached; "
                     "offline, use a local checkpoint"
                 ) from error
-            reason = " ".join(str(error).split())[:160]
-            raise InputError(f"{name}: cannot be loaded as a checkpoint ({reason})") from error
-    _check_tokenizer(name, tokenizer)
-    _check_body(name, model, loaded)
-    check_vocabulary(model, tokenizer, name)
-    _make_padding(name, model, tokenizer)
-    # the config of a regression head would ask for another loss
-    model.config.problem_type = "single_label_classification"
-    _check_pair(name, model, tokenizer)
+            raise _damaged(name, error) from error
+    try:
+        _check_tokenizer(name, tokenizer)
+        _check_body(name, model, loaded)
+        check_vocabulary(model, tokenizer, name)
+        _make_padding(name, model, tokenizer)
+        # the config of a regression head would ask for another loss
+        model.config.problem_type = "single_label_classification"
+        _check_pair(name, model, tokenizer)
+    except InputError:
+        raise
+    except Exception as error:  # what a config says of the tokenizer may be of any type
+        raise _damaged(name, error) from error
     return model, tokenizer
+
+
+def _damaged(name: str | Path, error: Exception) -> InputError:
+    reason = " ".join(str(error).split())[:160]
+    return InputError(f"{name}: cannot be loaded as a checkpoint ({reason})")
 
 
 def _found(name: str | Path) -> tuple[str, bool]:

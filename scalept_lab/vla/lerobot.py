@@ -54,7 +54,9 @@ def load(name: str | os.PathLike[str]) -> datasets.Dataset:
         table = pa.concat_tables(_alike(tables, info.get("features"))).sort_by(
             [("episode_index", "ascending"), ("frame_index", "ascending")]
         )
-        episode_S, task_S = (table.column(key).to_numpy() for key in ("episode_index", "task_index"))
+        episode_S, task_S = (
+            table.column(key).cast(pa.int64()).to_numpy() for key in ("episode_index", "task_index")
+        )
     except (pa.ArrowException, KeyError, ValueError) as error:
         reason = " ".join(str(error).split())[:100]
         raise InputError(f"{name}: expected files in data/ with LeRobot's columns ({reason})") from None
