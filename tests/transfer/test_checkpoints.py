@@ -38,6 +38,12 @@ def saved(model, tokenizer, folder):
     return folder
 
 
+def test_a_length_that_is_none_is_refused_in_one_line(copy):
+    file = copy / "tokenizer_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "model_max_length": [1.5]}))
+    one_line(lambda: load_checkpoint(copy), "cannot be loaded as a checkpoint")
+
+
 def test_what_is_no_checkpoint_is_refused_in_one_line(small, shape, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "hub_reachable", lambda: False)
     one_line(
